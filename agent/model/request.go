@@ -1,0 +1,58 @@
+package model
+
+// InstallRequest asks for a deployment unit (TR-069 Table 71, TR-181 InstallDU()).
+type InstallRequest struct {
+	URL        string `json:"url"`
+	UUID       string `json:"uuid,omitempty"`     // empty: generated from the package (TR-181 Annex C)
+	ExecEnv    string `json:"exec_env,omitempty"` // ID of the environment; empty: the agent chooses
+	Username   string `json:"-"`
+	Password   string `json:"-"`
+	AutoStart  *bool  `json:"auto_start,omitempty"` // nil: as the environment is configured
+	Originator string `json:"originator,omitempty"`
+}
+
+// UpdateRequest asks for another version of an installed deployment unit (TR-069 Table 72, TR-181 Update()).
+type UpdateRequest struct {
+	DU         RowID  `json:"du"`
+	URL        string `json:"url,omitempty"` // empty: the last one, with its credentials
+	Username   string `json:"-"`
+	Password   string `json:"-"`
+	Originator string `json:"originator,omitempty"`
+}
+
+// Attribute is something of a row that can be set.
+type Attribute string
+
+// The attributes, with the type of their value.
+const (
+	Alias                        Attribute = "Alias"                        // string; all tables
+	Enable                       Attribute = "Enable"                       // bool; ExecEnv
+	InitialRunLevel              Attribute = "InitialRunLevel"              // int; ExecEnv
+	InitialExecutionUnitRunLevel Attribute = "InitialExecutionUnitRunLevel" // int; ExecEnv
+	RequestedRunLevel            Attribute = "RequestedRunLevel"            // int; ExecEnv
+	AutoStart                    Attribute = "AutoStart"                    // bool; ExecutionUnit
+	RunLevel                     Attribute = "RunLevel"                     // int; ExecutionUnit
+	RequestedState               Attribute = "RequestedState"               // string, Idle or Active; ExecutionUnit
+)
+
+// An Assignment sets one attribute of one row.
+type Assignment struct {
+	Row       Ref
+	Attribute Attribute
+	Value     any // string, bool or int, as the Attribute says
+}
+
+// A SetError tells which assignments of a set were refused. Nothing of the set was applied.
+type SetError struct {
+	Faults map[int]error // by index of the assignment; each is classified (package fault)
+}
+
+func (e *SetError) Error() string {
+	for _, err := range e.Faults {
+		if len(e.Faults) == 1 {
+			return err.Error()
+		}
+		break
+	}
+	return "cannot set: several values are refused"
+}

@@ -1,0 +1,153 @@
+package model
+
+import (
+	"time"
+
+	"github.com/smmd-project/smmd/agent/fault"
+)
+
+// RowID is the surrogate key of a deployment or execution unit. It is given once, survives every update, and is never reused;
+// the instance number of the row in the data model is the same number, so both live and die together.
+type RowID = uint32
+
+// MaxRunLevel is the highest run level (TR-181: [:65535]).
+const MaxRunLevel = 65535
+
+// UnknownSize is the value of a size in KiB that an environment cannot tell (TR-181: -1, not applicable).
+const UnknownSize = -1
+
+// MaxFaultMessage is the greatest length of an ExecutionFaultMessage in characters (TR-181).
+const MaxFaultMessage = 256
+
+// An ExecEnv is one configured execution environment. Values in the snapshot are immutable: copy before a change.
+//
+// What carries a json tag is kept in the store; the rest is learned again from the adapter.
+type ExecEnv struct {
+	ID       string `json:"id"`       // the configured name, [a-z0-9-]{1,24}: the key of everything
+	Instance uint32 `json:"instance"` // instance number in the ExecEnv table, never reused
+	Alias    string `json:"alias"`    // default cpe-<ID>
+	Adapter  string `json:"adapter"`  // the kind of adapter that drives it
+	Parent   string `json:"parent"`   // ID of the environment it is nested in, empty for a primary one
+	Enable   bool   `json:"enable"`
+
+	InitialRunLevel              int `json:"initial_run_level"`                // 0..65535
+	InitialExecutionUnitRunLevel int `json:"initial_execution_unit_run_level"` // -1..65535
+
+	// Last known, so that the tree can show them while the environment is down.
+	Name    string `json:"name"` // ExecEnv.{i}.Name: the framework's UUID for OSGi
+	Type    string `json:"type"`
+	Vendor  string `json:"vendor"`
+	Version string `json:"version"`
+
+	// Launch is the last launch of the environment that was brought to its InitialRunLevel. A sync that tells another
+	// one is a start of the environment (TR-181: CurrentRunLevel equals InitialRunLevel right after EE start).
+	Launch string `json:"launch"`
+	// Seen is true once the first sync has been taken over: what that found is factory state.
+	Seen bool `json:"seen"`
+
+	RestartReason string    `json:"restart_reason"`
+	RestartCount  uint32    `json:"restart_count"`
+	LastRestarted time.Time `json:"last_restarted"`
+
+	Status          EEStatus `json:"-"`
+	StatusDetail    string   `json:"-"` // why Status is what it is, for the operator
+	CurrentRunLevel int      `json:"-"` // -1: the environment has none
+	AllocatedDisk   int64    `json:"-"` // KiB, -1 unknown; the same for the next three
+	AvailableDisk   int64    `json:"-"`
+	AllocatedMemory int64    `json:"-"`
+	AvailableMemory int64    `json:"-"`
+}
+
+// A DeploymentUnit is one row of the DeploymentUnit table: one version of a unit on one environment.
+type DeploymentUnit struct {
+	ID    RowID  `json:"id"` // also the instance number
+	Alias string `json:"alias"`
+	Env   string `json:"env"` // ID of its environment
+	// Key is the environment's own stable name for the unit: the bundle's location for OSGi.
+	Key         string    `json:"key"`
+	UUID        string    `json:"uuid"` // lower case
+	Version     string    `json:"version"`
+	DUID        string    `json:"duid"`
+	Name        string    `json:"name"`
+	Vendor      string    `json:"vendor"`
+	Description string    `json:"description"`
+	URL         string    `json:"url"`
+	Status      DUStatus  `json:"status"`
+	Resolved    bool      `json:"resolved"`
+	Installed   time.Time `json:"installed"`   // zero: unknown
+	LastUpdate  time.Time `json:"last_update"` // zero: unknown
+	Missing     bool      `json:"missing"`     // the environment is up and does not have it
+}
+
+// An ExecutionUnit is one row of the ExecutionUnit table.
+type ExecutionUnit struct {
+	ID     RowID  `json:"id"` // also the instance number
+	Alias  string `json:"alias"`
+	DU     RowID  `json:"du"`
+	Env    string `json:"env"`
+	Module string `json:"module"` // the adapter's name for it within the DU
+	EUID   string `json:"euid"`   // <env>/<DU UUID>[#k], at most 64 characters, never changes
+
+	Name        string `json:"name"`
+	Label       string `json:"label"` // ExecEnvLabel
+	Vendor      string `json:"vendor"`
+	Version     string `json:"version"`
+	Description string `json:"description"`
+	Inert       bool   `json:"inert"`
+	AutoStart   bool   `json:"auto_start"`
+	RunLevel    int    `json:"run_level"`
+	// Pending is true while AutoStart and RunLevel were set for an environment that could not be told yet.
+	Pending bool `json:"pending"`
+
+	Status       EUStatus  `json:"-"`
+	FaultCode    FaultCode `json:"-"`
+	FaultMessage string    `json:"-"` // empty exactly when FaultCode is NoFault; at most MaxFaultMessage characters
+	PIDs         []uint32  `json:"-"`
+	Memory       int64     `json:"-"` // KiB, -1 unknown
+	Disk         int64     `json:"-"` // KiB, -1 unknown
+	ExitCode     int       `json:"-"` // of the last end of its main process, -1 none or unknown
+	LogPath      string    `json:"-"`
+}
+
+// A Job is an operation as its observers see it.
+type Job struct {
+	ID         uint32
+	Operation  string // install, update, uninstall, start, stop, restart, enable, disable, run-level, restart-exec-env, configure
+	State      JobState
+	Progress   float64 // 0..1; 1 only together with a final state
+	BytesDone  uint64
+	BytesTotal uint64 // 0: unknown
+	StartTime  time.Time
+	Objects    []Ref // what it works on, as far as known
+	Fault      fault.Reason
+	Message    string // of the fault, or a remark on the success; free of credentials
+	Originator string // who asked, free text
+}
+
+// Kind is a table of the data model.
+type Kind string
+
+// The tables, by the last word of their object paths on D-Bus and in the data model.
+const (
+	KindExecEnv        Kind = "ExecEnv"
+	KindDeploymentUnit Kind = "DeploymentUnit"
+	KindExecutionUnit  Kind = "ExecutionUnit"
+	KindJob            Kind = "Job"
+)
+
+// A Ref names a row.
+type Ref struct {
+	Kind     Kind
+	Instance uint32
+}
+
+// AdapterInfo says how an adapter process is.
+type AdapterInfo struct {
+	Name         string
+	Version      string
+	Capabilities []string
+	State        string // starting, running, backing-off, broken
+	Detail       string // why it is not running
+	PID          int    // 0: no process
+	Restarts     int    // since the agent started
+}

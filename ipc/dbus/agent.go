@@ -1,0 +1,38 @@
+package dbus
+
+import (
+	"context"
+
+	"github.com/smmd-project/smmd/agent/model"
+)
+
+// Agent is what the faces on D-Bus need of the agent. Every method that changes something returns once the change is
+// accepted and durable: it waits for one commit and never for an environment, an adapter or the network. Errors are
+// classified (package fault). originator says who asks, for the log and the job.
+type Agent interface {
+	// Snapshot returns the state of this moment, without waiting.
+	Snapshot() *model.Snapshot
+	// Feed sends the current state first and then every commit, until ctx is done; then it closes the channel. A reader
+	// that is too slow gets one entry with Lost set instead of those it missed.
+	Feed(ctx context.Context) <-chan model.Commit
+	// Adapters tells the adapter processes, ordered by name.
+	Adapters() []model.AdapterInfo
+
+	// Install, Update and Uninstall begin an operation on deployment units and return its job. What can be judged from the
+	// request alone is an error at once; all else is the job's.
+	Install(ctx context.Context, r model.InstallRequest) (uint32, error)
+	Update(ctx context.Context, r model.UpdateRequest) (uint32, error)
+	Uninstall(ctx context.Context, du model.RowID, originator string) (uint32, error)
+
+	// Request begins the start, stop or restart of an execution unit and returns its job. A request that the state makes
+	// needless succeeds with a job that has ended already.
+	Request(ctx context.Context, eu model.RowID, r model.Request, originator string) (uint32, error)
+	// RestartExecEnv ends an environment, launches it again and brings it to its InitialRunLevel.
+	RestartExecEnv(ctx context.Context, instance uint32, reason, originator string) (uint32, error)
+	// Set applies all assignments or none, in one transaction. It returns the jobs of those that are still moving when it
+	// returns (Enable, AutoStart, RunLevel, RequestedState, RequestedRunLevel). The error is a *[model.SetError] when
+	// single assignments are refused.
+	Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error)
+	// Cancel ends a job. One that has ended already, or is past the point of no return, is refused (invalid-du-state).
+	Cancel(ctx context.Context, job uint32) error
+}
