@@ -58,7 +58,7 @@ const (
 
 // duTransitions is the only place where DU transitions are written down (TR-369 I.2.1, TR-069 Figure 29).
 var duTransitions = map[DUStatus]map[DUStatus]bool{
-	"":             {DUInstalling: true, DUInstalled: true}, // requested; found in the environment
+	"":             {DUInstalling: true, DUInstalled: true},  // requested; found in the environment
 	DUInstalling:   {DUInstalled: true, DUUninstalled: true}, // failed: the row goes
 	DUInstalled:    {DUUpdating: true, DUUninstalling: true},
 	DUUpdating:     {DUInstalled: true}, // success and failure alike
