@@ -1,0 +1,160 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Info says what agent it is.
+type Info struct {
+	Version   string `json:"version"`
+	DataModel string `json:"data_model"` // the version of Device.SoftwareModules. it serves
+	State     string `json:"state"`      // starting, running, stopping
+}
+
+// Info reads the properties of the root object.
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	var props map[string]dbus.Variant
+	const what = "cannot read the properties of the agent"
+	if _, err := c.call(ctx, what, Root, ifaceProperties+".GetAll", []any{BusName}, &props); err != nil {
+		return Info{}, err
+	}
+	var i Info
+	for name, dst := range map[string]*string{"Version": &i.Version, "DataModel": &i.DataModel, "State": &i.State} {
+		if v, ok := props[name]; ok {
+			if err := v.Store(dst); err != nil {
+				return Info{}, fmt.Errorf("%s: %s: %w", what, name, err)
+			}
+		}
+	}
+	return i, nil
+}
+
+// InstallOptions are what an installation may be given beyond the URL; what is empty is not sent.
+type InstallOptions struct {
+	UUID      string // empty: generated from the package
+	ExecEnv   string // D-Bus path, data-model path or name; empty: the agent chooses
+	Username  string
+	Password  string
+	AutoStart *bool // nil: as the environment is configured
+}
+
+// Install begins an installation and returns its job.
+func (c *Client) Install(ctx context.Context, url string, o InstallOptions) (dbus.ObjectPath, error) {
+	opts := options{}
+	opts.put("uuid", o.UUID)
+	opts.put("exec_env", o.ExecEnv)
+	opts.put("username", o.Username)
+	opts.put("password", o.Password)
+	if o.AutoStart != nil {
+		opts.put("auto_start", *o.AutoStart)
+	}
+	var job dbus.ObjectPath
+	_, err := c.call(ctx, "cannot install", Root, BusName+".Install", []any{url, opts}, &job)
+	return job, err
+}
+
+// UpdateOptions are what an update may be given; what is empty is not sent.
+type UpdateOptions struct {
+	URL      string // empty: the last one, with its credentials
+	Username string
+	Password string
+}
+
+// Update begins an update of a deployment unit and returns its job.
+func (c *Client) Update(ctx context.Context, du dbus.ObjectPath, o UpdateOptions) (dbus.ObjectPath, error) {
+	opts := options{}
+	opts.put("url", o.URL)
+	opts.put("username", o.Username)
+	opts.put("password", o.Password)
+	return c.job(ctx, "cannot update", du, KindDeploymentUnit, "Update", opts)
+}
+
+// Uninstall begins the removal of a deployment unit and returns its job.
+func (c *Client) Uninstall(ctx context.Context, du dbus.ObjectPath) (dbus.ObjectPath, error) {
+	return c.job(ctx, "cannot uninstall", du, KindDeploymentUnit, "Uninstall", options{})
+}
+
+// Start begins the start of an execution unit and returns its job.
+func (c *Client) Start(ctx context.Context, eu dbus.ObjectPath) (dbus.ObjectPath, error) {
+	return c.job(ctx, "cannot start", eu, KindExecutionUnit, "Start", options{})
+}
+
+// Stop begins the end of an execution unit and returns its job.
+func (c *Client) Stop(ctx context.Context, eu dbus.ObjectPath) (dbus.ObjectPath, error) {
+	return c.job(ctx, "cannot stop", eu, KindExecutionUnit, "Stop", options{})
+}
+
+// Restart begins a restart of an execution unit and returns its job.
+func (c *Client) Restart(ctx context.Context, eu dbus.ObjectPath) (dbus.ObjectPath, error) {
+	return c.job(ctx, "cannot restart", eu, KindExecutionUnit, "Restart", options{})
+}
+
+// RestartExecEnv begins a restart of an environment and returns its job. reason ends up in RestartReason; it may be empty.
+func (c *Client) RestartExecEnv(ctx context.Context, env dbus.ObjectPath, reason string) (dbus.ObjectPath, error) {
+	opts := options{}
+	opts.put("reason", reason)
+	return c.job(ctx, "cannot restart", env, KindExecEnv, "Restart", opts)
+}
+
+// SetRunLevel asks an environment to go to a run level. It returns when that is accepted, not when the level is reached.
+func (c *Client) SetRunLevel(ctx context.Context, env dbus.ObjectPath, level int32) error {
+	_, err := c.call(ctx, "cannot set the run level of "+nameOf(env), env, KindExecEnv.iface()+".SetRunLevel", []any{level, options{}})
+	return err
+}
+
+// job calls a method that begins a job.
+func (c *Client) job(ctx context.Context, what string, path dbus.ObjectPath, k Kind, method string, opts options) (dbus.ObjectPath, error) {
+	var job dbus.ObjectPath
+	_, err := c.call(ctx, what+" "+nameOf(path), path, k.iface()+"."+method, []any{opts}, &job)
+	return job, err
+}
+
+// SetProperty writes one property of an object. The value must have the type of the property: bool, int32, uint32 or string.
+func (c *Client) SetProperty(ctx context.Context, path dbus.ObjectPath, name string, value any) error {
+	k, _ := splitPath(path)
+	if k == "" {
+		return fmt.Errorf("cannot set %s of %s: no object of the agent has such a path", name, path)
+	}
+	_, err := c.call(ctx, "cannot set "+name+" of "+nameOf(path), path, ifaceProperties+".Set",
+		[]any{k.iface(), name, dbus.MakeVariant(value)})
+	return err
+}
+
+// An Adapter says how an adapter process is.
+type Adapter struct {
+	Name         string   `json:"name"`
+	Version      string   `json:"version"`
+	Capabilities []string `json:"capabilities"`
+	State        string   `json:"state"`    // starting, running, backing-off, broken
+	Detail       string   `json:"detail"`   // why it is not running
+	PID          uint32   `json:"pid"`      // 0: no process
+	Restarts     uint32   `json:"restarts"` // since the agent started
+}
+
+// Adapters tells the adapter processes, ordered by name.
+func (c *Client) Adapters(ctx context.Context) ([]Adapter, error) {
+	const what = "cannot list the adapters"
+	var rows []map[string]dbus.Variant
+	if _, err := c.call(ctx, what, Root, BusName+".Adapters", nil, &rows); err != nil {
+		return nil, err
+	}
+	adapters := make([]Adapter, 0, len(rows))
+	for _, row := range rows {
+		a := Adapter{Capabilities: []string{}}
+		for key, dst := range map[string]any{
+			"name": &a.Name, "version": &a.Version, "capabilities": &a.Capabilities, "state": &a.State,
+			"detail": &a.Detail, "pid": &a.PID, "restarts": &a.Restarts,
+		} {
+			if v, ok := row[key]; ok {
+				if err := v.Store(dst); err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", what, key, err)
+				}
+			}
+		}
+		adapters = append(adapters, a)
+	}
+	return adapters, nil
+}
