@@ -42,6 +42,8 @@ type ExecEnv struct {
 	// Launch is the last launch of the environment that was brought to its InitialRunLevel. A sync that tells another
 	// one is a start of the environment (TR-181: CurrentRunLevel equals InitialRunLevel right after EE start).
 	Launch string `json:"launch"`
+	// Level is the run level that the agent keeps for an environment without run levels of its own.
+	Level int `json:"level"`
 	// Seen is true once the first sync has been taken over: what that found is factory state.
 	Seen bool `json:"seen"`
 
@@ -96,8 +98,9 @@ type ExecutionUnit struct {
 	Inert       bool   `json:"inert"`
 	AutoStart   bool   `json:"auto_start"`
 	RunLevel    int    `json:"run_level"`
-	// Pending is true while AutoStart and RunLevel were set for an environment that could not be told yet.
-	Pending bool `json:"pending"`
+	// The environment has not been told yet of what was set: the row holds what was asked for.
+	AutoStartPending bool `json:"auto_start_pending"`
+	RunLevelPending  bool `json:"run_level_pending"`
 
 	Status       EUStatus  `json:"-"`
 	FaultCode    FaultCode `json:"-"`

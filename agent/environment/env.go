@@ -1,0 +1,114 @@
+package environment
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// env is one environment in memory.
+type env struct {
+	id, adapterName string
+	// switching is held while the environment is launched or ended, so that keeper and operations do not do it both.
+	switching sync.Mutex
+	wake      chan struct{} // buffered 1: the keeper looks again
+	queued    chan struct{} // buffered 1: there is news for the pump
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at each change of what follows
+	news    []news
+	desc    adapter.Description
+	ready   bool // the adapter runs and is configured
+	state   adapter.Env
+	up      bool
+	synced  bool
+	detail  string // why it is not up
+	broken  error  // of the last attempt to launch it
+	resting bool   // it is being restarted: the keeper leaves it alone, Status says so
+	seen    map[string]adapter.Unit
+}
+
+// news is something the adapter or its supervisor told.
+type news struct {
+	event adapter.Event
+	lost  error                // the adapter is lost
+	ready *adapter.Description // the adapter is there and configured
+}
+
+func newEnv(id, adapterName string) *env {
+	return &env{
+		id: id, adapterName: adapterName, wake: make(chan struct{}, 1), queued: make(chan struct{}, 1),
+		changed: make(chan struct{}), detail: "not started yet", seen: map[string]adapter.Unit{},
+	}
+}
+
+// update changes the state and tells those who wait for it.
+func (e *env) update(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f()
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+var errTimeLimit = errors.New("the time limit has passed")
+
+// await waits until cond, which is called with mu held, is true. Its error is that of ctx or errTimeLimit.
+func (e *env) await(ctx context.Context, limit time.Duration, cond func() bool) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		e.mu.Lock()
+		ok, changed := cond(), e.changed
+		e.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+			return errTimeLimit
+		}
+	}
+}
+
+func (e *env) detailNow() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.detail
+}
+
+// add queues news for the pump.
+func (e *env) add(n news) {
+	e.mu.Lock()
+	e.news = append(e.news, n)
+	e.mu.Unlock()
+	notify(e.queued)
+}
+
+func (e *env) take() []news {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.news
+	e.news = nil
+	return n
+}
+
+func (e *env) all() map[string]adapter.Unit {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.seen)
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

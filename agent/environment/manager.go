@@ -1,0 +1,230 @@
+package environment
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/smmd-project/smmd/agent/config"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Adapter is an adapter process as the agent uses it: calls wait for the process and are repeated when it dies.
+type Adapter interface {
+	adapter.Adapter
+	adapter.RunLeveler
+	adapter.AutoStarter
+}
+
+// Observer takes over what is seen of units. It runs in the transaction that makes it known.
+type Observer interface {
+	Observe(tx *inventory.Tx, o Observation) error
+	// Down takes over that the environment does not run. asked: somebody wanted that.
+	Down(tx *inventory.Tx, env string, asked bool, why string) error
+}
+
+// Observation is news of one environment that is up.
+type Observation struct {
+	Env     string
+	Units   []adapter.Unit // new or changed
+	Removed []string       // keys of those that are gone
+	// Synced is set when the environment has told everything: what is not in All is not there.
+	Synced bool
+	All    map[string]adapter.Unit
+	Levels bool // the environment has run levels of its own
+}
+
+// Options configure a manager.
+type Options struct {
+	Inventory *inventory.Inventory
+	Adapters  map[string]Adapter // by the name environments use
+	Observer  Observer
+	Log       *slog.Logger
+	// CallDeadline bounds one call into an adapter and the wait for an environment to come back.
+	CallDeadline time.Duration
+	// Raise brings an environment that has been launched to what its row asks for (package runlevel).
+	Raise func(ctx context.Context, op adapter.OpID, row *model.ExecEnv) error
+	// MinPause and MaxPause bound the pause between attempts to launch an environment; 0: 1 s and 2 min.
+	MinPause, MaxPause time.Duration
+}
+
+// Manager looks after all environments.
+type Manager struct {
+	opts   Options
+	engine *operation.Engine
+	envs   map[string]*env
+}
+
+// New returns a manager. [Manager.Configure] tells it the environments.
+func New(o Options) *Manager {
+	if o.MinPause == 0 {
+		o.MinPause = time.Second
+	}
+	if o.MaxPause == 0 {
+		o.MaxPause = 2 * time.Minute
+	}
+	return &Manager{opts: o, envs: map[string]*env{}}
+}
+
+// Configure makes the rows of the inventory agree with the configuration: new environments get a row, those that are not
+// configured any more lose it, with their units. It is called once, before anything runs.
+func (m *Manager) Configure(envs []config.ExecEnv) error {
+	return m.opts.Inventory.Update(func(tx *inventory.Tx) error {
+		for _, c := range envs {
+			m.envs[c.Name] = newEnv(c.Name, c.Adapter)
+			row := model.ExecEnv{
+				ID: c.Name, Alias: "cpe-" + c.Name, Enable: c.Enable, InitialRunLevel: c.InitialRunLevel,
+				InitialExecutionUnitRunLevel: 1, CurrentRunLevel: -1, Name: c.Name,
+				AllocatedDisk: model.UnknownSize, AvailableDisk: model.UnknownSize,
+				AllocatedMemory: model.UnknownSize, AvailableMemory: model.UnknownSize,
+			}
+			if old := tx.ExecEnvByID(c.Name); old != nil {
+				row = *old
+			} else {
+				var err error
+				if row.Instance, err = tx.NextNumber(model.KindExecEnv); err != nil {
+					return err
+				}
+			}
+			row.Adapter, row.Parent = c.Adapter, c.Parent
+			row.Status, row.StatusDetail = model.EEError, "not started yet"
+			if !row.Enable {
+				row.Status, row.StatusDetail = model.EEDisabled, ""
+			}
+			if err := tx.PutExecEnv(&row); err != nil {
+				return err
+			}
+		}
+		for _, row := range slices.Collect(tx.ExecEnvs()) {
+			if m.envs[row.ID] == nil {
+				m.opts.Log.Warn("an environment is no longer configured; its rows go", "env", row.ID)
+				if err := tx.DeleteExecEnv(row); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// Run keeps the environments until ctx is done; it does not stop them: what runs in them goes on.
+func (m *Manager) Run(ctx context.Context, engine *operation.Engine) error {
+	m.engine = engine
+	var wg sync.WaitGroup
+	for _, e := range m.envs {
+		wg.Go(func() { m.pump(ctx, e) })
+		wg.Go(func() { m.keep(ctx, e) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// Adapter returns the adapter of an environment and what it said of itself.
+func (m *Manager) Adapter(id string) (Adapter, adapter.Description) {
+	e := m.envs[id]
+	if e == nil {
+		return nil, adapter.Description{}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return m.opts.Adapters[e.adapterName], e.desc
+}
+
+// Seen returns what the environment last told of a unit.
+func (m *Manager) Seen(id, key string) (adapter.Unit, bool) {
+	e := m.envs[id]
+	if e == nil {
+		return adapter.Unit{}, false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u, ok := e.seen[key]
+	return u, ok
+}
+
+// Check judges from the present state whether an environment takes changes: unknown-exec-env, disabled-exec-env.
+func Check(s *model.Snapshot, id string) error {
+	row := s.ExecEnvByID(id)
+	if row == nil {
+		return fault.Errorf(fault.UnknownExecEnv, "cannot use environment %q: it does not exist", id)
+	}
+	switch by := disabledBy(s, row); by {
+	case "":
+		return nil
+	case id:
+		return fault.Errorf(fault.DisabledExecEnv, "cannot change environment %s: it is disabled", id)
+	default:
+		return fault.Errorf(fault.DisabledExecEnv, "cannot change environment %s: its parent %s is disabled", id, by)
+	}
+}
+
+// disabledBy returns the environment that keeps this one from running: itself or a parent, or "".
+func disabledBy(s *model.Snapshot, row *model.ExecEnv) string {
+	for range s.Count(model.KindExecEnv) {
+		if !row.Enable {
+			return row.ID
+		}
+		parent := s.ExecEnvByID(row.Parent)
+		if parent == nil {
+			return ""
+		}
+		row = parent
+	}
+	return ""
+}
+
+// Ready waits until an environment is up and has told all its units. It gives up at once when the environment is disabled
+// or is known to be broken, and after the call deadline in any case (exec-env-unavailable).
+func (m *Manager) Ready(ctx context.Context, id string) (Adapter, error) {
+	e := m.envs[id]
+	if e == nil {
+		return nil, fault.Errorf(fault.UnknownExecEnv, "cannot use environment %q: it does not exist", id)
+	}
+	var verdict error
+	err := e.await(ctx, m.opts.CallDeadline, func() bool {
+		verdict = Check(m.opts.Inventory.Snapshot(), id)
+		if verdict == nil && e.broken != nil {
+			verdict = fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: %w", id, e.broken)
+		}
+		return verdict != nil || e.up && e.synced && e.ready
+	})
+	switch {
+	case verdict != nil:
+		return nil, verdict
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: it is not up: %s", id, e.detailNow())
+	}
+	return m.opts.Adapters[e.adapterName], nil
+}
+
+// Call makes a call into the adapter of an environment, and makes it again, with the same OpID, when the environment went away
+// in the middle of it: after it is back. Its error is the adapter's; [Classify] gives it a neutral reason.
+func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, Adapter) error) error {
+	for range 5 {
+		a, err := m.Ready(ctx, id)
+		if err != nil {
+			return err
+		}
+		cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
+		err = f(cctx, a)
+		stop()
+		if adapter.ReasonOf(err) != adapter.Unavailable {
+			return err
+		}
+		m.opts.Log.Warn("the environment went away in a call; it is made again when the environment is back", "env", id, "err", err)
+		// The news that it went away may come a moment later than the answer.
+		e := m.envs[id]
+		if err := e.await(ctx, time.Second, func() bool { return !e.up }); err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return adapter.Errorf(adapter.Unavailable, "environment %s went away again and again", id)
+}

@@ -1,0 +1,100 @@
+// Package execution is about execution units: what their environment says of them, what is asked of them, and the faults they
+// show.
+package execution
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// faultCodes is the only place where an adapter's reason becomes an ExecutionFaultCode (TR-181,
+// ExecutionUnit.{i}.ExecutionFaultCode; OSGi chapter 155 for the meaning of each).
+var faultCodes = map[adapter.Reason]model.FaultCode{
+	"":                        model.NoFault,
+	adapter.StartFailed:       model.FailureOnStart,
+	adapter.AutoStartFailed:   model.FailureOnAutoStart,
+	adapter.StopFailed:        model.FailureOnStop,
+	adapter.FailedWhileActive: model.FailureWhileActive,
+	adapter.Unresolved:        model.DependencyFailure,
+	adapter.Dependency:        model.DependencyFailure,
+	adapter.Unstartable:       model.UnStartable,
+}
+
+// FaultCode returns the ExecutionFaultCode for the reason of a module; a reason that names no fault of its own is
+// [model.UnStartable].
+func FaultCode(r adapter.Reason) model.FaultCode {
+	if c, ok := faultCodes[r]; ok {
+		return c
+	}
+	return model.UnStartable
+}
+
+// Message cuts an ExecutionFaultMessage to the length the data model allows, without breaking a character.
+func Message(s string) string {
+	if utf8.RuneCountInString(s) <= model.MaxFaultMessage {
+		return s
+	}
+	return string([]rune(s)[:model.MaxFaultMessage-1]) + "…"
+}
+
+// Observe takes over what the environment says of a module. levels says whether the environment keeps run levels
+// itself. What is pending in the row is what was asked for and not what the environment has.
+func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
+	u.Name, u.Label, u.Vendor, u.Version, u.Description = m.Name, m.Label, m.Vendor, m.Version, m.Description
+	u.Inert = m.Inert
+	if m.AutoStart != nil && !u.AutoStartPending {
+		u.AutoStart = *m.AutoStart
+	}
+	if levels && m.RunLevel >= 0 && !u.RunLevelPending {
+		u.RunLevel = m.RunLevel
+	}
+	u.Status = model.EUStatus(m.Status)
+	SetFault(u, FaultCode(m.Reason), m.Message)
+	u.PIDs = make([]uint32, 0, len(m.PIDs))
+	for _, pid := range m.PIDs {
+		u.PIDs = append(u.PIDs, uint32(pid))
+	}
+	u.Memory, u.Disk, u.LogPath = m.Memory, m.Disk, m.LogPath
+	u.ExitCode = -1
+	if m.ExitCode != nil {
+		u.ExitCode = *m.ExitCode
+	}
+}
+
+// SetFault sets code and message together: a fault without a message gets its name for one, NoFault has none.
+func SetFault(u *model.ExecutionUnit, code model.FaultCode, message string) {
+	u.FaultCode = code
+	switch {
+	case code == model.NoFault:
+		u.FaultMessage = ""
+	case message == "":
+		u.FaultMessage = string(code)
+	default:
+		u.FaultMessage = Message(message)
+	}
+}
+
+// Down tells that an environment does not run: its units are idle. Those that were at work when it went away unasked
+// show FailureWhileActive, all others UnStartable (TR-069 VI.4; TR-181, ExecutionFaultCode).
+func Down(tx *inventory.Tx, env string, asked bool, why string) error {
+	for _, u := range slices.Collect(tx.ExecutionUnits()) {
+		if u.Env != env {
+			continue
+		}
+		row := *u
+		code := model.UnStartable
+		if !asked && (u.Status != model.EUIdle || u.FaultCode == model.FailureWhileActive) {
+			code = model.FailureWhileActive
+		}
+		row.Status, row.PIDs, row.Memory = model.EUIdle, nil, model.UnknownSize
+		SetFault(&row, code, why)
+		if err := tx.PutExecutionUnit(&row); err != nil {
+			return err
+		}
+	}
+	return nil
+}

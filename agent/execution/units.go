@@ -1,0 +1,186 @@
+package execution
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Units carries out what is asked of execution units. Its methods make calls into environments; their callers have the turn.
+type Units struct {
+	inv  *inventory.Inventory
+	envs *environment.Manager
+	log  *slog.Logger
+}
+
+// NewUnits returns the units of an inventory.
+func NewUnits(inv *inventory.Inventory, envs *environment.Manager, log *slog.Logger) *Units {
+	return &Units{inv, envs, log}
+}
+
+// Ref returns how an adapter knows a unit.
+func (us *Units) Ref(u *model.ExecutionUnit) (adapter.ModuleRef, error) {
+	du := us.inv.Snapshot().DeploymentUnit(u.DU)
+	if du == nil {
+		return adapter.ModuleRef{}, fault.Errorf(fault.UnknownDU, "cannot find the deployment unit of %s: it is gone", u.EUID)
+	}
+	var p store.Private
+	err := us.inv.View(func(st *store.Tx) (err error) {
+		p, _, err = store.Privates.Get(st, du.ID)
+		return err
+	})
+	return adapter.ModuleRef{UnitRef: adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, Module: u.Module}, err
+}
+
+// call makes a call about one unit and writes its failure into the row at once; the environment's own news follows.
+func (us *Units) call(ctx context.Context, u *model.ExecutionUnit, f func(context.Context, environment.Adapter, adapter.ModuleRef) error) error {
+	ref, err := us.Ref(u)
+	if err != nil {
+		return err
+	}
+	before := us.inv.Snapshot().Seq
+	err = us.envs.Call(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error { return f(ctx, a, ref) })
+	var ae *adapter.Error
+	if errors.As(err, &ae) && shows(ae.Reason) {
+		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmpOr(ae.Cause, ae.Message)); err != nil {
+			return err
+		}
+	}
+	us.settled(ctx, u.ID, before)
+	return environment.Classify(err)
+}
+
+// shows reports whether an error of a call is a fault of the unit, and not one of the request or the road to the environment.
+func shows(r adapter.Reason) bool {
+	switch r {
+	case adapter.StartFailed, adapter.AutoStartFailed, adapter.StopFailed, adapter.Unresolved, adapter.Dependency, adapter.Unstartable:
+		return true
+	}
+	return false
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func (us *Units) setFault(id model.RowID, code model.FaultCode, message string) error {
+	return us.inv.Update(func(tx *inventory.Tx) error {
+		old := tx.ExecutionUnit(id)
+		if old == nil {
+			return nil
+		}
+		row := *old
+		SetFault(&row, code, message)
+		return tx.PutExecutionUnit(&row)
+	})
+}
+
+// arrival is how long the news of a change is waited for after the call that made it.
+const arrival = 500 * time.Millisecond
+
+// settled waits a moment for what the environment tells after a call, so that whoever asked finds the row as it is: until
+// the unit has come to rest after some change, or the time has passed.
+func (us *Units) settled(ctx context.Context, id model.RowID, since uint64) {
+	wctx, stop := context.WithTimeout(ctx, arrival)
+	defer stop()
+	for c := range us.inv.Feed(wctx) {
+		u := c.Snapshot.ExecutionUnit(id)
+		if u == nil {
+			return
+		}
+		if c.Snapshot.Seq > since && (u.Status == model.EUActive || u.Status == model.EUIdle) && touched(c, id) {
+			return
+		}
+	}
+}
+
+// touched reports whether a commit changed the unit. The first entry of a feed does not tell: it counts.
+func touched(c model.Commit, id model.RowID) bool {
+	if c.Changes == nil {
+		return true
+	}
+	for _, ch := range c.Changes {
+		if ch.Row.Kind == model.KindExecutionUnit && ch.Row.Instance == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Start starts a unit: persistently when its AutoStart is set (OSGi chapter 155, RequestedState). auto says that the agent does it
+// because of AutoStart.
+func (us *Units) Start(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit, auto bool) error {
+	o := adapter.StartOptions{Persistent: u.AutoStart, Auto: auto}
+	return us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+		return a.Start(ctx, op, ref, o)
+	})
+}
+
+// Stop stops a unit; its AutoStart stays as it is.
+func (us *Units) Stop(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit) error {
+	return us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+		return a.Stop(ctx, op, ref)
+	})
+}
+
+// Settle tells the environment the AutoStart and RunLevel of a unit that are pending, as far as it keeps them itself. What
+// it refuses goes back to what it has.
+func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) error {
+	u := us.inv.Snapshot().ExecutionUnit(id)
+	if u == nil {
+		return nil
+	}
+	_, desc := us.envs.Adapter(u.Env)
+	var level, auto error
+	if u.RunLevelPending && desc.Has(adapter.CapRunLevels) {
+		level = us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+			return a.SetModuleRunLevel(ctx, op, ref, u.RunLevel)
+		})
+	}
+	if u.AutoStartPending && desc.Has(adapter.CapAutoStart) {
+		auto = us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+			return a.SetAutoStart(ctx, op, ref, u.AutoStart)
+		})
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	err := us.inv.Update(func(tx *inventory.Tx) error {
+		old := tx.ExecutionUnit(id)
+		if old == nil {
+			return nil
+		}
+		row := *old
+		row.AutoStartPending, row.RunLevelPending = false, false
+		if level != nil || auto != nil {
+			us.observeAgain(tx, &row, desc.Has(adapter.CapRunLevels))
+		}
+		return tx.PutExecutionUnit(&row)
+	})
+	return errors.Join(level, auto, err)
+}
+
+// observeAgain takes over what the environment last told of a unit.
+func (us *Units) observeAgain(tx *inventory.Tx, row *model.ExecutionUnit, levels bool) {
+	du := tx.DeploymentUnit(row.DU)
+	if du == nil {
+		return
+	}
+	seen, _ := us.envs.Seen(row.Env, du.Key)
+	for _, m := range seen.Modules {
+		if m.ID == row.Module {
+			Observe(row, m, levels)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package operation
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/store"
+)
+
+// record is an operation in the journal.
+type record struct {
+	ID         uint32          `json:"id"`
+	Kind       string          `json:"kind"`
+	Key        string          `json:"key"` // the OpID: unique also when state.db is lost and numbers begin anew
+	Originator string          `json:"originator,omitempty"`
+	State      json.RawMessage `json:"state"`
+	Envs       []string        `json:"envs,omitempty"`
+	Locks      []model.RowID   `json:"locks,omitempty"`
+	Objects    []model.Ref     `json:"objects,omitempty"`
+
+	Step    int    `json:"step"`  // index of the step that is entered: Do, or Undo while Undoing
+	Entry   string `json:"entry"` // its name, checked when the record is read
+	Entries int    `json:"entries"`
+	Passed  bool   `json:"passed"` // a Final step is done
+	Undoing bool   `json:"undoing"`
+	Cancel  bool   `json:"cancel"` // somebody canceled it
+
+	Accepted time.Time     `json:"accepted"` // wall time
+	Finished time.Time     `json:"finished"` // wall time; zero while open
+	Boot     string        `json:"boot"`     // boot id of the last commit
+	Stamp    time.Duration `json:"stamp"`    // CLOCK_BOOTTIME of the last commit
+	Total    time.Duration `json:"total"`    // used since acceptance, up to Stamp
+	Running  time.Duration `json:"running"`  // used since it began to run, up to Stamp
+	Begun    bool          `json:"begun"`
+
+	JobState model.JobState `json:"job_state"`
+	Fault    fault.Reason   `json:"fault,omitempty"`
+	Message  string         `json:"message,omitempty"`
+}
+
+var journal = store.NewTable[uint32, record]("operation")
+
+// advance brings the used-up times to now.
+func (r *record) advance(boot string, now time.Duration) {
+	since := now // the device restarted: all of this boot counts, what was before is unknown
+	if r.Boot == boot {
+		since = now - r.Stamp
+	}
+	r.Total += since
+	if r.Begun {
+		r.Running += since
+	}
+	r.Boot, r.Stamp = boot, now
+}
+
+// job returns what observers see of the record.
+func (r *record) job(progress float64, done, total uint64) *model.Job {
+	return &model.Job{
+		ID: r.ID, Operation: r.Kind, State: r.JobState, Progress: progress, BytesDone: done, BytesTotal: total,
+		StartTime: r.Accepted, Objects: r.Objects, Fault: r.Fault, Message: r.Message, Originator: r.Originator,
+	}
+}

@@ -1,0 +1,124 @@
+// Package runlevel moves environments between run levels and keeps what the levels and AutoStart of their units ask for.
+//
+// An environment with run levels of its own (OSGi start levels) does the moving itself: it is told the level, the level of each
+// unit and its AutoStart, and it starts and stops level by level. For any other the agent does it: execution units with
+// AutoStart and a RunLevel not above the level are started in ascending order when it rises, and active ones above it are stopped in
+// descending order when it sinks (TR-181, ExecEnv.{i}.CurrentRunLevel, ExecutionUnit.{i}.RunLevel; OSGi chapter 155).
+package runlevel
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/execution"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Controller moves the environments of one manager.
+type Controller struct {
+	inv  *inventory.Inventory
+	envs *environment.Manager
+	eus  *execution.Units
+	log  *slog.Logger
+}
+
+// New returns a controller.
+func New(inv *inventory.Inventory, envs *environment.Manager, eus *execution.Units, log *slog.Logger) *Controller {
+	return &Controller{inv, envs, eus, log}
+}
+
+// Raise brings an environment that has just been launched to its InitialRunLevel. First it is told what was set while it
+// was down. A unit that does not start shows that in its own row; it is no error here.
+func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.ExecEnv) error {
+	_, desc := c.envs.Adapter(row.ID)
+	if desc.Has(adapter.CapRunLevels) && row.Launch != "" {
+		err := c.envs.Call(ctx, row.ID, func(ctx context.Context, a environment.Adapter) error {
+			return a.SetInitialModuleRunLevel(ctx, op, row.ID, row.InitialExecutionUnitRunLevel)
+		})
+		if err != nil {
+			return environment.Classify(err)
+		}
+	}
+	for u := range c.inv.Snapshot().ExecutionUnits() {
+		if u.Env == row.ID && (u.AutoStartPending || u.RunLevelPending) {
+			if err := c.eus.Settle(ctx, op, u.ID); err != nil {
+				c.log.Warn("what was set while the environment was down could not be done", "env", row.ID, "eu", u.EUID, "err", err)
+			}
+		}
+	}
+	if !desc.Has(adapter.CapRunLevels) {
+		if err := c.level(row.ID, 0); err != nil {
+			return err
+		}
+	}
+	return c.To(ctx, op, row.ID, row.InitialRunLevel)
+}
+
+// To brings an environment to a level and returns when it is there. [adapter.StillRunning] is no error: the environment goes on by
+// itself, CurrentRunLevel tells.
+func (c *Controller) To(ctx context.Context, op adapter.OpID, env string, level int) error {
+	if _, desc := c.envs.Adapter(env); !desc.Has(adapter.CapRunLevels) {
+		return c.move(ctx, op, env, level)
+	}
+	err := c.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
+		return a.SetRunLevel(ctx, op, env, level)
+	})
+	if adapter.ReasonOf(err) == adapter.StillRunning {
+		c.log.Warn("the run level is not reached yet", "env", env, "level", level, "err", err)
+		return nil
+	}
+	return environment.Classify(err)
+}
+
+// move is To for an environment without levels of its own.
+func (c *Controller) move(ctx context.Context, op adapter.OpID, env string, level int) error {
+	now := c.inv.Snapshot().ExecEnvByID(env).Level
+	for _, u := range c.affected(env, now, level) {
+		var err error
+		if level < now {
+			err = c.eus.Stop(ctx, op, u)
+		} else {
+			err = c.eus.Start(ctx, op, u, true)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			c.log.Info("an execution unit did not follow the run level", "env", env, "eu", u.EUID, "level", level, "err", err)
+		}
+	}
+	return c.level(env, level)
+}
+
+// affected returns the units that follow a move from level now to level next, in the order in which they do.
+func (c *Controller) affected(env string, now, next int) []*model.ExecutionUnit {
+	var out []*model.ExecutionUnit
+	for u := range c.inv.Snapshot().ExecutionUnits() {
+		up := u.AutoStart && u.RunLevel <= next && u.Status == model.EUIdle
+		down := u.RunLevel > next && (u.Status == model.EUActive || u.Status == model.EUStarting)
+		if u.Env == env && (next >= now && up || next < now && down) {
+			out = append(out, u)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *model.ExecutionUnit) int {
+		if next < now {
+			return cmp.Or(cmp.Compare(b.RunLevel, a.RunLevel), cmp.Compare(b.ID, a.ID))
+		}
+		return cmp.Or(cmp.Compare(a.RunLevel, b.RunLevel), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// level records the level of an environment without levels of its own.
+func (c *Controller) level(env string, level int) error {
+	return c.inv.Update(func(tx *inventory.Tx) error {
+		row := *tx.ExecEnvByID(env)
+		row.Level, row.CurrentRunLevel = level, level
+		return tx.PutExecEnv(&row)
+	})
+}
