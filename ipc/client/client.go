@@ -2,12 +2,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/smmd-project/smmd/ipc/bus"
 )
 
 // Names of the agent on the bus.
@@ -21,6 +21,7 @@ const (
 	ifaceProperties = "org.freedesktop.DBus.Properties"
 	ifaceManager    = "org.freedesktop.DBus.ObjectManager"
 	ifaceBus        = "org.freedesktop.DBus"
+	pathBus         = "/org/freedesktop/DBus"
 )
 
 // Limits in time. No call of the agent waits for an environment or for the network, so an answer that takes this long does
@@ -37,33 +38,22 @@ type Client struct {
 	restartGrace time.Duration
 }
 
-// Dial connects to a bus: "system", "session", or a D-Bus address such as unix:path=/run/smmd/bus; "" is "system". It does
-// not look for the agent: that is what the first call does, so that the bus can start it. The error is [ErrUnreachable].
-func Dial(bus string) (*Client, error) {
-	conn, err := connect(bus)
+// Dial connects to a bus: "system", "session", or a D-Bus address such as unix:path=/run/smmd/bus; "" is "system". ctx bounds
+// the attempt only. Dial does not look for the agent: that is what the first call does, so that the bus can start it. The error
+// is [ErrUnreachable].
+func Dial(ctx context.Context, name string) (*Client, error) {
+	if name == "" {
+		name = bus.System
+	}
+	// Signals in the order of the bus: without it a job could end before it moves.
+	conn, err := bus.Connect(ctx, name, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 	if err != nil {
-		if bus == "" {
-			bus = "system"
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("cannot connect to the bus %s: %w: %w", bus, ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return &Client{conn: conn, callTimeout: callTimeout, restartGrace: restartTimeout}, nil
-}
-
-func connect(bus string) (*dbus.Conn, error) {
-	// Signals in the order of the bus: without it a job could end before it moves.
-	order := dbus.WithSignalHandler(dbus.NewSequentialSignalHandler())
-	switch bus {
-	case "", "system":
-		return dbus.ConnectSystemBus(order)
-	case "session":
-		// Not dbus.ConnectSessionBus: that one starts a bus, on which there is no agent.
-		bus = os.Getenv("DBUS_SESSION_BUS_ADDRESS")
-		if bus == "" {
-			return nil, errors.New("DBUS_SESSION_BUS_ADDRESS is not set")
-		}
-	}
-	return dbus.Connect(bus, order)
 }
 
 // Close ends the connection. Calls and watches that are still open return [ErrUnreachable].

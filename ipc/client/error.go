@@ -120,3 +120,23 @@ func firstString(body []any) string {
 	s, _ := body[0].(string)
 	return s
 }
+
+// A ParameterFault is what is wrong with one parameter of a call.
+type ParameterFault struct {
+	Path    string
+	CWMP    uint32
+	Message string
+}
+
+// Parameters returns the faults of single parameters, in the order of the agent; nil when it told none.
+func (e *Error) Parameters() []ParameterFault {
+	rows, _ := e.Details["parameters"].([][]any)
+	var faults []ParameterFault
+	for _, row := range rows {
+		var f ParameterFault
+		if err := dbus.Store(row, &f.Path, &f.CWMP, &f.Message); err == nil {
+			faults = append(faults, f)
+		}
+	}
+	return faults
+}

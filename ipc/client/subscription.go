@@ -33,11 +33,12 @@ func (c *Client) subscribe(ctx context.Context, path dbus.ObjectPath) (*subscrip
 		s.rules = append(s.rules, rule)
 	}
 	// Starts the agent where the bus knows how; otherwise the error says that there is none.
-	if _, err := c.call(ctx, what, Root, "org.freedesktop.DBus.Peer.Ping", nil); err != nil {
+	var started uint32
+	if _, err := c.callTo(ctx, what, ifaceBus, pathBus, ifaceBus+".StartServiceByName", []any{BusName, uint32(0)}, &started); err != nil {
 		s.close()
 		return nil, err
 	}
-	seq, err := c.callTo(ctx, what, ifaceBus, "/org/freedesktop/DBus", ifaceBus+".GetNameOwner", []any{BusName}, &s.owner)
+	seq, err := c.callTo(ctx, what, ifaceBus, pathBus, ifaceBus+".GetNameOwner", []any{BusName}, &s.owner)
 	if err != nil {
 		s.close()
 		return nil, err

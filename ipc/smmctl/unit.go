@@ -1,0 +1,287 @@
+package smmctl
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/smmd-project/smmd/ipc/client"
+)
+
+// credentials are the flags that say who downloads.
+type credentials struct {
+	username, passwordFile string
+}
+
+func (cr *credentials) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&cr.username, "username", "", "user name for the file server")
+	cmd.Flags().StringVar(&cr.passwordFile, "password-file", "", `file whose first line is the password for the file server; "-" reads standard input`)
+}
+
+// password reads the password. It is never taken from the command line, where everybody could read it.
+func (cr *credentials) password(stdin io.Reader) (string, error) {
+	in := stdin
+	switch cr.passwordFile {
+	case "":
+		return "", nil
+	case "-":
+	default:
+		f, err := os.Open(cr.passwordFile)
+		if err != nil {
+			return "", fmt.Errorf("cannot read the password: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	line, err := bufio.NewReader(io.LimitReader(in, maxPassword)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("cannot read the password: %w", err)
+	}
+	line = strings.TrimRight(line, "\r\n")
+	if line == "" {
+		return "", errors.New("cannot read the password: the first line is empty")
+	}
+	return line, nil
+}
+
+// maxPassword is more than any password (TR-069 Table 71: 256 characters).
+const maxPassword = 4096
+
+func newInstall(a *app) *cobra.Command {
+	var (
+		cr        credentials
+		opts      client.InstallOptions
+		env       string
+		autoStart bool
+	)
+	cmd := &cobra.Command{
+		Use:   "install URL --ee EE",
+		Short: "Install a deployment unit",
+		Long: `Install a deployment unit from a URL, and wait until that is done or has failed.
+
+Without --ee the agent chooses the environment. ` + execEnvHelp + `
+An interrupt (Ctrl-C) ends the waiting, not the installation.`,
+		Example: `  smmctl install https://files.example.net/app-1.0.jar --ee felix
+  smmctl install https://files.example.net/app-1.0.jar --ee felix --username field --password-file /run/secret
+  pass show files | smmctl install https://files.example.net/app-1.0.jar --username field --password-file -
+  smmctl install file:///srv/app.tar.xz --ee systemd --auto-start=false --no-wait`,
+		Args: cobra.ExactArgs(1),
+	}
+	w := a.waiter(cmd)
+	cmd.Flags().StringVar(&env, "ee", "", "environment to install on")
+	cmd.Flags().StringVar(&opts.UUID, "uuid", "", "UUID of the unit; without it one is generated from the package")
+	cmd.Flags().BoolVar(&autoStart, "auto-start", false, "start its execution units with the environment; without it as the environment is configured")
+	cr.flags(cmd)
+	mustComplete(cmd, "ee", a.completion(execEnvNames))
+	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
+		if cmd.Flags().Changed("auto-start") {
+			opts.AutoStart = &autoStart
+		}
+		opts.Username = cr.username
+		var err error
+		if opts.Password, err = cr.password(a.in); err != nil {
+			return err
+		}
+		if env != "" {
+			t, err := c.Tree(ctx)
+			if err != nil {
+				return err
+			}
+			e, err := findExecEnv(t, env)
+			if err != nil {
+				return err
+			}
+			opts.ExecEnv = string(e.Object)
+		}
+		job, err := c.Install(ctx, args[0], opts)
+		if err != nil {
+			return err
+		}
+		return w.finish(ctx, c, job, "cannot install "+bare(args[0]), func(t *client.Tree, j *client.Job) []string {
+			return duLines(t, j, func(u *client.DeploymentUnit, env string) string {
+				return fmt.Sprintf("Installed %s %s as %s (UUID %s) on %s", u.Name, u.Version, u, u.UUID, env)
+			})
+		})
+	})
+	return cmd
+}
+
+func newUpdate(a *app) *cobra.Command {
+	var cr credentials
+	var opts client.UpdateOptions
+	cmd := &cobra.Command{
+		Use:   "update DU",
+		Short: "Update a deployment unit to another version",
+		Long: `Update a deployment unit, and wait until that is done or has failed. Without --url the package comes from where it came from last,
+with the credentials of that time.
+
+` + duHelp,
+		Example: `  smmctl update org.example.app --url https://files.example.net/app-1.1.jar
+  smmctl update 0b9d2e5c-3b0c-5d26-9a5f-0d9c9d6a1f10@1.0`,
+		Args: cobra.ExactArgs(1),
+	}
+	w := a.waiter(cmd)
+	cmd.Flags().StringVar(&opts.URL, "url", "", "where the new version is")
+	cr.flags(cmd)
+	cmd.ValidArgsFunction = a.completion(duNames)
+	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
+		opts.Username = cr.username
+		var err error
+		if opts.Password, err = cr.password(a.in); err != nil {
+			return err
+		}
+		du, _, err := oneDU(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		job, err := c.Update(ctx, du.Object, opts)
+		if err != nil {
+			return err
+		}
+		return w.finish(ctx, c, job, "cannot update "+du.Name, func(t *client.Tree, j *client.Job) []string {
+			return duLines(t, j, func(u *client.DeploymentUnit, env string) string {
+				return fmt.Sprintf("Updated %s to %s (%s) on %s", u.Name, u.Version, u, env)
+			})
+		})
+	})
+	return cmd
+}
+
+func newUninstall(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "uninstall DU",
+		Short:   "Remove a deployment unit",
+		Long:    "Remove a deployment unit with its execution units, and wait until that is done or has failed.\n\n" + duHelp,
+		Example: "  smmctl uninstall org.example.app\n  smmctl uninstall Device.SoftwareModules.DeploymentUnit.3.",
+		Args:    cobra.ExactArgs(1),
+	}
+	w := a.waiter(cmd)
+	cmd.ValidArgsFunction = a.completion(duNames)
+	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
+		du, before, err := oneDU(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		job, err := c.Uninstall(ctx, du.Object)
+		if err != nil {
+			return err
+		}
+		return w.finish(ctx, c, job, "cannot uninstall "+du.Name, func(_ *client.Tree, j *client.Job) []string {
+			line := fmt.Sprintf("Uninstalled %s %s from %s", du.Name, du.Version, execEnvAt(before, du.ExecEnv))
+			return []string{remark(line, j)}
+		})
+	})
+	return cmd
+}
+
+// oneDU returns the deployment unit that arg means, and everything else of that moment.
+func oneDU(ctx context.Context, c *client.Client, arg string) (*client.DeploymentUnit, *client.Tree, error) {
+	t, err := c.Tree(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	du, err := findDU(t, arg)
+	return du, t, err
+}
+
+// duLines returns a line for each deployment unit of a job, and one for each of their execution units that has a fault.
+func duLines(t *client.Tree, j *client.Job, line func(u *client.DeploymentUnit, env string) string) []string {
+	r := resultOf(t, j)
+	var lines []string
+	for _, du := range r.DeploymentUnits {
+		lines = append(lines, line(du, execEnvAt(t, du.ExecEnv)))
+	}
+	if lines == nil {
+		lines = []string{fmt.Sprintf("Done: %s of %s", j.Operation, j)}
+	}
+	lines[0] = remark(lines[0], j)
+	for _, eu := range r.ExecutionUnits {
+		if f := faultOf(eu); f != "" {
+			lines = append(lines, fmt.Sprintf("  %s %s is %s: %s", eu, eu.Name, eu.Status, f))
+		}
+	}
+	return lines
+}
+
+// remark adds what the agent remarks on a success.
+func remark(line string, j *client.Job) string {
+	if j.Message == "" {
+		return line
+	}
+	return line + "; " + j.Message
+}
+
+func newStart(a *app) *cobra.Command {
+	return a.euCommand("start", "Start", "Started", (*client.Client).Start)
+}
+
+func newStop(a *app) *cobra.Command {
+	return a.euCommand("stop", "Stop", "Stopped", (*client.Client).Stop)
+}
+
+func newRestart(a *app) *cobra.Command {
+	return a.euCommand("restart", "Restart", "Restarted", (*client.Client).Restart)
+}
+
+// euCommand makes the command that asks something of an execution unit.
+func (a *app) euCommand(name, verb, past string, begin func(*client.Client, context.Context, dbus.ObjectPath) (dbus.ObjectPath, error)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     name + " EU",
+		Short:   verb + " an execution unit",
+		Long:    verb + " an execution unit, and wait until that is done or has failed.\n\n" + euHelp,
+		Example: "  smmctl " + name + " org.example.app\n  smmctl " + name + " ExecutionUnit.4",
+		Args:    cobra.ExactArgs(1),
+	}
+	w := a.waiter(cmd)
+	cmd.ValidArgsFunction = a.completion(euNames)
+	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
+		t, err := c.Tree(ctx)
+		if err != nil {
+			return err
+		}
+		eu, err := findEU(t, args[0])
+		if err != nil {
+			return err
+		}
+		job, err := begin(c, ctx, eu.Object)
+		if err != nil {
+			return err
+		}
+		return w.finish(ctx, c, job, "cannot "+name+" "+eu.Name, func(t *client.Tree, j *client.Job) []string {
+			line := fmt.Sprintf("%s %s (%s)", past, eu.Name, eu)
+			if now := t.ExecutionUnit(eu.Object); now != nil {
+				line += " on " + execEnvAt(t, now.ExecEnv) + ": " + now.Status
+				if f := faultOf(now); f != "" {
+					line += ", " + f
+				}
+			}
+			return []string{remark(line, j)}
+		})
+	})
+	return cmd
+}
+
+// bare returns a URL without what must not be shown: user information and query.
+func bare(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "the package"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// mustComplete registers a completion; it fails for a flag that does not exist only.
+func mustComplete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err)
+	}
+}
