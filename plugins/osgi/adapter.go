@@ -1,0 +1,327 @@
+// Package osgi is the adapter for OSGi frameworks: Felix, Equinox, and others that comply with OSGi Core.
+//
+// The framework runs in a JVM of its own, the host process, which a small Java program (folder host) makes answer on a Unix
+// socket. The host process is no child that the adapter needs: it lives in its own session, outlives the adapter, and is found
+// again through its socket. The adapter translates between the contract of package adapter and the host's protocol, keeps no
+// state, and reads bundles itself, so that a package can be judged without a running framework.
+//
+// A deployment unit is a bundle, found again by its location, which is the unit's key. Its one execution unit has the ID
+// "bundle". Run levels are the framework's start levels; its lowest is 1, and 0 is read as 1. AutoStart is the framework's
+// persistent start flag.
+package osgi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Kind is the name that environments use to refer to this adapter.
+const Kind = "osgi"
+
+// Version is the adapter's version.
+const Version = "1.0.0"
+
+var (
+	_ adapter.RunLeveler  = (*osgi)(nil)
+	_ adapter.AutoStarter = (*osgi)(nil)
+)
+
+// New returns the adapter. It implements [adapter.RunLeveler] and [adapter.AutoStarter] too.
+func New(log *slog.Logger) adapter.Adapter { return newAdapter(log, defaultLimits()) }
+
+func newAdapter(log *slog.Logger, l limits) *osgi {
+	return &osgi{log: log, limits: l}
+}
+
+type osgi struct {
+	log    *slog.Logger
+	limits limits
+
+	mu        sync.Mutex
+	envs      map[string]*env // nil: not configured
+	endWatch  context.CancelFunc
+	watchOver chan struct{} // closed when the present watch has ended
+}
+
+func (o *osgi) Describe(context.Context) (adapter.Description, error) {
+	return adapter.Description{Kind: Kind, Version: Version,
+		Capabilities: []adapter.Capability{adapter.CapRunLevels, adapter.CapAutoStart}}, nil
+}
+
+func (o *osgi) Configure(_ context.Context, configs []adapter.EnvConfig) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.envs != nil {
+		return adapter.Errorf(adapter.BadState, "cannot configure the adapter: it is configured already")
+	}
+	envs := map[string]*env{}
+	for _, c := range configs {
+		set, err := parseSettings(c.ID, c.Settings)
+		if err != nil {
+			return err
+		}
+		if !filepath.IsAbs(c.DataDir) {
+			return adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: data directory %q is not absolute", c.ID, c.DataDir)
+		}
+		if envs[c.ID] != nil {
+			return adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: there are two of that name", c.ID)
+		}
+		c.DataDir = filepath.Clean(c.DataDir)
+		envs[c.ID] = newEnv(c, set, o.limits, o.log)
+	}
+	o.envs = envs
+	return nil
+}
+
+func (o *osgi) env(id string) (*env, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e := o.envs[id]; e != nil {
+		return e, nil
+	}
+	return nil, adapter.Errorf(adapter.NotFound, "cannot find environment %q", id)
+}
+
+func (o *osgi) Watch(ctx context.Context) (<-chan adapter.Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	o.mu.Lock()
+	if o.envs == nil {
+		o.mu.Unlock()
+		cancel()
+		return nil, adapter.Errorf(adapter.BadState, "cannot watch: the adapter is not configured")
+	}
+	envs := slices.SortedFunc(maps.Values(o.envs), func(a, b *env) int { return strings.Compare(a.id, b.id) })
+	endBefore, beforeOver := o.endWatch, o.watchOver
+	o.endWatch, o.watchOver = cancel, over
+	o.mu.Unlock()
+	if endBefore != nil {
+		endBefore()
+		<-beforeOver
+	}
+
+	events := make(chan adapter.Event)
+	send := func(e adapter.Event) bool {
+		select {
+		case events <- e:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	var watchers sync.WaitGroup
+	for _, e := range envs {
+		w := &watcher{env: e, send: send}
+		watchers.Go(func() { w.run(ctx) })
+	}
+	go func() { // ends with the watchers, which end with ctx
+		<-ctx.Done()
+		watchers.Wait()
+		cancel()
+		close(events)
+		close(over)
+	}()
+	return events, nil
+}
+
+func (o *osgi) Inspect(ctx context.Context, _ string, p adapter.Package) (adapter.Manifest, error) {
+	return inspectBundle(ctx, p.Path)
+}
+
+// bundleAnswer is the result of the requests that make or change a bundle.
+type bundleAnswer struct {
+	Bundle bundleInfo `json:"bundle"`
+}
+
+func (o *osgi) Install(ctx context.Context, op adapter.OpID, spec adapter.InstallSpec) (adapter.Unit, error) {
+	var none adapter.Unit
+	e, err := o.env(spec.Env)
+	if err != nil {
+		return none, err
+	}
+	if spec.Key == "" {
+		return none, adapter.Errorf(adapter.InvalidArgument, "cannot install into environment %q: the unit has no key", spec.Env)
+	}
+	level := -1
+	if spec.RunLevel >= 0 {
+		if level, err = frameworkLevel("run level of a new bundle", spec.RunLevel); err != nil {
+			return none, err
+		}
+	}
+	// A framework says less clearly what is wrong with a file, and some keep parts of it.
+	if _, err := inspectBundle(ctx, spec.Package.Path); err != nil {
+		return none, err
+	}
+	var answer bundleAnswer
+	err = e.request(ctx, "install "+bundleName(e.id, spec.Key), "install", map[string]any{
+		"location": spec.Key, "path": spec.Package.Path, "op": string(op), "startLevel": level,
+	}, &answer, e.limits.change)
+	if err != nil {
+		return none, err
+	}
+	return toUnit(e.id, answer.Bundle), nil
+}
+
+func (o *osgi) Update(ctx context.Context, op adapter.OpID, u adapter.UnitRef, _, next adapter.Package) (adapter.Unit, error) {
+	return o.update(ctx, string(op), u, next, "update")
+}
+
+// Revert updates to the old package: a framework keeps no generation of a bundle but the present one.
+func (o *osgi) Revert(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {
+	// An Update and its Revert may come with the same key; to the host they are two requests.
+	return o.update(ctx, string(op)+"/revert", u, old, "revert")
+}
+
+func (o *osgi) update(ctx context.Context, op string, u adapter.UnitRef, p adapter.Package, verb string) (adapter.Unit, error) {
+	var none adapter.Unit
+	e, err := o.env(u.Env)
+	if err != nil {
+		return none, err
+	}
+	loc, err := location(u)
+	if err != nil {
+		return none, err
+	}
+	if _, err := inspectBundle(ctx, p.Path); err != nil {
+		return none, err
+	}
+	what := verb + " " + bundleName(e.id, loc)
+	if err := e.stopBefore(ctx, what, loc); err != nil {
+		return none, err
+	}
+	var answer bundleAnswer
+	err = e.request(ctx, what, "update", map[string]any{"location": loc, "path": p.Path, "op": op}, &answer, e.limits.change)
+	if err != nil {
+		return none, err
+	}
+	return toUnit(e.id, answer.Bundle), nil
+}
+
+// stopBefore stops a bundle that is to be updated or removed. The framework would do that too, but without a time limit: a
+// bundle that does not end its stop is found here, while nothing is changed yet. A stop that fails does no harm.
+func (e *env) stopBefore(ctx context.Context, what, loc string) error {
+	err := e.request(ctx, what, "stop", map[string]any{"location": loc, "timeout": e.set.callTimeout.Milliseconds()},
+		nil, e.set.callTimeout+e.limits.slack)
+	switch adapter.ReasonOf(err) {
+	case adapter.StillRunning, adapter.BadState:
+		return adapter.Errorf(adapter.StillRunning, "cannot %s: the bundle is still starting or stopping", what)
+	case adapter.Unavailable, adapter.Canceled:
+		return err
+	}
+	return nil
+}
+
+// Discard has nothing to end: the framework has let go of the old generation when Update refreshed its dependents.
+func (o *osgi) Discard(_ context.Context, _ adapter.OpID, u adapter.UnitRef) error {
+	if _, err := o.env(u.Env); err != nil {
+		return err
+	}
+	_, err := location(u)
+	return err
+}
+
+func (o *osgi) Uninstall(ctx context.Context, _ adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error) {
+	var answer struct {
+		Pending bool `json:"pending"`
+	}
+	e, err := o.env(u.Env)
+	if err != nil {
+		return adapter.UninstallResult{}, err
+	}
+	loc, err := location(u)
+	if err != nil {
+		return adapter.UninstallResult{}, err
+	}
+	what := "uninstall " + bundleName(e.id, loc)
+	if err := e.stopBefore(ctx, what, loc); err != nil {
+		return adapter.UninstallResult{}, err
+	}
+	err = e.request(ctx, what, "uninstall", map[string]any{"location": loc}, &answer, e.limits.change)
+	return adapter.UninstallResult{Pending: answer.Pending}, err
+}
+
+// move makes a request that may start or stop bundles: it carries the time limit after which the host answers StillRunning.
+func (e *env) move(ctx context.Context, what, method string, params map[string]any) error {
+	limit := e.set.callTimeout
+	params["timeout"] = limit.Milliseconds()
+	return e.request(ctx, what, method, params, nil, limit+e.limits.slack)
+}
+
+func (o *osgi) moveModule(ctx context.Context, verb, method string, m adapter.ModuleRef, params map[string]any) error {
+	e, err := o.env(m.Env)
+	if err != nil {
+		return err
+	}
+	loc, err := moduleLocation(m)
+	if err != nil {
+		return err
+	}
+	params["location"] = loc
+	return e.move(ctx, verb+" "+bundleName(e.id, loc), method, params)
+}
+
+func (o *osgi) Start(ctx context.Context, _ adapter.OpID, m adapter.ModuleRef, s adapter.StartOptions) error {
+	return o.moveModule(ctx, "start", "start", m, map[string]any{"transient": !s.Persistent, "auto": s.Auto})
+}
+
+func (o *osgi) Stop(ctx context.Context, _ adapter.OpID, m adapter.ModuleRef) error {
+	return o.moveModule(ctx, "stop", "stop", m, map[string]any{})
+}
+
+// SetAutoStart implements [adapter.AutoStarter].
+func (o *osgi) SetAutoStart(ctx context.Context, _ adapter.OpID, m adapter.ModuleRef, on bool) error {
+	return o.moveModule(ctx, "set AutoStart of", "setAutoStart", m, map[string]any{"on": on})
+}
+
+// SetModuleRunLevel implements [adapter.RunLeveler].
+func (o *osgi) SetModuleRunLevel(ctx context.Context, _ adapter.OpID, m adapter.ModuleRef, level int) error {
+	level, err := frameworkLevel("run level of a bundle", level)
+	if err != nil {
+		return err
+	}
+	return o.moveModule(ctx, "set the run level of", "setBundleStartLevel", m, map[string]any{"level": level})
+}
+
+// SetRunLevel implements [adapter.RunLeveler].
+func (o *osgi) SetRunLevel(ctx context.Context, _ adapter.OpID, id string, level int) error {
+	e, err := o.env(id)
+	if err != nil {
+		return err
+	}
+	if level, err = frameworkLevel("run level", level); err != nil {
+		return err
+	}
+	return e.move(ctx, fmt.Sprintf("set the run level of environment %q to %d", id, level), "setStartLevel", map[string]any{"level": level})
+}
+
+// SetInitialModuleRunLevel implements [adapter.RunLeveler].
+func (o *osgi) SetInitialModuleRunLevel(ctx context.Context, _ adapter.OpID, id string, level int) error {
+	e, err := o.env(id)
+	if err != nil {
+		return err
+	}
+	if level, err = frameworkLevel("initial run level of bundles", level); err != nil {
+		return err
+	}
+	return e.move(ctx, fmt.Sprintf("set the initial run level of bundles in environment %q to %d", id, level),
+		"setInitialBundleStartLevel", map[string]any{"level": level})
+}
+
+func (o *osgi) SetEnabled(ctx context.Context, _ adapter.OpID, id string, on bool) error {
+	e, err := o.env(id)
+	if err != nil {
+		return err
+	}
+	if on {
+		return e.enable(ctx)
+	}
+	return e.disable(ctx)
+}
