@@ -1,0 +1,50 @@
+package org.smmd.osgi.host;
+
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.Map;
+import java.util.ServiceLoader;
+import org.osgi.framework.BundleException;
+import org.osgi.framework.Constants;
+import org.osgi.framework.launch.Framework;
+import org.osgi.framework.launch.FrameworkFactory;
+
+/** Makes the framework from whatever {@link FrameworkFactory} is on the class path. */
+final class FrameworkLauncher {
+  private FrameworkLauncher() {}
+
+  /** Returns the framework, initialized and not started: its bundles are known and none of them runs. */
+  static Framework init(Options options, Storage storage) throws BundleException {
+    Iterator<FrameworkFactory> factories = ServiceLoader.load(FrameworkFactory.class).iterator();
+    if (!factories.hasNext()) {
+      throw new BundleException("no framework on the class path");
+    }
+    FrameworkFactory factory = factories.next();
+    if (factories.hasNext()) {
+      throw new BundleException(
+          "more than one framework on the class path: "
+              + factory.getClass().getName()
+              + ", "
+              + factories.next().getClass().getName());
+    }
+    Framework framework = factory.newFramework(configuration(options, storage));
+    framework.init();
+    return framework;
+  }
+
+  private static Map<String, String> configuration(Options options, Storage storage) {
+    Map<String, String> c = new HashMap<>();
+    // Equinox writes its table of bundles 30 s after a change unless told otherwise, and a kill loses every install since.
+    // It looks for this here and not among the system properties.
+    c.put("eclipse.stateSaveDelayInterval", "0");
+    // Equinox alone starts a bundle with the persistent flag as soon as it resolves, also one that was stopped on purpose or is
+    // being updated. Starting is the adapter's decision, on every framework.
+    c.put("osgi.module.auto.start.on.resolve", "false");
+    c.putAll(options.properties());
+    c.put(Constants.FRAMEWORK_STORAGE, storage.framework().toString());
+    c.put(Constants.FRAMEWORK_BEGINNING_STARTLEVEL, Integer.toString(options.startLevel()));
+    // What the storage holds is the environment: nothing may ask for it to be wiped.
+    c.remove(Constants.FRAMEWORK_STORAGE_CLEAN);
+    return c;
+  }
+}

@@ -1,0 +1,63 @@
+package org.smmd.osgi.host;
+
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * The command line.
+ *
+ * @param socket the path of the Unix socket to listen on
+ * @param storage the directory that is the environment's own, made if it is missing
+ * @param properties further properties of the framework, which go before those that the host sets
+ * @param startLevel the level at which the framework begins, 1 or more
+ */
+record Options(Path socket, Path storage, Map<String, String> properties, int startLevel) {
+  static final String USAGE =
+      "usage: java -cp osgi-host.jar:FRAMEWORK.jar org.smmd.osgi.host.Main --socket PATH --storage DIR"
+          + " [--property KEY=VALUE …] [--start-level N]";
+
+  /** Parses the arguments; throws IllegalArgumentException with a message for the operator. */
+  static Options parse(String[] args) {
+    Path socket = null;
+    Path storage = null;
+    Map<String, String> properties = new LinkedHashMap<>();
+    int startLevel = 1;
+    for (int i = 0; i < args.length; i += 2) {
+      String key = args[i];
+      if (i + 1 == args.length) {
+        throw new IllegalArgumentException(key + " needs a value");
+      }
+      String value = args[i + 1];
+      switch (key) {
+        case "--socket" -> socket = Path.of(value).toAbsolutePath();
+        case "--storage" -> storage = Path.of(value).toAbsolutePath();
+        case "--property" -> {
+          int eq = value.indexOf('=');
+          if (eq < 1) {
+            throw new IllegalArgumentException("--property needs KEY=VALUE, not \"" + value + "\"");
+          }
+          properties.put(value.substring(0, eq), value.substring(eq + 1));
+        }
+        case "--start-level" -> startLevel = level(value);
+        default -> throw new IllegalArgumentException("unknown option \"" + key + "\"");
+      }
+    }
+    if (socket == null || storage == null) {
+      throw new IllegalArgumentException("--socket and --storage are needed");
+    }
+    return new Options(socket, storage, Map.copyOf(properties), startLevel);
+  }
+
+  private static int level(String value) {
+    try {
+      int level = Integer.parseInt(value);
+      if (level >= 1) {
+        return level;
+      }
+    } catch (NumberFormatException e) {
+      // the same answer as to a number that is too small
+    }
+    throw new IllegalArgumentException("--start-level needs a number of 1 or more, not \"" + value + "\"");
+  }
+}

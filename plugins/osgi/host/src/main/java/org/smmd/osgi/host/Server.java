@@ -1,0 +1,115 @@
+package org.smmd.osgi.host;
+
+import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+
+/** The Unix socket. */
+final class Server {
+  private static final int CLIENTS = 16;
+  /** A pause after a failed accept, which is nearly always for want of file descriptors. */
+  private static final long PAUSE_MILLIS = 200;
+
+  private final Path path;
+  private final ServerSocketChannel channel;
+  private final Requests requests;
+  private final Publisher publisher;
+  private final Set<Connection> clients = ConcurrentHashMap.newKeySet();
+
+  private Server(Path path, ServerSocketChannel channel, Requests requests, Publisher publisher) {
+    this.path = path;
+    this.channel = channel;
+    this.requests = requests;
+    this.publisher = publisher;
+  }
+
+  /** Listens on the path, in place of the socket that a dead host left there. */
+  static Server open(Path path, Requests requests, Publisher publisher) throws IOException {
+    removeStale(path);
+    ServerSocketChannel channel = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
+    channel.bind(UnixDomainSocketAddress.of(path));
+    Files.setPosixFilePermissions(path, PosixFilePermissions.fromString("rw-------"));
+    Server server = new Server(path, channel, requests, publisher);
+    Threads.start("smmd-accept", server::accept);
+    return server;
+  }
+
+  private static void removeStale(Path path) throws IOException {
+    if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)) {
+      return;
+    }
+    if (!Files.readAttributes(path, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS).isOther()) {
+      throw new IOException(path + " is no socket");
+    }
+    try (SocketChannel probe = SocketChannel.open(UnixDomainSocketAddress.of(path))) {
+      throw new IOException("somebody listens on " + path);
+    } catch (java.net.SocketException e) {
+      Files.delete(path);
+    }
+  }
+
+  private void accept() {
+    for (int n = 1; channel.isOpen(); n++) {
+      try {
+        SocketChannel client = channel.accept();
+        if (clients.size() >= CLIENTS) {
+          Log.warn("more than " + CLIENTS + " clients, the new one is refused");
+          client.close();
+          continue;
+        }
+        serve(client, "smmd-client-" + n);
+      } catch (IOException e) {
+        if (channel.isOpen()) {
+          Log.error("cannot accept a client", e);
+          pause();
+        }
+      }
+    }
+  }
+
+  private void serve(SocketChannel client, String name) {
+    Connection[] self = new Connection[1];
+    self[0] =
+        new Connection(
+            client,
+            name,
+            () -> {
+              clients.remove(self[0]);
+              publisher.unsubscribe(self[0]);
+            });
+    clients.add(self[0]);
+    self[0].start(requests::serve);
+  }
+
+  private static void pause() {
+    try {
+      Thread.sleep(PAUSE_MILLIS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** Whether every client has been sent what was queued for it. */
+  boolean drained() {
+    return clients.stream().allMatch(Connection::drained);
+  }
+
+  /** Ends listening and removes the socket. */
+  void close() {
+    try {
+      channel.close();
+      Files.deleteIfExists(path);
+    } catch (IOException e) {
+      Log.error("cannot remove the socket", e);
+    }
+  }
+}

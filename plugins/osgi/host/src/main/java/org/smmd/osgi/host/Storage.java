@@ -1,0 +1,122 @@
+package org.smmd.osgi.host;
+
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+
+/**
+ * The directory of the environment:
+ *
+ * <pre>
+ *   DIR/host.lock        held while a host lives
+ *   DIR/installs.json    see {@link InstallLog}
+ *   DIR/framework/       the framework's own
+ * </pre>
+ */
+final class Storage {
+  private static final long SYNC_SECONDS = 60;
+
+  final Path dir;
+  /** Held until the process ends; the file stays, or two hosts could lock two files of one name. */
+  private final FileLock lock;
+
+  private Storage(Path dir, FileLock lock) {
+    this.dir = dir;
+    this.lock = lock;
+  }
+
+  /** Makes the directory if need be and locks it; null when another host has it. */
+  static Storage open(Path dir) throws IOException {
+    if (!Files.isDirectory(dir)) {
+      Files.createDirectories(dir, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+    }
+    FileChannel file =
+        FileChannel.open(dir.resolve("host.lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+    FileLock lock = file.tryLock();
+    if (lock == null) {
+      file.close();
+      return null;
+    }
+    return new Storage(dir, lock);
+  }
+
+
+  Path framework() {
+    return dir.resolve("framework");
+  }
+
+  Path installs() {
+    return dir.resolve("installs.json");
+  }
+
+  /** The space that is left for the framework, in KiB, -1 when the file system does not say. */
+  long usableKiB() {
+    try {
+      return Files.getFileStore(dir).getUsableSpace() / 1024;
+    } catch (IOException e) {
+      return -1;
+    }
+  }
+
+  /**
+   * Makes what the framework wrote safe against a power cut. Frameworks write without fsync, to files that only they know, so it is
+   * the whole file system, by the sync tool; a tool that cannot do that is replaced by an fsync of everything in the directory.
+   */
+  void sync() throws IOException {
+    if (!syncfs()) {
+      forceAll();
+    }
+  }
+
+  private boolean syncfs() throws IOException {
+    Process sync;
+    try {
+      sync =
+          new ProcessBuilder(List.of("sync", "-f", dir.toString()))
+              .redirectErrorStream(true)
+              .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+              .start();
+    } catch (IOException e) {
+      return false; // no such tool
+    }
+    try {
+      if (!sync.waitFor(SYNC_SECONDS, TimeUnit.SECONDS)) {
+        sync.destroyForcibly();
+        throw new IOException("the storage was not written within " + SYNC_SECONDS + " s");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted while the storage was written", e);
+    }
+    return sync.exitValue() == 0;
+  }
+
+  private void forceAll() throws IOException {
+    List<Path> all;
+    try (Stream<Path> walk = Files.walk(dir)) {
+      all = walk.toList();
+    } catch (java.io.UncheckedIOException e) {
+      throw e.getCause();
+    }
+    for (Path path : all) {
+      force(path);
+    }
+  }
+
+  /** Makes a file, or the entries of a directory, durable. One that has gone meanwhile needs it no more. */
+  static void force(Path path) throws IOException {
+    try (FileChannel file = FileChannel.open(path, StandardOpenOption.READ)) {
+      file.force(true);
+    } catch (NoSuchFileException e) {
+      return;
+    }
+  }
+}
