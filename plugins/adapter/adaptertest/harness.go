@@ -1,0 +1,155 @@
+package adaptertest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// DefaultTimeout is how long a case waits for one call or one event if the [Harness] does not say otherwise.
+const DefaultTimeout = 30 * time.Second
+
+// A Harness is what the author of an adapter provides.
+type Harness struct {
+	// Open makes an adapter that is not yet configured. dir is an existing directory that stands for a device: an empty one is
+	// a new device without environments, the same dir again is the same device after the adapter's process was restarted.
+	// kill ends the adapter abruptly, as SIGKILL does, and returns when it is gone; it may be called more than once. What lives
+	// on for dir is cleaned up with t.Cleanup.
+	Open func(t TB, dir string) (a adapter.Adapter, kill func())
+
+	// Environments are what the adapter is configured with on the device dir, always the same for the same dir. At least one;
+	// with two, the cases about independence run. An empty DataDir becomes a directory below dir.
+	Environments func(t TB, dir string) []adapter.EnvConfig
+
+	Packages Packages
+
+	// Kind is what Describe has to say; empty accepts any.
+	Kind string
+
+	// Lose ends an environment behind the adapter's back, as when it crashed; nil with SkipLose.
+	Lose     func(t TB, dir, env string)
+	SkipLose string // why there is no Lose
+
+	// Dies says why the environment ends together with the adapter, where that cannot be otherwise; empty: it lives on.
+	Dies string
+
+	// Skip leaves out cases by name, for the reason that is the value. A name that no case has is an error.
+	Skip map[string]string
+
+	// Timeout bounds each call and each wait for an event; 0 means [DefaultTimeout].
+	Timeout time.Duration
+
+	// RunLevel is a level above the lowest at which the packages' modules can run, in an environment with levels; 0 means 5.
+	RunLevel int
+}
+
+// Packages are the packages that the cases use. Only V1 and V2 have to be there; each other one is left out by stating why.
+type Packages struct {
+	V1, V2         Package // two versions of one unit with at least one module that starts and stops
+	Other          Package // another unit, that can be there together with V1
+	Corrupt        Package // damaged: Inspect and Install answer Corrupt
+	Foreign        Package // of another kind: Inspect and Install answer Mismatch
+	FailsInstall   Package // good for Inspect, but cannot be installed, nor be the next package of an Update
+	FailsUninstall Package // can be installed but not be uninstalled
+	FailsStart     Package // the first module fails to start, with Message
+	FailsStop      Package // the first module ends uncleanly when it is stopped
+	HangsStart     Package // the first module does not finish its start before Release
+	Inert          Package // the first module is inert
+	Unresolved     Package // its requirements are missing
+}
+
+// A Package is a file, or the reason why there is none.
+type Package struct {
+	Path string
+	Skip string // why the cases with this package cannot be run
+	// Message is what the environment says when it fails; empty when that is not known.
+	Message string
+	// Release lets a module go on that hangs, on the device dir; nil if it cannot.
+	Release func(t TB, dir string)
+}
+
+// TB is what a case needs of a test; [*testing.T] is one.
+type TB interface {
+	Helper()
+	Name() string
+	TempDir() string
+	Cleanup(func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
+// Runner is a test that has tests below it; [*testing.T] is one.
+type Runner[T TB] interface {
+	TB
+	Run(name string, f func(T)) bool
+}
+
+// A Case is one sentence of the contract.
+type Case struct {
+	Name string // Method/sentence
+	run  func(*rig)
+}
+
+// Cases are all cases, in the order in which they run.
+func Cases() []Case {
+	var all []Case
+	for _, group := range [][]Case{
+		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
+		startCases, stopCases, hangCases, setEnabledCases, runLevelCases, autoStartCases, callCases,
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// Run runs all cases as subtests of t, which is a [*testing.T].
+func Run[T Runner[T]](t T, h Harness) {
+	t.Helper()
+	cases := Cases()
+	known := map[string]bool{}
+	for _, c := range cases {
+		known[c.Name] = true
+	}
+	for name := range h.Skip {
+		if !known[name] {
+			t.Errorf("cannot skip %q: there is no such case", name)
+		}
+	}
+	for _, c := range cases {
+		t.Run(c.Name, func(t T) {
+			t.Helper()
+			if why, skip := h.Skip[c.Name]; skip {
+				t.Skipf("the harness leaves it out: %s", why)
+			}
+			c.run(newRig(t, h))
+		})
+	}
+}
+
+// load returns the package as the agent hands it over: a copy in a directory of its own, so that a case may delete it.
+func (p Package) load(r *rig, what string) adapter.Package {
+	r.t.Helper()
+	if p.Path == "" {
+		if p.Skip == "" {
+			r.t.Fatalf("the harness has no package %s and no reason for it", what)
+		}
+		r.t.Skipf("no package %s: %s", what, p.Skip)
+	}
+	data, err := os.ReadFile(p.Path)
+	if err != nil {
+		r.t.Fatalf("cannot read package %s: %v", what, err)
+	}
+	path := filepath.Join(r.t.TempDir(), filepath.Base(p.Path))
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		r.t.Fatalf("cannot copy package %s: %v", what, err)
+	}
+	sum := sha256.Sum256(data)
+	return adapter.Package{Path: path, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data))}
+}

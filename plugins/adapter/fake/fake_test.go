@@ -1,0 +1,47 @@
+package fake_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
+	"github.com/smmd-project/smmd/plugins/adapter/fake"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	for name, o := range variants {
+		t.Run(name, func(t *testing.T) { adaptertest.Run(t, inProcess(t, o, nil)) })
+	}
+}
+
+// TestConformanceStored restarts the World together with the adapter, so that nothing but the file goes on.
+func TestConformanceStored(t *testing.T) {
+	o := fake.Options{RunLevels: true, AutoStart: true}
+	h := inProcess(t, o, nil)
+	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
+	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+		o := o
+		o.Dir = stored(t, dir)
+		w, err := fake.Open(o)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		a := fake.New(w)
+		return a, func() {
+			a.Kill()
+			if err := w.Close(); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	h.Packages = packages(t, func(t adaptertest.TB, dir string) {
+		if err := fake.ReleaseIn(stored(t, dir), "hangs"); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
+	adaptertest.Run(t, h)
+}

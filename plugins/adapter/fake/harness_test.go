@@ -1,0 +1,138 @@
+package fake_test
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
+	"github.com/smmd-project/smmd/plugins/adapter/fake"
+)
+
+// variants are the properties that an environment can have.
+var variants = map[string]fake.Options{
+	"plain":                     {},
+	"run levels":                {RunLevels: true},
+	"auto-start":                {AutoStart: true},
+	"run levels and auto-start": {RunLevels: true, AutoStart: true},
+}
+
+// packages writes the packages of the conformance kit.
+func packages(t *testing.T, release func(t adaptertest.TB, dir string)) adaptertest.Packages {
+	t.Helper()
+	dir := t.TempDir()
+	pkg := func(s fake.Spec) adaptertest.Package {
+		if s.Version == "" {
+			s.Version = "1"
+		}
+		p, err := fake.Write(dir, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return adaptertest.Package{Path: p.Path, Message: "boom"}
+	}
+	with := func(name string, m fake.ModuleSpec) fake.Spec {
+		m.ID = fake.DefaultModule
+		return fake.Spec{Name: name, Modules: []fake.ModuleSpec{m}}
+	}
+	corrupt, err := fake.WriteBytes(dir, "corrupt", []byte("{ cut off"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangs := pkg(with("hangs", fake.ModuleSpec{StartHangs: true}))
+	hangs.Release = release
+	return adaptertest.Packages{
+		V1:             pkg(fake.Spec{Name: "unit", Version: "1.0", Vendor: "v", SizeKiB: 10}),
+		V2:             pkg(fake.Spec{Name: "unit", Version: "2.0", Vendor: "v", SizeKiB: 20}),
+		Other:          pkg(fake.Spec{Name: "other", Modules: []fake.ModuleSpec{{ID: "a"}, {ID: "b"}}}),
+		Corrupt:        adaptertest.Package{Path: corrupt.Path},
+		Foreign:        pkg(fake.Spec{Name: "foreign", Kind: "osgi"}),
+		FailsInstall:   pkg(fake.Spec{Name: "fails-install", InstallFails: "boom", UpdateFails: "boom"}),
+		FailsUninstall: pkg(fake.Spec{Name: "fails-uninstall", UninstallFails: "boom"}),
+		FailsStart:     pkg(with("fails-start", fake.ModuleSpec{StartFails: "boom"})),
+		FailsStop:      pkg(with("fails-stop", fake.ModuleSpec{StopFails: "boom"})),
+		HangsStart:     hangs,
+		Inert:          pkg(with("inert", fake.ModuleSpec{Inert: true})),
+		Unresolved:     pkg(fake.Spec{Name: "unresolved", Requires: []string{"nothing of this name"}}),
+	}
+}
+
+func environments(adaptertest.TB, string) []adapter.EnvConfig {
+	return []adapter.EnvConfig{{ID: "one", Settings: []byte(`{"disk_kib": 1000}`)}, {ID: "two"}}
+}
+
+// worlds are the Worlds of the devices, which outlive the adapters.
+type worlds struct {
+	opts fake.Options
+	mu   sync.Mutex
+	m    map[string]*fake.World
+}
+
+func (w *worlds) world(t adaptertest.TB, dir string) *fake.World {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.m == nil {
+		w.m = map[string]*fake.World{}
+	}
+	if w.m[dir] == nil {
+		world := fake.NewWorld(w.opts)
+		w.m[dir] = world
+		t.Cleanup(func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			delete(w.m, dir)
+			if err := world.Close(); err != nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	return w.m[dir]
+}
+
+// lose ends an environment at the console.
+func (w *worlds) lose(t adaptertest.TB, dir, env string) {
+	c, err := w.world(t, dir).Console(env)
+	if err == nil {
+		err = c.Lose("it crashed")
+	}
+	if err != nil {
+		t.Fatalf("cannot lose %s: %v", env, err)
+	}
+}
+
+// release releases the package that hangs.
+func (w *worlds) release(t adaptertest.TB, dir string) {
+	if err := w.world(t, dir).Release("hangs"); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// inProcess is the harness of the fake in the process of the test. wrap, if not nil, changes the adapter.
+func inProcess(t *testing.T, o fake.Options, wrap func(adapter.Adapter) adapter.Adapter) adaptertest.Harness {
+	w := &worlds{opts: o}
+	return adaptertest.Harness{
+		Kind: fake.Kind,
+		Open: func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+			a := fake.New(w.world(t, dir))
+			if wrap != nil {
+				return wrap(a), a.Kill
+			}
+			return a, a.Kill
+		},
+		Environments: environments,
+		Packages:     packages(t, w.release),
+		Lose:         w.lose,
+	}
+}
+
+// stored is the directory of a stored World on a device.
+func stored(t adaptertest.TB, dir string) string {
+	d := filepath.Join(dir, "world")
+	if err := os.MkdirAll(d, 0o700); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return d
+}
