@@ -158,28 +158,7 @@ func (n Node[R]) row(name string, r R) Node[R] {
 // Children ranges over the next level below n: the rows of a table, the parameters and then the objects of an object,
 // nothing for a parameter.
 func (n Node[R]) Children() iter.Seq[Node[R]] {
-	return func(yield func(Node[R]) bool) {
-		switch {
-		case n.Parameter != nil:
-		case n.Table:
-			for number, r := range n.Object.Table.Rows(n.Row) {
-				if !yield(n.row(strconv.FormatUint(uint64(number), 10), r)) {
-					return
-				}
-			}
-		default:
-			for _, p := range n.Object.Parameters {
-				if !yield(n.parameter(p)) {
-					return
-				}
-			}
-			for _, o := range n.Object.Objects {
-				if !yield(n.object(o)) {
-					return
-				}
-			}
-		}
-	}
+	return func(yield func(Node[R]) bool) { n.each(yield) }
 }
 
 // All ranges over n and everything below it, each object before what it holds.
@@ -187,16 +166,40 @@ func (n Node[R]) All() iter.Seq[Node[R]] {
 	return func(yield func(Node[R]) bool) { n.walk(yield) }
 }
 
-func (n Node[R]) walk(yield func(Node[R]) bool) bool {
-	if !yield(n) {
-		return false
+// each is Children, and reports whether yield wants more.
+func (n Node[R]) each(yield func(Node[R]) bool) bool {
+	if n.Parameter != nil {
+		return true
 	}
-	for c := range n.Children() {
-		if !c.walk(yield) {
+	if n.Table {
+		for number, r := range n.Object.Table.Rows(n.Row) {
+			if !yield(n.row(strconv.FormatUint(uint64(number), 10), r)) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, p := range n.Object.Parameters {
+		if !yield(n.parameter(p)) {
+			return false
+		}
+	}
+	for _, o := range n.Object.Objects {
+		if !yield(n.object(o)) {
 			return false
 		}
 	}
 	return true
+}
+
+func (n Node[R]) walk(yield func(Node[R]) bool) bool {
+	if !yield(n) {
+		return false
+	}
+	if n.Parameter != nil {
+		return true
+	}
+	return n.each(func(c Node[R]) bool { return c.walk(yield) })
 }
 
 // IsUnknown reports whether err says that a path names nothing: it is malformed, not in the data model, or of a row that is
