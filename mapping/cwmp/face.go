@@ -89,30 +89,30 @@ func (f *Face) GetParameterValues(names []string) ([]ParameterValue, error) {
 	return values, nil
 }
 
-// AddObject answers the RPC of that name (TR-069 A.3.2.6). It always refuses with 9005: Table 87 gives that code to a name
-// that AddObject cannot be used with, and the tables of software modules are read-only, their rows come with
-// ChangeDUState.
+// AddObject answers the RPC of that name (TR-069 A.3.2.6). It always refuses with 9005, the code that Table 87 has for the name given to
+// AddObject: the tables of software modules are read-only, their rows come with ChangeDUState.
 func (f *Face) AddObject(path string) (uint32, error) {
-	return 0, f.fixed("cannot add a row to ", path, "rows come and go with ChangeDUState")
+	return 0, f.readOnly("cannot add a row to ", path)
 }
 
 // DeleteObject answers the RPC of that name (TR-069 A.3.2.7). It always refuses with 9005, as [Face.AddObject] does.
 func (f *Face) DeleteObject(path string) error {
-	return f.fixed("cannot delete ", path, "rows come and go with ChangeDUState")
+	return f.readOnly("cannot delete ", path)
 }
 
-func (f *Face) fixed(what, path, why string) error {
+func (f *Face) readOnly(what, path string) error {
 	if _, err := resolve(softwaremodules.NewRow(f.agent.Snapshot()), path, dm.ForGet); err != nil {
 		return badName(err)
 	}
-	return &Fault{Code: InvalidParameterName, Reason: fault.RequestDenied, Message: what + path + ": " + why}
+	return &Fault{Code: InvalidParameterName, Reason: fault.RequestDenied, Message: what + path + ": rows come and go with ChangeDUState"}
 }
 
 // SetParameterValues answers the RPC of that name (TR-069 A.3.2.1). The status is 0 when all values are applied and 1 when they are
 // accepted and something is still moving: a unit starts, an environment stops. Either all values are set or none.
 //
 // A value may leave its Type empty: it is then taken for one of the parameter's own type. When names, types or values are wrong, the
-// fault is 9003 around 9005 to 9008 for each wrong one; a parameter that is named twice is 9003 alone.
+// fault is 9003 around 9005 to 9008 for each wrong one; a parameter that is named twice is 9003 alone. When the agent refuses for
+// a reason that is no matter of a value (its own failure, a policy, too many operations), the fault is the code of [RPC].
 func (f *Face) SetParameterValues(ctx context.Context, values []ParameterValue, originator string) (int32, error) {
 	row := softwaremodules.NewRow(f.agent.Snapshot())
 	type target struct {
@@ -128,11 +128,11 @@ func (f *Face) SetParameterValues(ctx context.Context, values []ParameterValue, 
 			wrong = append(wrong, ParameterFault{v.Name, code, err.Error()})
 			continue
 		}
-		if key := (target{a.Row, a.Attribute}); seen[key] {
+		key := target{a.Row, a.Attribute}
+		if seen[key] {
 			return 0, &Fault{Code: InvalidArguments, Reason: fault.InvalidArguments, Message: "cannot set " + v.Name + " twice in one call"}
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		as = append(as, a)
 	}
 	if len(wrong) > 0 {

@@ -77,7 +77,8 @@ func DUResult(r fault.Reason) uint32 { return number(r).result }
 func RPC(r fault.Reason) uint32 { return number(r).rpc }
 
 // ParameterCode returns the code for reason r in one SetParameterValuesFault, around which the fault of the RPC is 9003
-// (TR-069 A.3.2.1, VI.5.2). It is 0 for [fault.None]. See [concernsRequest] for what is not told so.
+// (TR-069 A.3.2.1, VI.5.2). It is 0 for [fault.None]. Reasons that are no matter of one value refuse the whole RPC instead, see
+// [Face.SetParameterValues].
 func ParameterCode(r fault.Reason) uint32 { return number(r).parameter }
 
 func number(r fault.Reason) struct{ result, rpc, parameter uint32 } {
