@@ -1,0 +1,126 @@
+package dbus
+
+import (
+	"github.com/godbus/dbus/v5"
+
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/mapping/cwmp"
+)
+
+// job is the answer of a method that returns one.
+func job(id uint32, err error, code numbers) ([]any, error) {
+	if err != nil {
+		return nil, refusal(err, code)
+	}
+	return []any{path(model.Ref{Kind: model.KindJob, Instance: id})}, nil
+}
+
+// options returns the argument that holds the options.
+func options(c *call, i int) map[string]dbus.Variant { return arg[map[string]dbus.Variant](c, i) }
+
+func install(c *call) ([]any, error) {
+	var r model.InstallRequest
+	if err := intoString(&r.URL)("url", arg[string](c, 0)); err != nil {
+		return nil, invalid("cannot install: the URL is too long")
+	}
+	err := parse(options(c, 1), map[string]option{
+		"uuid":       intoString(&r.UUID),
+		"exec_env":   intoExecEnv(c.agent.Snapshot(), &r.ExecEnv),
+		"username":   intoString(&r.Username),
+		"password":   intoString(&r.Password),
+		"auto_start": intoBool(&r.AutoStart),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Originator = c.originator()
+	id, err := c.agent.Install(c.ctx, r)
+	return job(id, err, cwmp.RPC)
+}
+
+func adapters(c *call) ([]any, error) {
+	list := []map[string]dbus.Variant{}
+	for _, a := range c.agent.Adapters() {
+		capabilities := make([]string, len(a.Capabilities))
+		for i, k := range a.Capabilities {
+			capabilities[i] = text(k)
+		}
+		list = append(list, map[string]dbus.Variant{
+			"name":         dbus.MakeVariant(text(a.Name)),
+			"version":      dbus.MakeVariant(text(a.Version)),
+			"capabilities": dbus.MakeVariant(capabilities),
+			"state":        dbus.MakeVariant(text(a.State)),
+			"detail":       dbus.MakeVariant(text(a.Detail)),
+			"pid":          dbus.MakeVariant(uint32(max(a.PID, 0))),
+			"restarts":     dbus.MakeVariant(uint32(max(a.Restarts, 0))),
+		})
+	}
+	return []any{list}, nil
+}
+
+func setRunLevel(c *call) ([]any, error) {
+	if err := parse(options(c, 1), nil); err != nil {
+		return nil, err
+	}
+	_, err := c.agent.Set(c.ctx, []model.Assignment{{
+		Row: c.object.ref, Attribute: model.RequestedRunLevel, Value: int(arg[int32](c, 0)),
+	}}, c.originator())
+	if err != nil {
+		return nil, refusal(err, cwmp.ParameterCode)
+	}
+	return nil, nil
+}
+
+func restartExecEnv(c *call) ([]any, error) {
+	var reason string
+	if err := parse(options(c, 0), map[string]option{"reason": intoString(&reason)}); err != nil {
+		return nil, err
+	}
+	id, err := c.agent.RestartExecEnv(c.ctx, c.object.ref.Instance, reason, c.originator())
+	return job(id, err, cwmp.RPC)
+}
+
+func update(c *call) ([]any, error) {
+	r := model.UpdateRequest{DU: c.object.ref.Instance}
+	err := parse(options(c, 0), map[string]option{
+		"url":      intoString(&r.URL),
+		"username": intoString(&r.Username),
+		"password": intoString(&r.Password),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Originator = c.originator()
+	id, err := c.agent.Update(c.ctx, r)
+	return job(id, err, cwmp.RPC)
+}
+
+func uninstall(c *call) ([]any, error) {
+	if err := parse(options(c, 0), nil); err != nil {
+		return nil, err
+	}
+	id, err := c.agent.Uninstall(c.ctx, c.object.ref.Instance, c.originator())
+	return job(id, err, cwmp.RPC)
+}
+
+// request returns the method that makes a request to an execution unit. CWMP would set RequestedState.
+func request(r model.Request) func(*call) ([]any, error) {
+	return func(c *call) ([]any, error) {
+		if err := parse(options(c, 0), nil); err != nil {
+			return nil, err
+		}
+		id, err := c.agent.Request(c.ctx, c.object.ref.Instance, r, c.originator())
+		return job(id, err, cwmp.ParameterCode)
+	}
+}
+
+func cancelJob(c *call) ([]any, error) {
+	if err := parse(options(c, 0), nil); err != nil {
+		return nil, err
+	}
+	c.log.Info("canceling", "op", c.object.ref.Instance, "originator", c.originator())
+	if err := c.agent.Cancel(c.ctx, c.object.ref.Instance); err != nil {
+		return nil, refusal(err, cwmp.RPC)
+	}
+	return nil, nil
+}
