@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/godbus/dbus/v5"
@@ -32,19 +33,25 @@ func (c *Client) subscribe(ctx context.Context, path dbus.ObjectPath) (*subscrip
 		}
 		s.rules = append(s.rules, rule)
 	}
-	// Starts the agent where the bus knows how; otherwise the error says that there is none.
-	var started uint32
-	if _, err := c.callTo(ctx, what, ifaceBus, pathBus, ifaceBus+".StartServiceByName", []any{BusName, uint32(0)}, &started); err != nil {
-		s.close()
-		return nil, err
+	err := s.findOwner(ctx, what)
+	if errors.Is(err, ErrUnreachable) {
+		// Where the bus knows how to start the agent, it does; otherwise the error says that there is none.
+		var started uint32
+		if _, err = c.callTo(ctx, what, ifaceBus, pathBus, ifaceBus+".StartServiceByName", []any{BusName, uint32(0)}, &started); err == nil {
+			err = s.findOwner(ctx, what)
+		}
 	}
-	seq, err := c.callTo(ctx, what, ifaceBus, pathBus, ifaceBus+".GetNameOwner", []any{BusName}, &s.owner)
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.asked = seq
 	return s, nil
+}
+
+func (s *subscription) findOwner(ctx context.Context, what string) error {
+	seq, err := s.c.callTo(ctx, what, ifaceBus, pathBus, ifaceBus+".GetNameOwner", []any{BusName}, &s.owner)
+	s.asked = seq
+	return err
 }
 
 func (s *subscription) close() {

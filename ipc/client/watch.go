@@ -16,7 +16,7 @@ const (
 	Added     EventKind = "added"      // Object exists now, or did when the watch began
 	Changed   EventKind = "changed"    // the properties in Changed of Object have other values
 	Removed   EventKind = "removed"    // Object is gone; it is told as it was at last
-	Completed EventKind = "completed"  // Object is a job that has ended; told after its Changed
+	Completed EventKind = "completed"  // Object is a job that has ended; told after everything that it changed
 	Synced    EventKind = "synced"     // everything that exists has been told
 	AgentGone EventKind = "agent-gone" // the agent has left the bus
 	AgentBack EventKind = "agent-back" // it is there again; what is different follows, then Synced
@@ -40,7 +40,7 @@ func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
 		return err
 	}
 	defer s.close()
-	w := watch{c: c, s: s, tell: f, known: objectMap{}, initial: true}
+	w := watch{c: c, s: s, tell: f, known: objectMap{}, ended: map[dbus.ObjectPath]bool{}, initial: true}
 	if err := w.sync(ctx); err != nil {
 		return err
 	}
@@ -64,7 +64,8 @@ type watch struct {
 	s       *subscription
 	tell    func(Event) error
 	known   objectMap
-	seq     dbus.Sequence // of the answer that told everything: older signals are in it
+	seq     dbus.Sequence            // of the answer that told everything: older signals are in it
+	ended   map[dbus.ObjectPath]bool // jobs whose end has been told, or was there at the beginning
 	initial bool
 }
 
@@ -113,6 +114,13 @@ func (w *watch) sync(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, path := range now.sorted() {
+		if j, ok := now[path].(*Job); ok && j.Final() {
+			if err := w.complete(j); err != nil {
+				return err
+			}
+		}
+	}
 	return w.emit(Event{Kind: Synced})
 }
 
@@ -144,6 +152,10 @@ func (w *watch) take(ctx context.Context, sig *dbus.Signal) error {
 		return w.remove(path)
 	}
 	old := w.known[sig.Path]
+	if j, ok := old.(*Job); ok && sig.Name == KindJob.iface()+".Completed" {
+		// Not the property State: that is told as it is when it is sent, and so perhaps before what the job did.
+		return w.complete(j)
+	}
 	iface, props, reread := propertiesChanged(sig)
 	if old == nil || iface != old.Reference().Kind().iface() {
 		return nil
@@ -177,15 +189,19 @@ func (w *watch) put(o Object) error {
 			return nil
 		}
 	}
-	if err := w.emit(e); err != nil {
-		return err
+	return w.emit(e)
+}
+
+// complete tells that a job has ended, once.
+func (w *watch) complete(j *Job) error {
+	if w.ended[j.Object] {
+		return nil
 	}
-	if j, ok := o.(*Job); ok && j.Final() && !w.initial {
-		if before, ok := old.(*Job); !ok || !before.Final() {
-			return w.emit(Event{Kind: Completed, Object: o})
-		}
+	w.ended[j.Object] = true
+	if w.initial {
+		return nil // it ended before the watch began
 	}
-	return nil
+	return w.emit(Event{Kind: Completed, Object: j})
 }
 
 func (w *watch) remove(path dbus.ObjectPath) error {
@@ -194,5 +210,6 @@ func (w *watch) remove(path dbus.ObjectPath) error {
 		return nil
 	}
 	delete(w.known, path)
+	delete(w.ended, path)
 	return w.emit(Event{Kind: Removed, Object: o})
 }

@@ -16,10 +16,10 @@ import (
 
 // What arguments may be; for the help texts.
 const (
-	execEnvHelp = `EE is the configured name of the environment, its Alias or Name, ExecEnv.N, or its path in the data model or on D-Bus.`
-	duHelp      = `DU is the UUID of the unit, UUID@VERSION, its Name, Name@VERSION or Alias, DeploymentUnit.N, its instance number, or its
+	execEnvHelp = `EE is the configured name of the environment, its Alias or Name, ExecEnv.N or EE.N, or its path in the data model or on D-Bus.`
+	duHelp      = `DU is the UUID of the unit, UUID@VERSION, its Name, Name@VERSION or Alias, DeploymentUnit.N or DU.N, its instance number, or its
 path in the data model or on D-Bus. It must mean one unit: one version on one environment.`
-	euHelp = `EU is the EUID of the unit, its Alias or Name, ExecutionUnit.N, its instance number, or its path in the data model or on D-Bus.`
+	euHelp = `EU is the EUID of the unit, its Alias or Name, ExecutionUnit.N or EU.N, its instance number, or its path in the data model or on D-Bus.`
 )
 
 // findExecEnv returns the environment that arg means.
@@ -114,7 +114,7 @@ func match[O client.Object](rows []O, arg string, named func(O) bool) []O {
 	ref, isPath := client.ParseRef(arg)
 	for _, o := range rows {
 		r := o.Reference()
-		if isPath && r.Object == ref.Object || r.String() == arg {
+		if isPath && r.Object == ref.Object || r.String() == arg || shortRef(r) == arg {
 			byPath = append(byPath, o)
 		}
 		if named(o) {
@@ -131,6 +131,12 @@ func match[O client.Object](rows []O, arg string, named func(O) bool) []O {
 		return byName
 	}
 	return byNumber
+}
+
+// shortRef is the name of a row in little room: EE.1, DU.3, EU.4.
+func shortRef(r client.Ref) string {
+	words := map[client.Kind]string{client.KindExecEnv: "EE", client.KindDeploymentUnit: "DU", client.KindExecutionUnit: "EU"}
+	return fmt.Sprintf("%s.%d", words[r.Kind()], r.Instance)
 }
 
 // maxKnown is how many names a message lists at most.

@@ -16,7 +16,8 @@ func newTree(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "tree",
 		Short: "Show environments, units, states and faults at a glance",
-		Long: `Show the execution environments, below each its deployment units, below each its execution units.
+		Long: `Show the execution environments, below each its deployment units, below each its execution units. EE.1, DU.3 and EU.4 can be given to
+other commands; they are ExecEnv.1, DeploymentUnit.3 and ExecutionUnit.4 of the data model. Levels are run levels.
 
 A unit that its environment does not have any more is marked "missing", what belongs to nothing that is there any more stands under "orphans".
 Colors are used on a terminal, unless NO_COLOR is set.`,
@@ -72,7 +73,7 @@ func (a *app) drawTree(t *client.Tree) string {
 		case a.width == 0:
 			line += strings.Join(nonEmpty(a.paint(red, r.fault), notes), ", ")
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
-		case room >= minNotes:
+		case room >= minNotes && room >= longestWord(r.fault+" "+notes):
 			// Beside the rest, continued in the same column.
 			lines := a.wrapNotes(r.fault, notes, room)
 			for i, l := range lines {
@@ -96,7 +97,15 @@ func (a *app) drawTree(t *client.Tree) string {
 }
 
 // minNotes is how many columns the notes need to stand beside the rest.
-const minNotes = 30
+const minNotes = 20
+
+func longestWord(s string) int {
+	n := 0
+	for _, word := range strings.Fields(s) {
+		n = max(n, columns(word))
+	}
+	return n
+}
 
 // wrapNotes returns the fault and the notes in lines of at most width columns; at least one line.
 func (a *app) wrapNotes(fault, notes string, width int) []string {
@@ -185,7 +194,7 @@ func (a *app) treeRows(t *client.Tree) []treeRow {
 }
 
 func (a *app) execEnvRow(t *client.Tree, e *client.ExecEnv) treeRow {
-	r := treeRow{name: clean(execEnvName(e)), ref: e.String(), status: clean(e.Status), notes: nonEmpty(clean(e.Type))}
+	r := treeRow{name: clean(execEnvName(e)), ref: shortRef(e.Ref), status: clean(e.Status), notes: nonEmpty(clean(e.Type))}
 	switch {
 	case e.Status == "Up":
 		r.color = green
@@ -201,9 +210,9 @@ func (a *app) execEnvRow(t *client.Tree, e *client.ExecEnv) treeRow {
 	}
 	switch {
 	case e.CurrentRunLevel >= 0 && e.CurrentRunLevel != e.InitialRunLevel:
-		r.notes = append(r.notes, fmt.Sprintf("run level %d (initial %d)", e.CurrentRunLevel, e.InitialRunLevel))
+		r.notes = append(r.notes, fmt.Sprintf("level %d (initial %d)", e.CurrentRunLevel, e.InitialRunLevel))
 	case e.CurrentRunLevel >= 0:
-		r.notes = append(r.notes, fmt.Sprintf("run level %d", e.CurrentRunLevel))
+		r.notes = append(r.notes, fmt.Sprintf("level %d", e.CurrentRunLevel))
 	}
 	if parent := t.ExecEnv(e.Parent); parent != nil {
 		r.notes = append(r.notes, "in "+clean(execEnvName(parent)))
@@ -216,7 +225,7 @@ func duRow(u *client.DeploymentUnit) treeRow {
 	if name == "" {
 		name = u.UUID
 	}
-	r := treeRow{name: clean(strings.TrimSpace(name + " " + u.Version)), ref: u.String(), status: clean(u.Status), color: yellow}
+	r := treeRow{name: clean(strings.TrimSpace(name + " " + u.Version)), ref: shortRef(u.Ref), status: clean(u.Status), color: yellow}
 	if u.Status == "Installed" {
 		r.color = green
 	}
@@ -238,7 +247,7 @@ func euRow(u *client.ExecutionUnit) treeRow {
 	if name == "" {
 		name = u.EUID
 	}
-	r := treeRow{name: clean(name), ref: u.String(), status: clean(u.Status), color: yellow, fault: faultOf(u)}
+	r := treeRow{name: clean(name), ref: shortRef(u.Ref), status: clean(u.Status), color: yellow, fault: faultOf(u)}
 	switch u.Status {
 	case "Active":
 		r.color = green
@@ -248,7 +257,7 @@ func euRow(u *client.ExecutionUnit) treeRow {
 	if u.AutoStart {
 		r.notes = append(r.notes, "autostart")
 	}
-	r.notes = append(r.notes, fmt.Sprintf("run level %d", u.RunLevel))
+	r.notes = append(r.notes, fmt.Sprintf("level %d", u.RunLevel))
 	return r
 }
 
