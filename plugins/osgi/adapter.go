@@ -132,7 +132,10 @@ func (o *osgi) Watch(ctx context.Context) (<-chan adapter.Event, error) {
 	return events, nil
 }
 
-func (o *osgi) Inspect(ctx context.Context, _ string, p adapter.Package) (adapter.Manifest, error) {
+func (o *osgi) Inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
+	if _, err := o.env(env); err != nil {
+		return adapter.Manifest{}, err
+	}
 	return inspectBundle(ctx, p.Path)
 }
 
@@ -161,9 +164,9 @@ func (o *osgi) Install(ctx context.Context, op adapter.OpID, spec adapter.Instal
 		return none, err
 	}
 	var answer bundleAnswer
-	err = e.request(ctx, "install "+bundleName(e.id, spec.Key), "install", map[string]any{
+	err = e.change(ctx, "install "+bundleName(e.id, spec.Key), "install", map[string]any{
 		"location": spec.Key, "path": spec.Package.Path, "op": string(op), "startLevel": level,
-	}, &answer, e.limits.change)
+	}, &answer)
 	if err != nil {
 		return none, err
 	}
@@ -198,7 +201,7 @@ func (o *osgi) update(ctx context.Context, op string, u adapter.UnitRef, p adapt
 		return none, err
 	}
 	var answer bundleAnswer
-	err = e.request(ctx, what, "update", map[string]any{"location": loc, "path": p.Path, "op": op}, &answer, e.limits.change)
+	err = e.change(ctx, what, "update", map[string]any{"location": loc, "path": p.Path, "op": op}, &answer)
 	if err != nil {
 		return none, err
 	}
@@ -208,8 +211,7 @@ func (o *osgi) update(ctx context.Context, op string, u adapter.UnitRef, p adapt
 // stopBefore stops a bundle that is to be updated or removed. The framework would do that too, but without a time limit: a
 // bundle that does not end its stop is found here, while nothing is changed yet. A stop that fails does no harm.
 func (e *env) stopBefore(ctx context.Context, what, loc string) error {
-	err := e.request(ctx, what, "stop", map[string]any{"location": loc, "timeout": e.set.callTimeout.Milliseconds()},
-		nil, e.set.callTimeout+e.limits.slack)
+	err := e.move(ctx, what, "stop", map[string]any{"location": loc})
 	switch adapter.ReasonOf(err) {
 	case adapter.StillRunning, adapter.BadState:
 		return adapter.Errorf(adapter.StillRunning, "cannot %s: the bundle is still starting or stopping", what)
@@ -244,15 +246,8 @@ func (o *osgi) Uninstall(ctx context.Context, _ adapter.OpID, u adapter.UnitRef)
 	if err := e.stopBefore(ctx, what, loc); err != nil {
 		return adapter.UninstallResult{}, err
 	}
-	err = e.request(ctx, what, "uninstall", map[string]any{"location": loc}, &answer, e.limits.change)
+	err = e.change(ctx, what, "uninstall", map[string]any{"location": loc}, &answer)
 	return adapter.UninstallResult{Pending: answer.Pending}, err
-}
-
-// move makes a request that may start or stop bundles: it carries the time limit after which the host answers StillRunning.
-func (e *env) move(ctx context.Context, what, method string, params map[string]any) error {
-	limit := e.set.callTimeout
-	params["timeout"] = limit.Milliseconds()
-	return e.request(ctx, what, method, params, nil, limit+e.limits.slack)
 }
 
 func (o *osgi) moveModule(ctx context.Context, verb, method string, m adapter.ModuleRef, params map[string]any) error {

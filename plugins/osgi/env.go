@@ -12,6 +12,10 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
+// maxRequests bounds the requests at once in one environment. The host serves 16 clients: room is left for the watch and for
+// looking whether it answers, by this adapter and by one that is about to take over.
+const maxRequests = 10
+
 // limits are the time limits that are no settings.
 type limits struct {
 	hello  time.Duration // for the first answer of a host that accepted a connection
@@ -38,6 +42,7 @@ type env struct {
 	limits limits
 	host   *host
 	log    *slog.Logger
+	slots  chan struct{} // bounds the requests at once
 	turn   chan struct{} // holds one token: who takes it may launch or end the host
 	wake   chan struct{} // tells the watcher to look at once
 
@@ -49,8 +54,8 @@ func newEnv(c adapter.EnvConfig, set settings, l limits, log *slog.Logger) *env 
 	log = log.With("env", c.ID)
 	e := &env{
 		id: c.ID, set: set, limits: l, log: log,
-		host: &host{env: c.ID, dir: c.DataDir, set: set, log: log},
-		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		host:  &host{env: c.ID, dir: c.DataDir, set: set, log: log},
+		slots: make(chan struct{}, maxRequests), turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	e.turn <- struct{}{}
 	return e
@@ -84,6 +89,14 @@ func (e *env) connect(ctx context.Context) (*conn, hello, error) {
 func (e *env) request(ctx context.Context, what, method string, params, result any, limit time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	select {
+	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
+	case <-ctx.Done():
+		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
+	case <-limited.Done():
+		return adapter.Errorf(adapter.Unavailable, "cannot %s: %d other calls are not finished", what, maxRequests)
+	}
 	c, _, err := e.connect(limited)
 	if err == nil {
 		err = c.call(method, params, result, nil)
@@ -108,6 +121,21 @@ func (e *env) request(ctx context.Context, what, method string, params, result a
 		}
 	}
 	return &adapter.Error{Reason: adapter.Unavailable, Message: fmt.Sprintf("cannot %s: %v", what, err), Cause: err.Error()}
+}
+
+// move makes a request that may start or stop bundles: it carries the time limit after which the host answers StillRunning.
+func (e *env) move(ctx context.Context, what, method string, params map[string]any) error {
+	return e.timed(ctx, what, method, params, nil, e.set.callTimeout)
+}
+
+// change makes a request that installs, updates or removes a bundle.
+func (e *env) change(ctx context.Context, what, method string, params map[string]any, result any) error {
+	return e.timed(ctx, what, method, params, result, e.limits.change)
+}
+
+func (e *env) timed(ctx context.Context, what, method string, params map[string]any, result any, limit time.Duration) error {
+	params["timeout"] = limit.Milliseconds()
+	return e.request(ctx, what, method, params, result, limit+e.limits.slack)
 }
 
 // answers reports whether the host answers a new connection.

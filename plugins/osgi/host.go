@@ -32,8 +32,6 @@ const (
 	launchMark = "=== launch "
 	// tailLines and tailBytes bound what a message shows of host.log.
 	tailLines, tailBytes = 5, 1024
-	// exitStorageLocked is the exit status of a host that found another one on its storage.
-	exitStorageLocked = 3
 	// processPoll is how often a process is looked at that is expected to begin or to end.
 	processPoll = 20 * time.Millisecond
 )
@@ -177,8 +175,8 @@ func (h *host) arguments(class string) []string {
 	}
 	args = append(args, "-XX:+ExitOnOutOfMemoryError",
 		"-cp", strings.Join(append([]string{h.set.hostJar, h.set.framework}, h.set.classPath...), ":"), class,
-		// Relative to the working directory: as long as it likes to be.
-		"--socket", socketName, "--storage", h.storage(), "--start-level", "1")
+		"--socket", "/proc/self/cwd/"+socketName, // a short name for it, as in dial
+		"--storage", h.storage(), "--start-level", "1")
 	keys := make([]string, 0, len(h.set.properties))
 	for key := range h.set.properties {
 		keys = append(keys, key)
@@ -275,11 +273,8 @@ func (h *host) exit() string {
 // describe tells how the process ended. It may be called when done is closed.
 func (c *child) describe() string {
 	status, ok := c.state.Sys().(syscall.WaitStatus)
-	switch {
-	case ok && status.Signaled():
+	if ok && status.Signaled() {
 		return fmt.Sprintf("process %d was killed by signal %d (%v)", c.pid, int(status.Signal()), status.Signal())
-	case c.state.ExitCode() == exitStorageLocked:
-		return fmt.Sprintf("process %d ended with status %d: another host uses the same storage", c.pid, exitStorageLocked)
 	}
 	return fmt.Sprintf("process %d ended with status %d", c.pid, c.state.ExitCode())
 }

@@ -219,11 +219,10 @@ func TestInspect(t *testing.T) {
 		{"altered member", alter(t, bundleJar(t, "x", "1"), flip("the content")), adapter.Manifest{}, adapter.Corrupt},
 		{"no file", "/nonexistent", adapter.Manifest{}, adapter.Internal},
 	}
-	o := New(quietLog())
+	o := configured(t, shortLimits(), t.TempDir(), map[string]any{}) // and never launched
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			// It needs no configured environment, still less a running one.
-			got, err := o.Inspect(t.Context(), "none", adapter.Package{Path: test.path})
+			got, err := o.Inspect(t.Context(), "home", adapter.Package{Path: test.path})
 			if adapter.ReasonOf(err) != test.reason {
 				t.Fatalf("error %v, want reason %q", err, test.reason)
 			}
@@ -237,7 +236,7 @@ func TestInspect(t *testing.T) {
 func TestInspectEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := New(quietLog()).Inspect(ctx, "e", adapter.Package{Path: bundleJar(t, "x", "1")})
+	_, err := configured(t, shortLimits(), t.TempDir(), map[string]any{}).Inspect(ctx, "home", adapter.Package{Path: bundleJar(t, "x", "1")})
 	if adapter.ReasonOf(err) != adapter.Canceled {
 		t.Errorf("error %v", err)
 	}

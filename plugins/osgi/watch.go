@@ -18,8 +18,7 @@ type watcher struct {
 	env  *env
 	send func(adapter.Event) bool // false: the watch is over
 
-	launch string       // of the last framework that was told
-	told   *adapter.Env // the last state that was told
+	told *adapter.Env // the last state that was told
 }
 
 // run follows the environment until ctx is done.
@@ -30,10 +29,10 @@ func (w *watcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if up && time.Since(began) >= w.env.limits.settle {
-			continue // perhaps the connection alone was lost: what is true now is told if it can be made again
-		}
 		w.tell(downEnv(w.env.id, w.detail(ctx, err)))
+		if up && time.Since(began) >= w.env.limits.settle {
+			continue // perhaps the connection alone was lost
+		}
 		timer := time.NewTimer(w.env.limits.poll)
 		select {
 		case <-ctx.Done():
@@ -97,13 +96,6 @@ func (w *watcher) follow(ctx context.Context) (up bool, err error) {
 		return false, err
 	}
 	defer c.close()
-	if w.launch != "" && w.launch != hello.Framework.Launch && w.told.Up {
-		w.tell(downEnv(w.env.id, "the framework was launched anew"))
-	}
-	w.launch = hello.Framework.Launch
-
-	// A new connection starts with the state, also if it is what was told last.
-	w.told = nil
 	if !w.tell(toEnv(w.env.id, w.env.set, hello.Framework)) {
 		return false, errWatchOver
 	}
@@ -115,7 +107,7 @@ func (w *watcher) follow(ctx context.Context) (up bool, err error) {
 	if !w.send(adapter.Event{Kind: adapter.EventSynced, EnvID: w.env.id}) {
 		return false, errWatchOver
 	}
-	w.env.log.Info("environment is up", "launch", w.launch)
+	w.env.log.Info("environment is up", "launch", hello.Framework.Launch)
 
 	var pinger sync.WaitGroup
 	pinger.Go(func() { w.ping(ctx, c) })
