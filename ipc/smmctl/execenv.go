@@ -66,7 +66,7 @@ func newExecEnvEnable(a *app, enable bool) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
-	cmd.ValidArgsFunction = a.completion(execEnvNames)
+	cmd.ValidArgsFunction = a.firstArg(execEnvNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		t, e, err := oneExecEnv(ctx, c, args[0])
 		if err != nil {
@@ -92,7 +92,7 @@ starts again; the level that it takes then is its parameter InitialRunLevel.
 		Args:    cobra.ExactArgs(2),
 	}
 	w := a.waiter(cmd)
-	cmd.ValidArgsFunction = a.completion(execEnvNames)
+	cmd.ValidArgsFunction = a.firstArg(execEnvNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		level, err := strconv.ParseUint(args[1], 10, 31)
 		if err != nil || level > model.MaxRunLevel {
@@ -124,7 +124,7 @@ func newExecEnvRestart(a *app) *cobra.Command {
 	}
 	w := a.waiter(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "what the parameter RestartReason is to say")
-	cmd.ValidArgsFunction = a.completion(execEnvNames)
+	cmd.ValidArgsFunction = a.firstArg(execEnvNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		_, e, err := oneExecEnv(ctx, c, args[0])
 		if err != nil {

@@ -119,13 +119,15 @@ func detailed(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	faults := e.Parameters()
-	if len(faults) == 0 || len(faults) == 1 && strings.Contains(e.Message, faults[0].Message) {
-		return err
-	}
 	var b strings.Builder
-	for _, f := range faults {
-		fmt.Fprintf(&b, "; %s: %s (CWMP %d)", f.Path, f.Message, f.CWMP)
+	for _, f := range e.Parameters() {
+		fmt.Fprintf(&b, "; %s: CWMP %d", f.Path, f.CWMP)
+		if !strings.Contains(e.Message, f.Message) {
+			b.WriteString(", " + f.Message)
+		}
+	}
+	if b.Len() == 0 {
+		return err
 	}
 	return fmt.Errorf("%w%s", err, b.String())
 }

@@ -172,12 +172,20 @@ func execEnvName(e *client.ExecEnv) string {
 // completionTimeout is how long a person waits after the tab key.
 const completionTimeout = 2 * time.Second
 
-// completion offers the names of rows to the shell. It says nothing when the agent cannot be asked.
-func (a *app) completion(names func(*client.Tree) []string) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// firstArg offers the names of rows to the shell for the first argument of a command.
+func (a *app) firstArg(names func(*client.Tree) []string) cobra.CompletionFunc {
+	offer := a.completion(names)
+	return func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
+		return offer(cmd, args, word)
+	}
+}
+
+// completion offers the names of rows to the shell. It says nothing when the agent cannot be asked.
+func (a *app) completion(names func(*client.Tree) []string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 		defer cancel()
 		c, err := a.dial(ctx)

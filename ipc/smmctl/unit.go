@@ -131,7 +131,7 @@ with the credentials of that time.
 	w := a.waiter(cmd)
 	cmd.Flags().StringVar(&opts.URL, "url", "", "where the new version is")
 	cr.flags(cmd)
-	cmd.ValidArgsFunction = a.completion(duNames)
+	cmd.ValidArgsFunction = a.firstArg(duNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		opts.Username = cr.username
 		var err error
@@ -164,7 +164,7 @@ func newUninstall(a *app) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
-	cmd.ValidArgsFunction = a.completion(duNames)
+	cmd.ValidArgsFunction = a.firstArg(duNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		du, before, err := oneDU(ctx, c, args[0])
 		if err != nil {
@@ -241,7 +241,7 @@ func (a *app) euCommand(name, verb, past string, begin func(*client.Client, cont
 		Args:    cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
-	cmd.ValidArgsFunction = a.completion(euNames)
+	cmd.ValidArgsFunction = a.firstArg(euNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		t, err := c.Tree(ctx)
 		if err != nil {
