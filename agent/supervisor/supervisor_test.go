@@ -532,6 +532,9 @@ func TestChildDiesWithItsAgent(t *testing.T) {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+	}
 	if err != nil || n != 1 {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		t.Fatalf("the adapter outlived its agent: %d, %v", n, err)

@@ -61,7 +61,7 @@ func Serve(a Adapter, o ServeOptions) {
 	}
 	log := NewLogger()
 	// The goroutine needs no end of its own: it ends the process, or the process ends.
-	go exitWithParent(log)
+	go exitWithParent(os.Getppid(), log)
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig:  Handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{ContractVersion: {PluginName: &grpcPlugin{server: server}}},
@@ -70,14 +70,13 @@ func Serve(a Adapter, o ServeOptions) {
 	})
 }
 
-// exitWithParent ends the process when its parent is gone. PR_SET_PDEATHSIG would be shorter and wrong: it fires when the thread
+// exitWithParent ends the process when its parent, which had the given number, is gone. PR_SET_PDEATHSIG would be shorter and wrong: it fires when the thread
 // that forked ends, and threads of a Go program come and go.
-func exitWithParent(log *slog.Logger) {
+func exitWithParent(parent int, log *slog.Logger) {
 	if os.Getenv(EnvWatchStdin) == "1" {
 		// The agent writes nothing; whatever ends the copy, nobody is there any more.
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	} else {
-		parent := os.Getppid()
 		for os.Getppid() == parent {
 			time.Sleep(parentPoll)
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -23,8 +22,6 @@ import (
 
 	"github.com/smmd-project/smmd/plugins/adapter/adapterpb"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // recorder is an adapter that writes down what it is asked and answers what the test says.
 type recorder struct {
@@ -309,7 +306,10 @@ func TestCancelCrosses(t *testing.T) {
 			t.Errorf("got %v, want %v", err, want)
 		}
 		select {
-		case <-rec.gone:
+		case err := <-rec.gone:
+			if ReasonOf(err) != Canceled {
+				t.Errorf("the adapter was told %v", err)
+			}
 		case <-testContext(t).Done():
 			t.Fatal("the adapter was not told")
 		}
