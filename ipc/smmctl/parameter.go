@@ -36,7 +36,11 @@ func newGet(a *app) *cobra.Command {
 			return a.printJSON(values)
 		case quiet:
 			for _, v := range values {
-				if err := a.printf("%s\n", clean(v.Value)); err != nil {
+				value := v.Value // for a script as it is
+				if a.width > 0 {
+					value = clean(value)
+				}
+				if err := a.printf("%s\n", value); err != nil {
 					return err
 				}
 			}
