@@ -58,6 +58,7 @@ type Packages struct {
 	FailsStart     Package // the first module fails to start, with Message
 	FailsStop      Package // the first module ends uncleanly when it is stopped
 	HangsStart     Package // the first module does not finish its start before Release
+	HangsStop      Package // the first module does not finish its stop before Release
 	Inert          Package // the first module is inert
 	Unresolved     Package // its requirements are missing
 }

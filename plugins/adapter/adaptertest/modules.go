@@ -164,9 +164,10 @@ func (r *rig) hang() (adapter.ModuleRef, adapter.OpID, pending) {
 	return m, op, p
 }
 
-// background calls f with the present adapter, for at most the time limit of the harness.
+// background calls f with the present adapter. It has no time limit but the end of the case, so that what waits for it
+// runs into its own.
 func (r *rig) background(f func(ctx context.Context, a adapter.Adapter) error) pending {
-	ctx, cancel := context.WithTimeout(context.Background(), r.h.Timeout)
+	ctx, cancel := context.WithCancel(context.Background())
 	p, a := pending{cancel, make(chan error, 1)}, r.a
 	go func() { p.done <- f(ctx, a) }()
 	r.t.Cleanup(cancel)
@@ -187,12 +188,29 @@ func (r *rig) result(what string, p pending, limit time.Duration) error {
 	}
 }
 
-func (r *rig) release() {
+// hangStop is hang for the stop of HangsStop, whose module runs before.
+func (r *rig) hangStop() (adapter.ModuleRef, pending) {
 	r.t.Helper()
-	if r.h.Packages.HangsStart.Release == nil {
-		r.t.Skipf("package HangsStart has no Release")
+	_, m := r.installed(r.h.Packages.HangsStop, "HangsStop")
+	if r.h.Packages.HangsStop.Release != nil {
+		r.t.Cleanup(func() { r.h.Packages.HangsStop.Release(r.t, r.dir) })
 	}
-	r.h.Packages.HangsStart.Release(r.t, r.dir)
+	r.run(m)
+	op := r.op()
+	p := r.background(func(ctx context.Context, a adapter.Adapter) error { return a.Stop(ctx, op, m) })
+	r.waitStatus(m, adapter.Stopping)
+	return m, p
+}
+
+// release lets the modules of HangsStart go on. The case has asked canRelease before.
+func (r *rig) release() { r.h.Packages.HangsStart.Release(r.t, r.dir) }
+
+// canRelease skips the case when a package has no Release.
+func (r *rig) canRelease(p Package, what string) {
+	r.t.Helper()
+	if p.Path != "" && p.Release == nil {
+		r.t.Skipf("package %s has no Release", what)
+	}
 }
 
 var hangCases = []Case{
@@ -203,6 +221,7 @@ var hangCases = []Case{
 		r.want("Start", err, adapter.Canceled, adapter.StillRunning)
 	}},
 	{"Start/outcome of a start that hangs comes by Watch", func(r *rig) {
+		r.canRelease(r.h.Packages.HangsStart, "HangsStart")
 		m, _, p := r.hang()
 		r.release()
 		r.waitStatus(m, adapter.Active)
@@ -211,6 +230,7 @@ var hangCases = []Case{
 		}
 	}},
 	{"Start/starting module is no error", func(r *rig) {
+		r.canRelease(r.h.Packages.HangsStart, "HangsStart")
 		m, _, p := r.hang()
 		second := r.op()
 		again := r.background(func(ctx context.Context, a adapter.Adapter) error {
@@ -225,6 +245,7 @@ var hangCases = []Case{
 		r.waitStatus(m, adapter.Active)
 	}},
 	{"Start/same OpID finishes what was canceled", func(r *rig) {
+		r.canRelease(r.h.Packages.HangsStart, "HangsStart")
 		m, op, p := r.hang()
 		p.cancel()
 		r.result("Start", p, prompt)
@@ -235,6 +256,7 @@ var hangCases = []Case{
 		r.waitStatus(m, adapter.Active)
 	}},
 	{"Start/same OpID finishes what an adapter began that was killed", func(r *rig) {
+		r.canRelease(r.h.Packages.HangsStart, "HangsStart")
 		r.lives()
 		m, op, p := r.hang()
 		r.restart()
@@ -268,6 +290,24 @@ var hangCases = []Case{
 		u := r.installIn(env, r.h.Packages.V1.load(r, "V1"))
 		r.run(r.first(u))
 		r.setEnabled(env, false)
+	}},
+	{"Stop/call that hangs returns promptly when its context is done", func(r *rig) {
+		_, p := r.hangStop()
+		p.cancel()
+		r.want("Stop", r.result("Stop", p, prompt), adapter.Canceled, adapter.StillRunning)
+	}},
+	{"Stop/outcome of a stop that hangs comes by Watch", func(r *rig) {
+		r.canRelease(r.h.Packages.HangsStop, "HangsStop")
+		m, p := r.hangStop()
+		r.h.Packages.HangsStop.Release(r.t, r.dir)
+		r.waitStatus(m, adapter.Idle)
+		if err := r.result("Stop", p, r.h.Timeout); err != nil {
+			r.want("Stop", err, adapter.StillRunning)
+		}
+	}},
+	{"Start/stopping module is BadState", func(r *rig) {
+		m, _ := r.hangStop()
+		r.want("Start", r.tryStart(r.op(), m, adapter.StartOptions{}), adapter.BadState)
 	}},
 	{"SetEnabled/ends a module that hangs", func(r *rig) {
 		m, _, _ := r.hang()

@@ -194,6 +194,20 @@ var watchCases = []Case{
 		r.uninstall(r.op(), ref(next))
 		r.waitGone(r.env, u.Key)
 	}},
+	{"Watch/events of an environment keep their order", func(r *rig) {
+		r.up()
+		m := r.first(r.install(r.h.Packages.V1.load(r, "V1")))
+		for range 5 {
+			r.run(m)
+			r.mustStop(m)
+		}
+		// When the last change is told, all before it have been.
+		u := r.install(r.h.Packages.Other.load(r, "Other"))
+		r.waitUnit(r.env, u.Key, "there", func(adapter.Unit) bool { return true })
+		if got := r.waitModule(m, "told", func(adapter.Module) bool { return true }); got.Status != adapter.Idle {
+			r.t.Errorf("module %s was stopped and is told to be %s; Watch told %s", m.Module, got.Status, r.v.history())
+		}
+	}},
 	{"Watch/second Watch closes the first", func(r *rig) {
 		r.up()
 		first := r.v

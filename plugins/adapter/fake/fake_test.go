@@ -1,6 +1,7 @@
 package fake_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,7 +11,13 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(worldDir); dir != "" {
+		serve(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestConformance(t *testing.T) {
 	for name, o := range variants {
@@ -38,10 +45,6 @@ func TestConformanceStored(t *testing.T) {
 			}
 		}
 	}
-	h.Packages = packages(t, func(t adaptertest.TB, dir string) {
-		if err := fake.ReleaseIn(stored(t, dir), "hangs"); err != nil {
-			t.Errorf("%v", err)
-		}
-	})
+	h.Packages = packages(t, releaseStored)
 	adaptertest.Run(t, h)
 }

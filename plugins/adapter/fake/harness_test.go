@@ -20,7 +20,7 @@ var variants = map[string]fake.Options{
 }
 
 // packages writes the packages of the conformance kit.
-func packages(t *testing.T, release func(t adaptertest.TB, dir string)) adaptertest.Packages {
+func packages(t *testing.T, release func(t adaptertest.TB, dir, name string)) adaptertest.Packages {
 	t.Helper()
 	dir := t.TempDir()
 	pkg := func(s fake.Spec) adaptertest.Package {
@@ -41,8 +41,11 @@ func packages(t *testing.T, release func(t adaptertest.TB, dir string)) adaptert
 	if err != nil {
 		t.Fatal(err)
 	}
-	hangs := pkg(with("hangs", fake.ModuleSpec{StartHangs: true}))
-	hangs.Release = release
+	hanging := func(name string, m fake.ModuleSpec) adaptertest.Package {
+		p := pkg(with(name, m))
+		p.Release = func(t adaptertest.TB, dir string) { release(t, dir, name) }
+		return p
+	}
 	return adaptertest.Packages{
 		V1:             pkg(fake.Spec{Name: "unit", Version: "1.0", Vendor: "v", SizeKiB: 10}),
 		V2:             pkg(fake.Spec{Name: "unit", Version: "2.0", Vendor: "v", SizeKiB: 20}),
@@ -53,7 +56,8 @@ func packages(t *testing.T, release func(t adaptertest.TB, dir string)) adaptert
 		FailsUninstall: pkg(fake.Spec{Name: "fails-uninstall", UninstallFails: "boom"}),
 		FailsStart:     pkg(with("fails-start", fake.ModuleSpec{StartFails: "boom"})),
 		FailsStop:      pkg(with("fails-stop", fake.ModuleSpec{StopFails: "boom"})),
-		HangsStart:     hangs,
+		HangsStart:     hanging("hangs-start", fake.ModuleSpec{StartHangs: true}),
+		HangsStop:      hanging("hangs-stop", fake.ModuleSpec{StopHangs: true}),
 		Inert:          pkg(with("inert", fake.ModuleSpec{Inert: true})),
 		Unresolved:     pkg(fake.Spec{Name: "unresolved", Requires: []string{"nothing of this name"}}),
 	}
@@ -103,9 +107,9 @@ func (w *worlds) lose(t adaptertest.TB, dir, env string) {
 	}
 }
 
-// release releases the package that hangs.
-func (w *worlds) release(t adaptertest.TB, dir string) {
-	if err := w.world(t, dir).Release("hangs"); err != nil {
+// release releases a package that hangs.
+func (w *worlds) release(t adaptertest.TB, dir, name string) {
+	if err := w.world(t, dir).Release(name); err != nil {
 		t.Errorf("%v", err)
 	}
 }
@@ -125,6 +129,13 @@ func inProcess(t *testing.T, o fake.Options, wrap func(adapter.Adapter) adapter.
 		Environments: environments,
 		Packages:     packages(t, w.release),
 		Lose:         w.lose,
+	}
+}
+
+// releaseStored is release for a World in another process.
+func releaseStored(t adaptertest.TB, dir, name string) {
+	if err := fake.ReleaseIn(stored(t, dir), name); err != nil {
+		t.Errorf("%v", err)
 	}
 }
 
