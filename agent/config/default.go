@@ -21,6 +21,7 @@ func Default() Config {
 			TotalDeadline: 24 * time.Hour,
 			CallDeadline:  2 * time.Minute,
 			MaxOpen:       256,
+			Parallel:      2,
 			KeepFinished:  time.Hour,
 		},
 		Packages: Packages{

@@ -99,6 +99,7 @@ func readOperations(t *table, o *Operations) {
 	t.duration("total_deadline", &o.TotalDeadline, time.Second)
 	t.duration("call_deadline", &o.CallDeadline, time.Second)
 	t.integer("max_open", &o.MaxOpen, 1, 4096)
+	t.integer("parallel", &o.Parallel, 1, 64)
 	t.duration("keep_finished", &o.KeepFinished, time.Hour)
 	t.done()
 }

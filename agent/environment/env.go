@@ -27,6 +27,7 @@ type env struct {
 	up      bool
 	synced  bool
 	detail  string // why it is not up
+	due     bool   // it has come into sight again: what it could not be told is to be told now
 	broken  error  // of the last attempt to launch it
 	resting bool   // it is being restarted: the keeper leaves it alone, Status says so
 	seen    map[string]adapter.Unit

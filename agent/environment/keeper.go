@@ -161,10 +161,11 @@ func (m *Manager) settle(ctx context.Context, e *env) error {
 	return nil
 }
 
-// needsRaise reports whether the environment runs a launch that has not been brought up. The caller holds mu.
+// needsRaise reports whether the environment runs a launch that has not been brought up, or was out of sight. The caller
+// holds mu.
 func (m *Manager) needsRaise(e *env) bool {
 	row := m.opts.Inventory.Snapshot().ExecEnvByID(e.id)
-	return e.ready && e.up && e.synced && !e.resting && row.Launch != e.state.Launch
+	return e.ready && e.up && e.synced && !e.resting && (e.due || row.Launch != e.state.Launch)
 }
 
 // needsEnd reports whether the environment runs and should not. The caller holds mu.
@@ -173,19 +174,20 @@ func (m *Manager) needsEnd(e *env) bool {
 }
 
 // BringUp does what is due after a launch: levels and AutoStart that were set while the environment could not be told, and its
-// InitialRunLevel, which starts what is to be started level by level. It does nothing for a launch that has been brought up. The
+// InitialRunLevel, which starts what is to be started level by level. For a launch that has been brought up it is only the former. The
 // caller has the turn.
 func (m *Manager) BringUp(ctx context.Context, id string, op adapter.OpID) error {
 	e := m.envs[id]
 	e.mu.Lock()
 	launch := e.state.Launch
+	e.due = false
 	e.mu.Unlock()
 	row := m.opts.Inventory.Snapshot().ExecEnvByID(id)
+	if err := m.opts.Raise(ctx, op, row, row.Launch != launch); err != nil {
+		return err
+	}
 	if row.Launch == launch {
 		return nil
-	}
-	if err := m.opts.Raise(ctx, op, row); err != nil {
-		return err
 	}
 	err := m.opts.Inventory.Update(func(tx *inventory.Tx) error {
 		row := *tx.ExecEnvByID(id)

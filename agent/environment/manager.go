@@ -48,8 +48,9 @@ type Options struct {
 	Log       *slog.Logger
 	// CallDeadline bounds one call into an adapter and the wait for an environment to come back.
 	CallDeadline time.Duration
-	// Raise brings an environment that has been launched to what its row asks for (package runlevel).
-	Raise func(ctx context.Context, op adapter.OpID, row *model.ExecEnv) error
+	// Raise brings an environment that was down or out of sight to what its row asks for (package runlevel). launched says
+	// that this is a new launch of it.
+	Raise func(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error
 	// MinPause and MaxPause bound the pause between attempts to launch an environment; 0: 1 s and 2 min.
 	MinPause, MaxPause time.Duration
 }
@@ -227,4 +228,17 @@ func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, A
 		}
 	}
 	return adapter.Errorf(adapter.Unavailable, "environment %s went away again and again", id)
+}
+
+// Undo makes a call that takes back an earlier one. Unlike [Manager.Call] it is made in a disabled environment too, as long as that
+// still runs; the caller repeats it until it succeeds.
+func (m *Manager) Undo(ctx context.Context, id string, f func(context.Context, Adapter) error) error {
+	e := m.envs[id]
+	err := e.await(ctx, m.opts.CallDeadline, func() bool { return e.up && e.synced && e.ready })
+	if err != nil {
+		return fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: %w", id, err)
+	}
+	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
+	defer stop()
+	return Classify(f(cctx, m.opts.Adapters[e.adapterName]))
 }

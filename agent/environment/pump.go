@@ -130,6 +130,7 @@ func (m *Manager) digest(e *env, batch []news) {
 	e.update(func() {
 		e.state, e.up, e.synced, e.detail = state, up, synced, detail
 		e.ready, e.desc, e.broken = ready, desc, broken
+		e.due = e.due || fresh
 	})
 	if up != wasUp {
 		m.opts.Log.Info("environment", "env", e.id, "up", up, "detail", detail)

@@ -335,7 +335,7 @@ func (e *Engine) OpenOperations(st *store.Tx) ([]Open, error) {
 	var all []Open
 	err := journal.Load(st, func(id uint32, r record) error {
 		if !r.JobState.Final() {
-			all = append(all, Open{id, r.Kind, r.State})
+			all = append(all, Open{id, r.Key, r.Kind, r.State})
 		}
 		return nil
 	})

@@ -270,8 +270,13 @@ func (e *Engine) commit(ctx context.Context, o *op, apply Apply, change func(*re
 	}
 }
 
-// indefinite reports whether a failed step may have had an effect, so that it is undone itself.
+// indefinite reports whether a failed step may have had an effect, so that it is undone itself. An error can say so with a method
+// Indefinite() bool.
 func indefinite(err error) bool {
+	var says interface{ Indefinite() bool }
+	if errors.As(err, &says) {
+		return says.Indefinite()
+	}
 	switch fault.ReasonOf(err) {
 	case fault.Internal, fault.Canceled, fault.DeadlineExceeded, fault.ExecEnvUnavailable, fault.SystemResourcesExceeded:
 		return true

@@ -148,18 +148,10 @@ func Submit[S any](e *Engine, tx *inventory.Tx, d *Definition[S], state *S, r Re
 	return e.submit(tx, d, state, r)
 }
 
-// Decode reads the state of an open operation of this kind, for those who must know what it is about.
-func (d *Definition[S]) Decode(o Open) (*S, error) {
-	s := new(S)
-	if err := json.Unmarshal(o.State, s); err != nil {
-		return nil, fmt.Errorf("cannot read the state of operation %d: %w", o.ID, err)
-	}
-	return s, nil
-}
-
 // Open is an unfinished operation as the journal has it.
 type Open struct {
 	ID    uint32
+	Key   string // its OpID
 	Kind  string
 	State json.RawMessage
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/smmd-project/smmd/agent/execution"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -32,11 +33,12 @@ func New(inv *inventory.Inventory, envs *environment.Manager, eus *execution.Uni
 	return &Controller{inv, envs, eus, log}
 }
 
-// Raise brings an environment that has just been launched to its InitialRunLevel. First it is told what was set while it
-// was down. A unit that does not start shows that in its own row; it is no error here.
-func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.ExecEnv) error {
+// Raise tells an environment that was down or out of sight what was set meanwhile and, when it has been launched, brings it to
+// its InitialRunLevel. A unit that does not start shows that in its own row; it is no error here.
+func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error {
 	_, desc := c.envs.Adapter(row.ID)
-	if desc.Has(adapter.CapRunLevels) && row.Launch != "" {
+	levels := desc.Has(adapter.CapRunLevels)
+	if launched && levels && row.Launch != "" {
 		err := c.envs.Call(ctx, row.ID, func(ctx context.Context, a environment.Adapter) error {
 			return a.SetInitialModuleRunLevel(ctx, op, row.ID, row.InitialExecutionUnitRunLevel)
 		})
@@ -47,11 +49,14 @@ func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.Exec
 	for u := range c.inv.Snapshot().ExecutionUnits() {
 		if u.Env == row.ID && (u.AutoStartPending || u.RunLevelPending) {
 			if err := c.eus.Settle(ctx, op, u.ID); err != nil {
-				c.log.Warn("what was set while the environment was down could not be done", "env", row.ID, "eu", u.EUID, "err", err)
+				c.log.Warn("what was set while the environment was out of sight could not be done", "env", row.ID, "eu", u.EUID, "err", err)
 			}
 		}
 	}
-	if !desc.Has(adapter.CapRunLevels) {
+	if !launched {
+		return nil
+	}
+	if !levels {
 		if err := c.level(row.ID, 0); err != nil {
 			return err
 		}
@@ -121,4 +126,23 @@ func (c *Controller) level(env string, level int) error {
 		row.Level, row.CurrentRunLevel = level, level
 		return tx.PutExecEnv(&row)
 	})
+}
+
+// State is the state of the operation run-level.
+type State struct {
+	Env   string `json:"env"`
+	Level int    `json:"level"`
+}
+
+// Operation returns the kind of operation that moves an environment (RequestedRunLevel, SetRunLevel()).
+func (c *Controller) Operation() *operation.Definition[State] {
+	do := func(ctx context.Context, r *operation.Run[State]) (operation.Apply, error) {
+		if err := environment.Check(c.inv.Snapshot(), r.State.Env); err != nil {
+			return nil, err
+		}
+		return nil, c.To(ctx, r.OpID(), r.State.Env, r.State.Level)
+	}
+	return &operation.Definition[State]{Kind: "run-level", Steps: []operation.Step[State]{
+		{Name: "move", State: model.JobConfiguring, Turn: true, Do: do},
+	}}
 }

@@ -1,0 +1,271 @@
+// Package deployment installs, updates and uninstalls deployment units, and merges what environments report with what the
+// agent knows.
+//
+// Install, update and uninstall are operations (package operation); each has a file with its steps, do and undo side by
+// side. A row exists from the moment its package has been inspected: before that the job is the only trace. What the data model says of a unit
+// is what its environment last said ([Units.Observe]).
+package deployment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/smmd-project/smmd/agent/config"
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/execution"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/packages"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Options configure the deployment of units.
+type Options struct {
+	Inventory   *inventory.Inventory
+	Envs        *environment.Manager
+	EUs         *execution.Units
+	Packages    *packages.Store
+	Fetcher     *packages.Fetcher
+	Sealer      *store.Sealer
+	UUIDVersion int
+	ExecEnvs    []config.ExecEnv
+	Parallel    int // downloads at once
+	Log         *slog.Logger
+}
+
+// Units carries out operations on deployment units.
+type Units struct {
+	Options
+	autoStart map[string]bool // by environment
+	downloads chan struct{}   // as many as may run at once
+}
+
+// New returns the deployment units of an inventory.
+func New(o Options) *Units {
+	us := &Units{Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1))}
+	for _, e := range o.ExecEnvs {
+		us.autoStart[e.Name] = e.AutoStart
+	}
+	return us
+}
+
+// download is the part of the state of install and update that brings the package.
+type download struct {
+	URL         string           `json:"url"`
+	Credentials []byte           `json:"credentials,omitempty"` // sealed
+	Fetched     packages.Fetched `json:"fetched"`
+	// Pins are the packages that the operation needs; they are not collected while it is open.
+	Pins []string `json:"pins,omitempty"`
+}
+
+func (d *download) pkg(s *packages.Store) (adapter.Package, error) {
+	p, err := s.Get(d.Fetched.SHA256, d.Fetched.Size)
+	if err != nil {
+		return adapter.Package{}, err
+	}
+	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, nil
+}
+
+// progress is what the steps of a download need of their run.
+type progress interface {
+	OpID() adapter.OpID
+	Progress(done, total int64)
+}
+
+// fetch brings the file into the spool. After a restart of the agent it goes on where it was; after one of the device it
+// has failed (TR-369: a command that was running counts as failed).
+func (us *Units) fetch(ctx context.Context, r progress, rebooted bool, d *download) error {
+	if rebooted {
+		return fault.Errorf(fault.TransferIncomplete, "cannot fetch %s: the device restarted", packages.Display(d.URL))
+	}
+	select {
+	case us.downloads <- struct{}{}:
+		defer func() { <-us.downloads }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	c, err := us.Sealer.Open(d.Credentials)
+	if err != nil {
+		return err
+	}
+	got, err := us.Fetcher.Fetch(ctx, packages.Request{Key: string(r.OpID()), URL: d.URL, Username: c.Username, Password: c.Password}, r.Progress)
+	if err != nil {
+		return err
+	}
+	d.Fetched, d.Pins = got, append(d.Pins, got.SHA256)
+	return nil
+}
+
+func (us *Units) unfetch(r progress) error { return us.Packages.Discard(string(r.OpID())) }
+
+// verify moves the file into the package store. When an earlier process has done that and died, it finds the package there.
+func (us *Units) verify(ctx context.Context, d *download) error {
+	if _, err := us.Packages.Put(ctx, d.Fetched); err != nil {
+		if _, getErr := us.Packages.Get(d.Fetched.SHA256, d.Fetched.Size); getErr == nil {
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+// inspect asks the adapter of an environment what the package is.
+func (us *Units) inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
+	a, _ := us.Envs.Adapter(env)
+	m, err := a.Inspect(ctx, env, p)
+	switch {
+	case err != nil:
+		return m, environment.Classify(err)
+	case m.Name == "":
+		return m, fault.Errorf(fault.PackageCorrupt, "cannot use the package: it has no name")
+	}
+	return m, nil
+}
+
+// ref returns how an adapter knows a unit.
+func (us *Units) ref(du *model.DeploymentUnit) (adapter.UnitRef, store.Private, error) {
+	var p store.Private
+	err := us.Inventory.View(func(st *store.Tx) (err error) {
+		p, _, err = store.Privates.Get(st, du.ID)
+		return err
+	})
+	return adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, p, err
+}
+
+// lookup returns a row that must be there.
+func (us *Units) lookup(id model.RowID) (*model.DeploymentUnit, error) {
+	du := us.Inventory.Snapshot().DeploymentUnit(id)
+	if du == nil {
+		return nil, fault.Errorf(fault.UnknownDU, "cannot find deployment unit %d: it does not exist", id)
+	}
+	return du, nil
+}
+
+// setStatus moves a deployment unit to a state that its state machine allows.
+func setStatus(tx *inventory.Tx, id model.RowID, next model.DUStatus) error {
+	old := tx.DeploymentUnit(id)
+	if old == nil {
+		return fault.Errorf(fault.UnknownDU, "cannot find deployment unit %d: it does not exist", id)
+	}
+	if old.Status == next {
+		return nil // the step is entered again
+	}
+	if !old.Status.CanBecome(next) {
+		return fault.Errorf(fault.InvalidDUState, "cannot go on: %s is %s", old.UUID, old.Status)
+	}
+	row := *old
+	row.Status = next
+	return tx.PutDeploymentUnit(&row)
+}
+
+// taken returns the row that has this version of a unit on an environment, or 0.
+func taken(tx *inventory.Tx, uuid, version, env string) (model.RowID, error) {
+	st, err := tx.Store()
+	if err != nil {
+		return 0, err
+	}
+	id, _, err := store.UnitIndex.Get(st, store.IndexKey(uuid, version, env))
+	return id, err
+}
+
+// freeKey returns the key for a new unit: its UUID, or UUID#k when other versions of it are there already. A key that the
+// environment has for a unit of its own is not free either.
+func (us *Units) freeKey(tx *inventory.Tx, uuid, env string) string {
+	used := map[string]bool{}
+	for du := range tx.DeploymentUnits() {
+		if du.Env == env {
+			used[du.Key] = true
+		}
+	}
+	for k := 1; ; k++ {
+		key := uuid
+		if k > 1 {
+			key += "#" + strconv.Itoa(k)
+		}
+		if _, seen := us.Envs.Seen(env, key); !seen && !used[key] {
+			return key
+		}
+	}
+}
+
+// private writes what is kept of a unit besides its row.
+func private(tx *inventory.Tx, id model.RowID, p store.Private) error {
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
+	return store.Privates.Put(st, id, p)
+}
+
+// wasActive returns the modules of a unit that run or are about to.
+func wasActive(s *model.Snapshot, du model.RowID) []string {
+	var active []string
+	for u := range s.ExecutionUnitsOf(du) {
+		if u.Status == model.EUActive || u.Status == model.EUStarting {
+			active = append(active, u.Module)
+		}
+	}
+	return active
+}
+
+// startAgain starts those modules that are named and do not run. What does not start shows that in its own row.
+func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID, modules []string) error {
+	for _, module := range modules {
+		for u := range us.Inventory.Snapshot().ExecutionUnitsOf(du) {
+			if u.Module != module || u.Status != model.EUIdle {
+				continue
+			}
+			if err := us.EUs.Start(ctx, op, u, true); err != nil {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				us.Log.Info("an execution unit did not start again", "eu", u.EUID, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
+// Collect removes packages that no unit and no open operation needs, and files in the spool that no open operation has begun.
+func (us *Units) Collect(engine *operation.Engine) error {
+	pins, keys := map[string]bool{}, map[string]bool{}
+	err := us.Inventory.View(func(st *store.Tx) error {
+		err := store.Privates.Load(st, func(_ model.RowID, p store.Private) error {
+			pins[p.SHA256] = true
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		open, err := engine.OpenOperations(st)
+		for _, o := range open {
+			var d download
+			if err := json.Unmarshal(o.State, &d); err != nil {
+				return fmt.Errorf("cannot read operation %d: %w", o.ID, err)
+			}
+			keys[o.Key] = true
+			for _, p := range d.Pins {
+				pins[p] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot collect packages: %w", err)
+	}
+	removed, err := us.Packages.Collect(func(digest string) bool { return pins[digest] })
+	if len(removed) > 0 {
+		us.Log.Info("packages nobody needs any more were removed", "packages", len(removed))
+	}
+	return errors.Join(err, us.Packages.CleanSpool(func(key string) bool { return keys[key] }))
+}
+
+func now() time.Time { return time.Now().UTC().Round(0) }

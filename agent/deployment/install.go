@@ -1,0 +1,260 @@
+package deployment
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/mapping/uuidname"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// InstallState is the state of the operation install.
+type InstallState struct {
+	download
+	Request  model.InstallRequest `json:"request"`
+	Env      string               `json:"env,omitempty"`
+	Manifest adapter.Manifest     `json:"manifest"`
+	Row      model.RowID          `json:"row,omitempty"`
+	Key      string               `json:"unit_key,omitempty"`
+	Unit     adapter.Unit         `json:"unit"`
+}
+
+type installRun = operation.Run[InstallState]
+
+// NewInstall returns the state of an install that has been asked for.
+func (us *Units) NewInstall(r model.InstallRequest) (*InstallState, error) {
+	sealed, err := us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
+	return &InstallState{download: download{URL: r.URL, Credentials: sealed}, Request: r}, err
+}
+
+// Install returns the kind of operation install.
+func (us *Units) Install() *operation.Definition[InstallState] {
+	return &operation.Definition[InstallState]{Kind: "install", Steps: []operation.Step[InstallState]{
+		{Name: "fetch", State: model.JobFetching, Weight: 10, Do: us.installFetch, Undo: us.installUnfetch},
+		{Name: "verify", State: model.JobVerifying, Do: us.installVerify},
+		{Name: "inspect", State: model.JobInspecting, Do: us.installInspect, Undo: us.installForget},
+		{Name: "install", State: model.JobInstalling, Weight: 4, Turn: true, Do: us.installInstall, Undo: us.installRemove},
+		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.installRecord},
+		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.installStart},
+	}}
+}
+
+func (us *Units) installFetch(ctx context.Context, r *installRun) (operation.Apply, error) {
+	return nil, us.fetch(ctx, r, r.Rebooted, &r.State.download)
+}
+
+func (us *Units) installUnfetch(_ context.Context, r *installRun) (operation.Apply, error) {
+	return nil, us.unfetch(r)
+}
+
+func (us *Units) installVerify(ctx context.Context, r *installRun) (operation.Apply, error) {
+	return nil, us.verify(ctx, &r.State.download)
+}
+
+// installInspect chooses the environment, reads the package, and makes the row.
+func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.Apply, error) {
+	s := r.State
+	p, err := s.pkg(us.Packages)
+	if err != nil {
+		return nil, err
+	}
+	if s.Request.ExecEnv != "" {
+		if _, err := us.Envs.Ready(ctx, s.Request.ExecEnv); err != nil {
+			return nil, err
+		}
+		s.Env = s.Request.ExecEnv
+		s.Manifest, err = us.inspect(ctx, s.Env, p)
+	} else {
+		s.Env, s.Manifest, err = us.choose(ctx, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	uuid := s.Request.UUID
+	if uuid == "" {
+		if uuid, err = uuidname.New(us.UUIDVersion, s.Manifest.Name, s.Manifest.Vendor); err != nil {
+			return nil, err
+		}
+	}
+	r.UseEnvs(s.Env)
+	return func(tx *inventory.Tx) error { return us.installRow(tx, r, uuid) }, nil
+}
+
+// choose returns the first environment that takes the package: one that is up before one that is not, and a disabled one
+// never (TR-069 VI.5.1.1).
+func (us *Units) choose(ctx context.Context, p adapter.Package) (string, adapter.Manifest, error) {
+	snapshot := us.Inventory.Snapshot()
+	rows := slices.Collect(snapshot.ExecEnvs())
+	slices.SortStableFunc(rows, func(a, b *model.ExecEnv) int { return rank(a) - rank(b) })
+	failure := fault.Errorf(fault.DUExecEnvMismatch, "cannot install the package: no environment takes it")
+	for _, row := range rows {
+		m, err := us.inspect(ctx, row.ID, p)
+		switch {
+		case ctx.Err() != nil:
+			return "", m, context.Cause(ctx)
+		case fault.ReasonOf(err) == fault.DUExecEnvMismatch:
+			continue
+		case err == nil:
+			err = environment.Check(snapshot, row.ID)
+		}
+		if err == nil {
+			_, err = us.Envs.Ready(ctx, row.ID)
+		}
+		if err == nil {
+			return row.ID, m, nil
+		}
+		if fault.ReasonOf(failure) == fault.DUExecEnvMismatch {
+			failure = err
+		}
+	}
+	return "", adapter.Manifest{}, failure
+}
+
+func rank(e *model.ExecEnv) int {
+	switch e.Status {
+	case model.EEUp:
+		return 0
+	case model.EEDisabled:
+		return 2
+	}
+	return 1
+}
+
+// installRow makes the row Installing, with everything that must be judged before it exists.
+func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error {
+	s := r.State
+	if err := environment.Check(&tx.Snapshot, s.Env); err != nil {
+		return err
+	}
+	if id, err := taken(tx, uuid, s.Manifest.Version, s.Env); err != nil {
+		return err
+	} else if id != 0 {
+		return fault.Errorf(fault.DuplicateDU, "cannot install %s %s (%s) on %s: it is there already", s.Manifest.Name, s.Manifest.Version, uuid, s.Env)
+	}
+	id, err := tx.NextNumber(model.KindDeploymentUnit)
+	if err != nil {
+		return err
+	}
+	s.Row, s.Key = id, us.freeKey(tx, uuid, s.Env)
+	row := &model.DeploymentUnit{
+		ID: id, Alias: "cpe-" + strconv.FormatUint(uint64(id), 10), Env: s.Env, Key: s.Key, UUID: uuid,
+		Version: s.Manifest.Version, Name: s.Manifest.Name, Vendor: s.Manifest.Vendor, Description: s.Manifest.Description,
+		URL: s.Request.URL, Status: model.DUInstalling,
+	}
+	r.SetObjects(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})
+	return tx.PutDeploymentUnit(row)
+}
+
+// installForget removes the row again.
+func (us *Units) installForget(_ context.Context, r *installRun) (operation.Apply, error) {
+	return func(tx *inventory.Tx) error {
+		row := tx.DeploymentUnit(r.State.Row)
+		if row == nil {
+			return nil
+		}
+		if !row.Status.CanBecome(model.DUUninstalled) {
+			return fmt.Errorf("cannot remove %s: it is %s", row.UUID, row.Status)
+		}
+		r.SetObjects()
+		return tx.DeleteDeploymentUnit(row.ID)
+	}, nil
+}
+
+// installInstall puts the unit into its environment.
+func (us *Units) installInstall(ctx context.Context, r *installRun) (operation.Apply, error) {
+	s := r.State
+	p, err := s.pkg(us.Packages)
+	if err != nil {
+		return nil, err
+	}
+	spec := adapter.InstallSpec{Env: s.Env, Key: s.Key, Package: p, RunLevel: -1}
+	err = us.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+		s.Unit, err = a.Install(ctx, r.OpID(), spec)
+		return err
+	})
+	return nil, environment.Classify(err)
+}
+
+// installRemove takes the unit out of its environment again, wherever the install broke off.
+func (us *Units) installRemove(ctx context.Context, r *installRun) (operation.Apply, error) {
+	s := r.State
+	return nil, us.Envs.Undo(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
+		_, err := a.Uninstall(ctx, r.OpID(), adapter.UnitRef{Env: s.Env, Key: s.Key, Handle: s.Unit.Handle})
+		return err
+	})
+}
+
+// installRecord makes the unit Installed and its execution units known.
+func (us *Units) installRecord(_ context.Context, r *installRun) (operation.Apply, error) {
+	return func(tx *inventory.Tx) error {
+		s := r.State
+		old := tx.DeploymentUnit(s.Row)
+		if old == nil {
+			return fault.Errorf(fault.Internal, "cannot record the install: row %d is gone", s.Row)
+		}
+		row := *old
+		row.Status, row.Installed, row.LastUpdate = model.DUInstalled, now(), now()
+		unit := s.Unit
+		if seen, ok := us.Envs.Seen(s.Env, s.Key); ok {
+			unit = seen
+		}
+		if err := tx.PutDeploymentUnit(&row); err != nil {
+			return err
+		}
+		start := us.autoStart[s.Env]
+		if s.Request.AutoStart != nil {
+			start = *s.Request.AutoStart
+		}
+		if err := us.take(tx, &row, unit, newUnits{autoStart: start, pending: start}); err != nil {
+			return err
+		}
+		return private(tx, row.ID, store.Private{
+			Handle: s.Unit.Handle, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
+		})
+	}, nil
+}
+
+// installStart starts what has AutoStart. A failure is a fault of the execution unit and never one of the install.
+func (us *Units) installStart(ctx context.Context, r *installRun) (operation.Apply, error) {
+	return us.autoStartNew(ctx, r.OpID(), r.State.Row, r.Remark)
+}
+
+// autoStartNew starts the execution units of a deployment unit whose AutoStart is new, as far as the run level is met. An environment
+// with run levels of its own knows that itself.
+func (us *Units) autoStartNew(ctx context.Context, op adapter.OpID, row model.RowID, remark func(string, ...any)) (operation.Apply, error) {
+	snapshot := us.Inventory.Snapshot()
+	for u := range snapshot.ExecutionUnitsOf(row) {
+		_, desc := us.Envs.Adapter(u.Env)
+		env := snapshot.ExecEnvByID(u.Env)
+		if !u.AutoStartPending || !u.AutoStart || !desc.Has(adapter.CapRunLevels) && u.RunLevel > env.Level {
+			continue
+		}
+		if err := us.EUs.Start(ctx, op, u, true); err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			remark("installed, but %s did not start: %s", u.EUID, err)
+		}
+	}
+	return func(tx *inventory.Tx) error {
+		for _, u := range slices.Collect(tx.ExecutionUnitsOf(row)) {
+			if !u.AutoStart {
+				continue
+			}
+			changed := *u
+			changed.AutoStartPending = false // it was started as what it is: persistently
+			if err := tx.PutExecutionUnit(&changed); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}

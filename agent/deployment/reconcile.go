@@ -1,0 +1,213 @@
+package deployment
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/execution"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/mapping/uuidname"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// missing is what an execution unit shows when its environment does not have its deployment unit any more.
+const missing = "the environment no longer has the deployment unit"
+
+// Observe implements [environment.Observer]: a unit with a row brings the row up to date; a unit without one becomes a new row with a
+// generated UUID; a row without a unit is told as missing and stays. A unit of an open operation is that
+// operation's: only the state of its modules is taken over.
+func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
+	rows := map[string]*model.DeploymentUnit{}
+	for du := range tx.DeploymentUnits() {
+		if du.Env == o.Env {
+			rows[du.Key] = du
+		}
+	}
+	for _, unit := range o.Units {
+		row := rows[unit.Key]
+		if row == nil {
+			var err error
+			if row, err = us.adopt(tx, unit); err != nil {
+				return err
+			}
+			if row == nil {
+				continue
+			}
+		}
+		if err := us.take(tx, row, unit, newUnits{}); err != nil {
+			return err
+		}
+	}
+	gone := o.Removed
+	if o.Synced {
+		gone = nil
+		for key := range rows {
+			if _, there := o.All[key]; !there {
+				gone = append(gone, key)
+			}
+		}
+	}
+	for _, key := range slices.Sorted(slices.Values(gone)) {
+		if row := rows[key]; row != nil && row.Status == model.DUInstalled {
+			if err := us.miss(tx, row); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Down implements [environment.Observer].
+func (us *Units) Down(tx *inventory.Tx, env string, asked bool, why string) error {
+	return execution.Down(tx, env, asked, why)
+}
+
+// adopt makes a row for a unit that somebody else installed. Its key tells the UUID if it was once given by this agent; else
+// it is generated (TR-181 Annex C).
+func (us *Units) adopt(tx *inventory.Tx, unit adapter.Unit) (*model.DeploymentUnit, error) {
+	base, _, _ := strings.Cut(unit.Key, "#")
+	uuid, err := uuidname.Parse(base)
+	if err != nil {
+		if uuid, err = uuidname.New(us.UUIDVersion, unit.Manifest.Name, unit.Manifest.Vendor); err != nil {
+			return nil, err
+		}
+	}
+	if id, err := taken(tx, uuid, unit.Manifest.Version, unit.Env); err != nil {
+		return nil, err
+	} else if id != 0 {
+		us.Log.Warn("a unit was found that is another one with the same UUID and version; it is not shown",
+			"env", unit.Env, "du", unit.Key, "uuid", uuid, "version", unit.Manifest.Version)
+		return nil, nil
+	}
+	id, err := tx.NextNumber(model.KindDeploymentUnit)
+	if err != nil {
+		return nil, err
+	}
+	row := &model.DeploymentUnit{
+		ID: id, Alias: "cpe-" + strconv.FormatUint(uint64(id), 10), Env: unit.Env, Key: unit.Key, UUID: uuid,
+		Version: unit.Manifest.Version, Status: model.DUInstalled, Installed: now(), LastUpdate: now(),
+	}
+	us.Log.Info("a unit was found that was not installed through this agent", "env", unit.Env, "du", uuid, "name", unit.Manifest.Name)
+	return row, tx.PutDeploymentUnit(row)
+}
+
+// miss tells that a unit is gone from its environment.
+func (us *Units) miss(tx *inventory.Tx, old *model.DeploymentUnit) error {
+	if !old.Missing {
+		us.Log.Warn("a unit is gone from its environment", "env", old.Env, "du", old.UUID, "name", old.Name)
+	}
+	row := *old
+	row.Missing, row.Resolved = true, false
+	if err := tx.PutDeploymentUnit(&row); err != nil {
+		return err
+	}
+	for _, u := range slices.Collect(tx.ExecutionUnitsOf(row.ID)) {
+		changed := *u
+		changed.Status, changed.PIDs, changed.Memory = model.EUIdle, nil, model.UnknownSize
+		execution.SetFault(&changed, model.UnStartable, missing)
+		if err := tx.PutExecutionUnit(&changed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newUnits says how execution units begin that a deployment unit did not have before.
+type newUnits struct {
+	autoStart bool
+	pending   bool // the environment is to be told of autoStart
+}
+
+// take brings the rows of a unit up to date with what its environment says.
+func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.Unit, fresh newUnits) error {
+	_, desc := us.Envs.Adapter(unit.Env)
+	levels := desc.Has(adapter.CapRunLevels)
+	settled := old.Status == model.DUInstalled
+	if settled {
+		row := *old
+		row.DUID, row.Resolved, row.Missing = unit.DUID, unit.Resolved, false
+		row.Name, row.Vendor, row.Description = unit.Manifest.Name, unit.Manifest.Vendor, unit.Manifest.Description
+		if row.Version != unit.Manifest.Version {
+			id, err := taken(tx, row.UUID, unit.Manifest.Version, row.Env)
+			if err != nil {
+				return err
+			}
+			if id == 0 {
+				row.Version, row.LastUpdate = unit.Manifest.Version, now()
+			}
+		}
+		if err := tx.PutDeploymentUnit(&row); err != nil {
+			return err
+		}
+		old = &row
+	}
+	rows := map[string]*model.ExecutionUnit{}
+	for u := range tx.ExecutionUnitsOf(old.ID) {
+		rows[u.Module] = u
+	}
+	for _, m := range unit.Modules {
+		var row model.ExecutionUnit
+		switch was := rows[m.ID]; {
+		case was != nil:
+			row = *was
+		case !settled:
+			continue // rows come and go when the operation records its end
+		default:
+			var err error
+			if row, err = us.newRow(tx, old, fresh); err != nil {
+				return err
+			}
+			row.Module = m.ID
+		}
+		delete(rows, m.ID)
+		execution.Observe(&row, m, levels)
+		if err := tx.PutExecutionUnit(&row); err != nil {
+			return err
+		}
+	}
+	if !settled {
+		return nil
+	}
+	for _, module := range slices.Sorted(maps.Keys(rows)) {
+		if err := tx.DeleteExecutionUnit(rows[module].ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newRow returns the beginning of a new execution unit.
+func (us *Units) newRow(tx *inventory.Tx, du *model.DeploymentUnit, fresh newUnits) (model.ExecutionUnit, error) {
+	id, err := tx.NextNumber(model.KindExecutionUnit)
+	if err != nil {
+		return model.ExecutionUnit{}, err
+	}
+	env := tx.ExecEnvByID(du.Env)
+	return model.ExecutionUnit{
+		ID: id, Alias: "cpe-" + strconv.FormatUint(uint64(id), 10), DU: du.ID, Env: du.Env, EUID: freeEUID(tx, du),
+		AutoStart: fresh.autoStart, AutoStartPending: fresh.pending, RunLevel: max(env.InitialExecutionUnitRunLevel, 0),
+		FaultCode: model.NoFault, ExitCode: -1, Memory: model.UnknownSize, Disk: model.UnknownSize,
+	}, nil
+}
+
+// freeEUID returns <env>/<UUID>, with #k behind it where that is taken. It has at most 64 characters.
+func freeEUID(tx *inventory.Tx, du *model.DeploymentUnit) string {
+	used := map[string]bool{}
+	for u := range tx.ExecutionUnits() {
+		used[u.EUID] = true
+	}
+	base := du.Env + "/" + du.UUID
+	for k := 1; ; k++ {
+		id := base
+		if k > 1 {
+			id += "#" + strconv.Itoa(k)
+		}
+		if !used[id] {
+			return id
+		}
+	}
+}

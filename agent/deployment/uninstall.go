@@ -1,0 +1,102 @@
+package deployment
+
+import (
+	"context"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// UninstallState is the state of the operation uninstall.
+type UninstallState struct {
+	Row    model.RowID     `json:"row"`
+	Env    string          `json:"env"`
+	Active []string        `json:"active"` // modules that ran before
+	Ref    adapter.UnitRef `json:"ref"`
+}
+
+type uninstallRun = operation.Run[UninstallState]
+
+// Uninstall returns the kind of operation uninstall.
+func (us *Units) Uninstall() *operation.Definition[UninstallState] {
+	return &operation.Definition[UninstallState]{Kind: "uninstall", Steps: []operation.Step[UninstallState]{
+		{Name: "prepare", State: model.JobUninstalling, Turn: true, Do: us.uninstallPrepare, Undo: us.uninstallRestore},
+		{Name: "remove", State: model.JobUninstalling, Turn: true, Weight: 4, Do: us.uninstallRemove},
+		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.uninstallRecord},
+	}}
+}
+
+// uninstallPrepare makes the row Uninstalling. On a disabled environment it fails before anything is touched (TR-069 VI.5.1.3).
+func (us *Units) uninstallPrepare(ctx context.Context, r *uninstallRun) (operation.Apply, error) {
+	s := r.State
+	du, err := us.lookup(s.Row)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := us.Envs.Ready(ctx, s.Env); err != nil {
+		return nil, err
+	}
+	if s.Ref, _, err = us.ref(du); err != nil {
+		return nil, err
+	}
+	s.Active = wasActive(us.Inventory.Snapshot(), s.Row)
+	return func(tx *inventory.Tx) error { return setStatus(tx, s.Row, model.DUUninstalling) }, nil
+}
+
+// uninstallRestore makes the row Installed again and starts what ran.
+func (us *Units) uninstallRestore(ctx context.Context, r *uninstallRun) (operation.Apply, error) {
+	s := r.State
+	if environment.Check(us.Inventory.Snapshot(), s.Env) == nil {
+		if err := us.startAgain(ctx, r.OpID()+"-again", s.Row, s.Active); err != nil {
+			return nil, err
+		}
+	}
+	return func(tx *inventory.Tx) error {
+		row := tx.DeploymentUnit(s.Row)
+		if row == nil || row.Status != model.DUUninstalling {
+			return nil
+		}
+		if err := setStatus(tx, s.Row, model.DUInstalled); err != nil {
+			return err
+		}
+		if seen, ok := us.Envs.Seen(s.Env, row.Key); ok {
+			return us.take(tx, tx.DeploymentUnit(s.Row), seen, newUnits{})
+		}
+		return nil
+	}, nil
+}
+
+// uninstallRemove takes the unit out of its environment. There is no way back from a success.
+func (us *Units) uninstallRemove(ctx context.Context, r *uninstallRun) (operation.Apply, error) {
+	s := r.State
+	var result adapter.UninstallResult
+	err := us.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+		result, err = a.Uninstall(ctx, r.OpID(), s.Ref)
+		return err
+	})
+	if err != nil {
+		return nil, environment.Classify(err)
+	}
+	if result.Pending {
+		r.Remark("what is left goes at the next restart of %s", s.Env)
+	}
+	return nil, nil
+}
+
+// uninstallRecord removes the rows.
+func (us *Units) uninstallRecord(_ context.Context, r *uninstallRun) (operation.Apply, error) {
+	return func(tx *inventory.Tx) error {
+		row := tx.DeploymentUnit(r.State.Row)
+		if row == nil {
+			return nil
+		}
+		if !row.Status.CanBecome(model.DUUninstalled) {
+			return fault.Errorf(fault.Internal, "cannot remove %s: it is %s", row.UUID, row.Status)
+		}
+		return tx.DeleteDeploymentUnit(row.ID)
+	}, nil
+}

@@ -1,0 +1,294 @@
+package deployment
+
+import (
+	"context"
+	"slices"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// UpdateState is the state of the operation update. It may have several targets, the same unit on several environments: all
+// get the new version or none (TR-069 VI.5.1.2).
+type UpdateState struct {
+	download
+	Request model.UpdateRequest `json:"request"`
+	Targets []updateTarget      `json:"targets"`
+}
+
+type updateTarget struct {
+	Row      model.RowID      `json:"row"`
+	Env      string           `json:"env"`
+	Manifest adapter.Manifest `json:"manifest"`
+	Active   []string         `json:"active"` // modules that ran before
+	Old      adapter.Package  `json:"old"`
+	OldRef   adapter.UnitRef  `json:"old_ref"`
+	Unit     adapter.Unit     `json:"unit"` // the new generation
+}
+
+type updateRun = operation.Run[UpdateState]
+
+// NewUpdate returns the state of an update of these rows that has been asked for. Without a URL in the request it takes
+// the last one with its credentials (TR-369 I.2.1, TR-069 A.4.1.10).
+func (us *Units) NewUpdate(r model.UpdateRequest, rows ...*model.DeploymentUnit) (*UpdateState, error) {
+	s := &UpdateState{Request: r, download: download{URL: r.URL}}
+	for _, row := range rows {
+		ref, p, err := us.ref(row)
+		if err != nil {
+			return nil, err
+		}
+		if p.SHA256 == "" {
+			return nil, fault.Errorf(fault.NotSupported,
+				"cannot update %s: it was not installed through this agent, so that its present package is not known", row.UUID)
+		}
+		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env, OldRef: ref, Old: adapter.Package{SHA256: p.SHA256, Size: p.Size}})
+		s.Pins = append(s.Pins, p.SHA256)
+		if r.URL == "" {
+			s.URL, s.Credentials = row.URL, p.Credentials
+		}
+	}
+	var err error
+	if r.URL != "" || r.Username != "" || r.Password != "" {
+		s.Credentials, err = us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
+	}
+	return s, err
+}
+
+// Update returns the kind of operation update.
+func (us *Units) Update() *operation.Definition[UpdateState] {
+	return &operation.Definition[UpdateState]{Kind: "update", Steps: []operation.Step[UpdateState]{
+		{Name: "fetch", State: model.JobFetching, Weight: 10, Do: us.updateFetch, Undo: us.updateUnfetch},
+		{Name: "verify", State: model.JobVerifying, Do: us.updateVerify},
+		{Name: "inspect", State: model.JobInspecting, Do: us.updateInspect, Undo: us.updateForget},
+		{Name: "prepare", State: model.JobUpdating, Turn: true, Do: us.updatePrepare, Undo: us.updateRestore},
+		{Name: "update", State: model.JobUpdating, Weight: 4, Turn: true, Do: us.updateUpdate, Undo: us.updateRevert},
+		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.updateRecord},
+		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.updateStart},
+		{Name: "discard", State: model.JobRecording, Turn: true, Do: us.updateDiscard},
+	}}
+}
+
+func (us *Units) updateFetch(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	return nil, us.fetch(ctx, r, r.Rebooted, &r.State.download)
+}
+
+func (us *Units) updateUnfetch(_ context.Context, r *updateRun) (operation.Apply, error) {
+	return nil, us.unfetch(r)
+}
+
+func (us *Units) updateVerify(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	return nil, us.verify(ctx, &r.State.download)
+}
+
+// updateInspect asks every environment before one is touched, and makes the rows Updating.
+func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	s := r.State
+	p, err := s.pkg(us.Packages)
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		if _, err := us.Envs.Ready(ctx, t.Env); err != nil {
+			return nil, err
+		}
+		if t.Manifest, err = us.inspect(ctx, t.Env, p); err != nil {
+			return nil, err
+		}
+	}
+	return func(tx *inventory.Tx) error {
+		for _, t := range s.Targets {
+			row := tx.DeploymentUnit(t.Row)
+			if row == nil {
+				return fault.Errorf(fault.UnknownDU, "cannot update deployment unit %d: it is gone", t.Row)
+			}
+			if err := environment.Check(&tx.Snapshot, t.Env); err != nil {
+				return err
+			}
+			if id, err := taken(tx, row.UUID, t.Manifest.Version, t.Env); err != nil {
+				return err
+			} else if id != 0 {
+				return fault.Errorf(fault.VersionExists, "cannot update %s on %s: version %s is there already", row.UUID, t.Env, t.Manifest.Version)
+			}
+			if err := setStatus(tx, t.Row, model.DUUpdating); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// updateForget makes the rows Installed again, at the old version.
+func (us *Units) updateForget(_ context.Context, r *updateRun) (operation.Apply, error) {
+	return func(tx *inventory.Tx) error {
+		for _, t := range r.State.Targets {
+			row := tx.DeploymentUnit(t.Row)
+			if row == nil || row.Status != model.DUUpdating {
+				continue
+			}
+			if err := setStatus(tx, t.Row, model.DUInstalled); err != nil {
+				return err
+			}
+			if seen, ok := us.Envs.Seen(t.Env, row.Key); ok {
+				if err := us.take(tx, tx.DeploymentUnit(t.Row), seen, newUnits{}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}, nil
+}
+
+// updatePrepare notes what runs, so that it can be started again.
+func (us *Units) updatePrepare(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	for i := range r.State.Targets {
+		t := &r.State.Targets[i]
+		if _, err := us.Envs.Ready(ctx, t.Env); err != nil {
+			return nil, err
+		}
+		t.Active = wasActive(us.Inventory.Snapshot(), t.Row)
+	}
+	return nil, nil
+}
+
+// updateRestore starts again what ran before.
+func (us *Units) updateRestore(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	for _, t := range r.State.Targets {
+		if environment.Check(us.Inventory.Snapshot(), t.Env) != nil {
+			continue // what it has is started when it is enabled
+		}
+		if err := us.startAgain(ctx, r.OpID()+"-again", t.Row, t.Active); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// updateUpdate makes the new package the present generation everywhere.
+func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	next, err := r.State.pkg(us.Packages)
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.State.Targets {
+		t := &r.State.Targets[i]
+		old, err := us.oldPackage(t)
+		if err != nil {
+			return nil, err
+		}
+		err = us.Envs.Call(ctx, t.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+			t.Unit, err = a.Update(ctx, r.OpID(), t.OldRef, old, next)
+			return err
+		})
+		if err != nil {
+			// An environment whose update was begun is reverted, so this must count as begun.
+			return nil, fault.As(fault.ReasonOf(environment.Classify(err)), &begunError{err})
+		}
+	}
+	return nil, nil
+}
+
+// begunError marks the failure of a step that may have changed an environment.
+type begunError struct{ error }
+
+func (e *begunError) Unwrap() error { return e.error }
+
+// Indefinite makes the engine undo the failed step itself.
+func (e *begunError) Indefinite() bool { return true }
+
+func (us *Units) oldPackage(t *updateTarget) (adapter.Package, error) {
+	p, err := us.Packages.Get(t.Old.SHA256, t.Old.Size)
+	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, err
+}
+
+// updateRevert makes the old package the present generation again, wherever the update broke off.
+func (us *Units) updateRevert(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	for _, t := range slices.Backward(r.State.Targets) {
+		old, err := us.oldPackage(&t)
+		if err != nil {
+			return nil, err
+		}
+		err = us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
+			_, err := a.Revert(ctx, r.OpID(), t.OldRef, old)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// updateRecord makes the rows Installed at the new version.
+func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply, error) {
+	return func(tx *inventory.Tx) error {
+		s := r.State
+		for _, t := range s.Targets {
+			old := tx.DeploymentUnit(t.Row)
+			if old == nil {
+				return fault.Errorf(fault.Internal, "cannot record the update: row %d is gone", t.Row)
+			}
+			row := *old
+			row.Status, row.LastUpdate, row.URL, row.Version = model.DUInstalled, now(), s.URL, t.Manifest.Version
+			if err := tx.PutDeploymentUnit(&row); err != nil {
+				return err
+			}
+			unit := t.Unit
+			if seen, ok := us.Envs.Seen(t.Env, row.Key); ok && seen.Manifest.Version == unit.Manifest.Version {
+				unit = seen
+			}
+			start := us.autoStart[t.Env]
+			if err := us.take(tx, &row, unit, newUnits{autoStart: start, pending: start}); err != nil {
+				return err
+			}
+			err := private(tx, row.ID, store.Private{
+				Handle: t.Unit.Handle, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// updateStart brings the execution units back to the states they had (TR-181, Update()); new ones start by their AutoStart.
+func (us *Units) updateStart(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	var applies []operation.Apply
+	for _, t := range r.State.Targets {
+		apply, err := us.autoStartNew(ctx, r.OpID(), t.Row, r.Remark)
+		if err != nil {
+			return nil, err
+		}
+		applies = append(applies, apply)
+		if err := us.startAgain(ctx, r.OpID(), t.Row, t.Active); err != nil {
+			return nil, err
+		}
+	}
+	return func(tx *inventory.Tx) error {
+		for _, apply := range applies {
+			if err := apply(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// updateDiscard lets go of the old generation. A failure of that is logged only: the new version is there.
+func (us *Units) updateDiscard(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	for _, t := range r.State.Targets {
+		err := us.Envs.Call(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
+			return a.Discard(ctx, r.OpID(), t.OldRef)
+		})
+		if err != nil {
+			r.Log.Warn("the old generation of a unit could not be discarded", "env", t.Env, "du", t.OldRef.Key, "err", err)
+		}
+	}
+	return nil, nil
+}

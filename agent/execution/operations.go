@@ -1,0 +1,117 @@
+package execution
+
+import (
+	"context"
+	"errors"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// RequestState is the state of the operations start, stop and restart.
+type RequestState struct {
+	EU model.RowID `json:"eu"`
+}
+
+// ConfigureState is the state of the operation configure, which tells an environment what has been set in rows.
+type ConfigureState struct {
+	Env string        `json:"env"`
+	EUs []model.RowID `json:"eus"`
+	// InitialLevel is the run level for new modules, nil when that has not been set.
+	InitialLevel *int `json:"initial_level"`
+}
+
+// Operations are the kinds of operations on execution units.
+type Operations struct {
+	Requests  map[model.Request]*operation.Definition[RequestState]
+	Configure *operation.Definition[ConfigureState]
+}
+
+// Operations returns the kinds of operations that us carries out.
+func (us *Units) Operations() Operations {
+	kind := func(name string, r model.Request, shown model.JobState) *operation.Definition[RequestState] {
+		do := func(ctx context.Context, run *operation.Run[RequestState]) (operation.Apply, error) {
+			return nil, us.request(ctx, run, r)
+		}
+		return &operation.Definition[RequestState]{Kind: name, Steps: []operation.Step[RequestState]{
+			{Name: name, State: shown, Turn: true, Do: do},
+		}}
+	}
+	return Operations{
+		Requests: map[model.Request]*operation.Definition[RequestState]{
+			model.RequestActive:  kind("start", model.RequestActive, model.JobStarting),
+			model.RequestIdle:    kind("stop", model.RequestIdle, model.JobStopping),
+			model.RequestRestart: kind("restart", model.RequestRestart, model.JobRestarting),
+		},
+		Configure: &operation.Definition[ConfigureState]{Kind: "configure", Steps: []operation.Step[ConfigureState]{
+			{Name: "tell", State: model.JobConfiguring, Turn: true, Do: us.configure},
+		}},
+	}
+}
+
+// Judge says what becomes of a request to a unit as it is now; the error of a refusal says why.
+func Judge(s *model.Snapshot, id model.RowID, r model.Request) (model.Answer, error) {
+	u := s.ExecutionUnit(id)
+	if u == nil {
+		return model.Refuse, fault.Errorf(fault.UnknownDU, "cannot %s execution unit %d: it does not exist", verbs[r], id)
+	}
+	if err := environment.Check(s, u.Env); err != nil {
+		return model.Refuse, err
+	}
+	a := u.Status.Answer(r)
+	if a == model.Refuse {
+		return a, fault.Errorf(fault.InvalidDUState, "cannot %s %s: it is %s", verbs[r], u.EUID, u.Status)
+	}
+	return a, nil
+}
+
+var verbs = map[model.Request]string{model.RequestActive: "start", model.RequestIdle: "stop", model.RequestRestart: "restart"}
+
+// request carries out a start, stop or restart. The state decides when the turn has come: what has become needless succeeds.
+func (us *Units) request(ctx context.Context, r *operation.Run[RequestState], what model.Request) error {
+	answer, err := Judge(us.inv.Snapshot(), r.State.EU, what)
+	if err != nil || answer == model.Ignore {
+		return err
+	}
+	u := us.inv.Snapshot().ExecutionUnit(r.State.EU)
+	switch {
+	case what == model.RequestIdle:
+		err = us.Stop(ctx, r.OpID(), u)
+	case what == model.RequestRestart && u.Status != model.EUIdle:
+		err = us.Stop(ctx, r.OpID()+"-stop", u)
+		if err == nil {
+			err = us.Start(ctx, r.OpID(), u, false)
+		}
+	default:
+		err = us.Start(ctx, r.OpID(), u, false)
+	}
+	if adapter.ReasonOf(err) == adapter.StillRunning {
+		r.Remark("%s", err)
+		return nil
+	}
+	return err
+}
+
+func (us *Units) configure(ctx context.Context, r *operation.Run[ConfigureState]) (operation.Apply, error) {
+	var failures []error
+	if l := r.State.InitialLevel; l != nil {
+		err := us.envs.Call(ctx, r.State.Env, func(ctx context.Context, a environment.Adapter) error {
+			return a.SetInitialModuleRunLevel(ctx, r.OpID(), r.State.Env, *l)
+		})
+		if err != nil {
+			return nil, environment.Classify(err)
+		}
+	}
+	for _, id := range r.State.EUs {
+		switch err := us.Settle(ctx, r.OpID(), id); {
+		case adapter.ReasonOf(err) == adapter.StillRunning:
+			r.Remark("%s", err)
+		case err != nil:
+			failures = append(failures, err)
+		}
+	}
+	return nil, errors.Join(failures...)
+}
