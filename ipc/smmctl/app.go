@@ -24,6 +24,7 @@ type app struct {
 	color    bool // of out
 	boxes    bool // out shows the characters of Unicode that draw boxes
 	width    int  // columns of out, 0 without a limit
+	errWidth int  // columns of err, 0 without a limit
 
 	bus     string
 	json    bool
@@ -35,14 +36,22 @@ func newApp(in io.Reader, out, err io.Writer) *app {
 	a := &app{in: in, out: out, err: err, boxes: true}
 	if fd, ok := terminal(out); ok {
 		a.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-		a.width = 80
-		if w, _, err := term.GetSize(fd); err == nil && w > 0 {
-			a.width = w
-		}
+		a.width = widthOf(fd)
 		a.boxes = isUTF8()
 	}
-	_, a.progress = terminal(err)
+	if fd, ok := terminal(err); ok {
+		a.progress = true
+		a.errWidth = widthOf(fd)
+	}
 	return a
+}
+
+// widthOf returns the columns of a terminal; those that a serial line does not tell are 80.
+func widthOf(fd int) int {
+	if w, _, err := term.GetSize(fd); err == nil && w > 0 {
+		return w
+	}
+	return 80
 }
 
 func terminal(w io.Writer) (int, bool) {

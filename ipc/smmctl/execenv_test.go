@@ -21,11 +21,11 @@ func (a *slowAgent) Set(ctx context.Context, as []model.Assignment, originator s
 		return nil, err
 	}
 	a.job++
-	// One that is older in time and not ours, and ours.
+	// Besides, two that are not ours.
 	a.Commit(func(d *model.Draft) {
-		d.PutJob(&model.Job{ID: a.job, Operation: "enable", State: model.JobDone, Progress: 1, Objects: []model.Ref{{Kind: model.KindExecEnv, Instance: 1}}})
-		a.job++
 		d.PutJob(&model.Job{ID: a.job, Operation: "enable", State: model.JobConfiguring, Objects: []model.Ref{{Kind: model.KindExecEnv, Instance: 2}}})
+		d.PutJob(&model.Job{ID: a.job + 100, Operation: "enable", State: model.JobDone, Progress: 1, Objects: []model.Ref{{Kind: model.KindExecEnv, Instance: 1}}})
+		d.PutJob(&model.Job{ID: a.job + 200, Operation: "configure", State: model.JobDone, Progress: 1, Objects: []model.Ref{{Kind: model.KindExecEnv, Instance: 2}}})
 	})
 	return []uint32{a.job}, nil
 }
@@ -44,7 +44,7 @@ func TestExecEnvWaits(t *testing.T) {
 	agent := &slowAgent{Agent: ipctest.New()}
 	s.address = ipctest.Run(t, agent)
 
-	if got := s.ok("ee", "enable", "lxc", "--no-wait"); got != "job 2\n" {
+	if got := s.ok("ee", "enable", "lxc", "--no-wait"); got != "job 1\n" {
 		t.Errorf("--no-wait: %q", got)
 	}
 	shown := &signalWriter{}

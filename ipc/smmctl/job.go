@@ -112,8 +112,8 @@ func newCancel(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel N",
 		Short: "Cancel a job",
-		Long: `Cancel a job, and wait until it has ended. A job that has ended, or is past the point of no return, cannot be canceled; one that
-could not be stopped in time ends as it would have.`,
+		Long: `Cancel a job, and wait until it has ended. A job that has ended, or is past the point of no return, cannot be canceled;
+one that could not be stopped in time ends as it would have.`,
 		Example: "  smmctl cancel 7",
 		Args:    cobra.ExactArgs(1),
 		RunE: a.action(func(ctx context.Context, c *client.Client, args []string) error {

@@ -216,12 +216,13 @@ func TestCompletion(t *testing.T) {
 
 func TestAmbiguity(t *testing.T) {
 	s := newShell(t)
-	s.ok("install", "http://files/app.jar")
+	const uuid = "0000abcd-0000-5000-8000-000000000001"
+	s.ok("install", "http://files/app.jar", "--uuid", uuid)
 	s.ok("install", "http://other/app.jar")
-	s.fails(statusFailed, `"app" is ambiguous; give one of: DeploymentUnit.1 (app 1.0.0, UUID `+uuid1+`, on osgi); DeploymentUnit.3 (app 1.0.0, UUID `, "uninstall", "app")
+	s.fails(statusFailed, `"app" is ambiguous; give one of: DeploymentUnit.1 (app 1.0.0, UUID `+uuid+`, on osgi); DeploymentUnit.3 (app 1.0.0, UUID `, "uninstall", "app")
 	s.fails(statusFailed, `"app" is ambiguous; give one of: ExecutionUnit.2 (app, EUID osgi/`, "stop", "app")
-	s.ok("update", uuid1)
-	for _, arg := range []string{"app@2.0.0", uuid1 + "@2.0.0", strings.ToUpper(uuid1), "1", "DU.1", "DeploymentUnit.1", "cpe-1",
+	s.ok("update", uuid)
+	for _, arg := range []string{"app@2.0.0", uuid + "@2.0.0", strings.ToUpper(uuid), "1", "DU.1", "DeploymentUnit.1", "cpe-1",
 		"Device.SoftwareModules.DeploymentUnit.1", "/org/smmd/Agent1/DeploymentUnit/1"} {
 		j := s.object("update", arg, "--no-wait")["job"].(map[string]any)
 		if fmt.Sprint(j["objects"]) != "[/org/smmd/Agent1/DeploymentUnit/1]" {
@@ -250,6 +251,9 @@ func TestParameters(t *testing.T) {
 
 func TestExecEnvs(t *testing.T) {
 	s := newShell(t)
+	s.agent.Commit(func(d *model.Draft) { // of the past: none of the following may take it for its own
+		d.PutJob(&model.Job{ID: 90, Operation: "enable", State: model.JobFailed, Fault: fault.Internal, Progress: 1, Objects: []model.Ref{{Kind: model.KindExecEnv, Instance: 2}}})
+	})
 	equal(t, "enable", s.ok("ee", "enable", "lxc"), "Enabled lxc: Up\n")
 	equal(t, "disable", s.ok("ee", "disable", "lxc"), "Disabled lxc: Disabled\n")
 	equal(t, "run-level", s.ok("ee", "run-level", "osgi", "5"), "Asked osgi for run level 5: Up, run level 5\n")

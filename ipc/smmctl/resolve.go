@@ -16,10 +16,12 @@ import (
 
 // What arguments may be; for the help texts.
 const (
-	execEnvHelp = `EE is the configured name of the environment, its Alias or Name, ExecEnv.N or EE.N, or its path in the data model or on D-Bus.`
-	duHelp      = `DU is the UUID of the unit, UUID@VERSION, its Name, Name@VERSION or Alias, DeploymentUnit.N or DU.N, its instance number, or its
+	execEnvHelp = `EE is the configured name of the environment, its Alias or Name, ExecEnv.N or EE.N, or its path in the
+data model or on D-Bus.`
+	duHelp = `DU is the UUID of the unit, UUID@VERSION, its Name, Name@VERSION or Alias, DeploymentUnit.N or DU.N, its instance number, or its
 path in the data model or on D-Bus. It must mean one unit: one version on one environment.`
-	euHelp = `EU is the EUID of the unit, its Alias or Name, ExecutionUnit.N or EU.N, its instance number, or its path in the data model or on D-Bus.`
+	euHelp = `EU is the EUID of the unit, its Alias or Name, ExecutionUnit.N or EU.N, its instance
+number, or its path in the data model or on D-Bus.`
 )
 
 // findExecEnv returns the environment that arg means.

@@ -63,11 +63,12 @@ func newInstall(a *app) *cobra.Command {
 		autoStart bool
 	)
 	cmd := &cobra.Command{
-		Use:   "install URL --ee EE",
+		Use:   "install URL [--ee EE]",
 		Short: "Install a deployment unit",
 		Long: `Install a deployment unit from a URL, and wait until that is done or has failed.
 
-Without --ee the agent chooses the environment. ` + execEnvHelp + `
+Without --ee the agent chooses the environment.
+` + execEnvHelp + `
 An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 		Example: `  smmctl install https://files.example.net/app-1.0.jar --ee felix
   smmctl install https://files.example.net/app-1.0.jar --ee felix --username field --password-file /run/secret
@@ -120,8 +121,8 @@ func newUpdate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update DU",
 		Short: "Update a deployment unit to another version",
-		Long: `Update a deployment unit, and wait until that is done or has failed. Without --url the package comes from where it came from last,
-with the credentials of that time.
+		Long: `Update a deployment unit, and wait until that is done or has failed. Without --url the package comes from where
+it came from last, with the credentials of that time.
 
 ` + duHelp,
 		Example: `  smmctl update org.example.app --url https://files.example.net/app-1.1.jar

@@ -117,7 +117,7 @@ func jobFault(what string, err error) error {
 
 // wait waits for a job, with a moving line if the terminal takes one. An interrupt leaves the job alone and says so.
 func (a *app) wait(ctx context.Context, c *client.Client, job dbus.ObjectPath) (*client.Job, error) {
-	var bar progressLine
+	bar := progressLine{width: a.errWidth}
 	var show func(*client.Job)
 	if a.progress {
 		show = func(j *client.Job) { fmt.Fprint(a.err, bar.draw(j)) }
@@ -136,6 +136,7 @@ func (a *app) wait(ctx context.Context, c *client.Client, job dbus.ObjectPath) (
 
 // A progressLine is one line of a terminal that is drawn again and again.
 type progressLine struct {
+	width int // columns of the terminal, 0 when unknown
 	shown string
 }
 
@@ -150,6 +151,9 @@ func (p *progressLine) draw(j *client.Job) string {
 		line += "  " + size(j.BytesDone) + " of " + size(j.BytesTotal)
 	case j.BytesDone > 0:
 		line += "  " + size(j.BytesDone)
+	}
+	if r := []rune(line); p.width > 0 && len(r) >= p.width {
+		line = string(r[:p.width-1]) // a line that wraps cannot be drawn over
 	}
 	if line == p.shown {
 		return ""
