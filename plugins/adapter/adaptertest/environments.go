@@ -218,9 +218,10 @@ var runLevelCases = []Case{
 		u := r.install(v1)
 		r.setModuleLevel(l, r.first(u), r.h.RunLevel-1)
 		m := r.first(r.update(u, v1, v2))
-		r.waitModule(m, "at the level of before", func(x adapter.Module) bool {
-			return x.RunLevel == r.h.RunLevel-1 && x.Version != u.Modules[0].Version || x.RunLevel == r.h.RunLevel-1
-		})
+		r.look(r.env)
+		if got := r.waitModule(m, "told", func(adapter.Module) bool { return true }); got.RunLevel != r.h.RunLevel-1 {
+			r.t.Errorf("the level of module %s was %d and is %d after Update", m.Module, r.h.RunLevel-1, got.RunLevel)
+		}
 	}},
 }
 

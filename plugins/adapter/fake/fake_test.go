@@ -21,14 +21,14 @@ func TestMain(m *testing.M) {
 
 func TestConformance(t *testing.T) {
 	for name, o := range variants {
-		t.Run(name, func(t *testing.T) { adaptertest.Run(t, inProcess(t, o, nil)) })
+		t.Run(name, func(t *testing.T) { adaptertest.Run(t, inProcess(t, &worlds{opts: o})) })
 	}
 }
 
 // TestConformanceStored restarts the World together with the adapter, so that nothing but the file goes on.
 func TestConformanceStored(t *testing.T) {
 	o := fake.Options{RunLevels: true, AutoStart: true}
-	h := inProcess(t, o, nil)
+	h := inProcess(t, &worlds{opts: o})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		o := o

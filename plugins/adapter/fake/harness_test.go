@@ -114,16 +114,12 @@ func (w *worlds) release(t adaptertest.TB, dir, name string) {
 	}
 }
 
-// inProcess is the harness of the fake in the process of the test. wrap, if not nil, changes the adapter.
-func inProcess(t *testing.T, o fake.Options, wrap func(adapter.Adapter) adapter.Adapter) adaptertest.Harness {
-	w := &worlds{opts: o}
+// inProcess is the harness of the fake in the process of the test.
+func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 	return adaptertest.Harness{
 		Kind: fake.Kind,
 		Open: func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 			a := fake.New(w.world(t, dir))
-			if wrap != nil {
-				return wrap(a), a.Kill
-			}
 			return a, a.Kill
 		},
 		Environments: environments,

@@ -39,13 +39,16 @@ func serve(dir string) {
 
 // TestConformanceWire runs the kit over gRPC inside the process.
 func TestConformanceWire(t *testing.T) {
-	w := &worlds{opts: fake.Options{RunLevels: true, AutoStart: true}}
-	h := inProcess(t, w.opts, nil)
-	h.Packages, h.Lose = packages(t, w.release), w.lose
-	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
-		return overWire(t, fake.New(w.world(t, dir)))
+	for name, o := range variants {
+		t.Run(name, func(t *testing.T) {
+			w := &worlds{opts: o}
+			h := inProcess(t, w)
+			h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+				return overWire(t, fake.New(w.world(t, dir)))
+			}
+			adaptertest.Run(t, h)
+		})
 	}
-	adaptertest.Run(t, h)
 }
 
 // overWire puts a connection in memory before an adapter.
@@ -82,7 +85,7 @@ func TestConformanceExecutable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := inProcess(t, served, nil)
+	h := inProcess(t, &worlds{opts: served})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.Packages = packages(t, releaseStored)
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {

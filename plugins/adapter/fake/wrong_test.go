@@ -262,6 +262,15 @@ func TestKitFindsWrongAdapters(t *testing.T) {
 				return out, err
 			}
 		}, []string{"Update/AutoStart stays"}},
+		{"Update resets run levels", func(w *wrong) {
+			w.update = func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
+				out, err := w.Adapter.Update(ctx, op, u, old, next)
+				if err == nil {
+					err = w.SetModuleRunLevel(ctx, op, theModule(out), 1)
+				}
+				return out, err
+			}
+		}, []string{"Update/run levels stay"}},
 		{"Revert wants an Update", func(w *wrong) {
 			w.revert = func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {
 				if s, err := w.w.State(); err == nil && s.Envs[u.Env].Units[u.Key].UpdateOp == "" {
@@ -376,9 +385,8 @@ func TestKitFindsWrongAdapters(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // most of them wait for what does not come
-			worlds := &worlds{opts: fake.Options{AutoStart: true}}
-			h := inProcess(t, worlds.opts, nil)
-			h.Packages, h.Lose = packages(t, worlds.release), worlds.lose
+			worlds := &worlds{opts: fake.Options{AutoStart: true, RunLevels: true}}
+			h := inProcess(t, worlds)
 			h.Timeout = time.Second // what fails by waiting fails soon
 			h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 				w := &wrong{Adapter: fake.New(worlds.world(t, dir)), w: worlds.world(t, dir)}
@@ -417,7 +425,7 @@ func allBut(t *testing.T, names []string) map[string]string {
 
 // TestKitPassesFake is the counterpart: the recorder that finds the wrong ones finds nothing here.
 func TestKitPassesFake(t *testing.T) {
-	h := inProcess(t, fake.Options{AutoStart: true, RunLevels: true}, nil)
+	h := inProcess(t, &worlds{opts: fake.Options{AutoStart: true, RunLevels: true}})
 	n := 0
 	results, err := adaptertest.Check(t.Context(), h, func(adaptertest.Result) { n++ })
 	if err != nil {
