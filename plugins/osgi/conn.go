@@ -157,6 +157,8 @@ func (c *conn) hello() (hello, error) {
 		return h, err
 	case h.Protocol != protocolVersion:
 		return h, fmt.Errorf("%w: %d", errVersion, h.Protocol)
+	case h.Framework.Launch == "":
+		return h, fmt.Errorf("%w: hello without a launch", errFrame)
 	}
 	return h, nil
 }

@@ -23,13 +23,13 @@ type limits struct {
 	change time.Duration // for an answer to a request without a time limit of its own: install, update, uninstall
 	kill   time.Duration // for the end of a process after SIGKILL, and after SIGTERM when an orderly end was asked for already
 	poll   time.Duration // between two looks at an environment that is down
-	ping   time.Duration // between two questions whether a watched host still answers
+	ping   time.Duration // between two questions whether a watched host still answers, and two thorough looks at one that is down
 	settle time.Duration // a watched connection that ends sooner is not made again at once
 }
 
 func defaultLimits() limits {
 	return limits{
-		hello: 5 * time.Second, slack: 5 * time.Second, change: time.Minute, kill: 5 * time.Second,
+		hello: 10 * time.Second, slack: 5 * time.Second, change: time.Minute, kill: 5 * time.Second,
 		poll: time.Second, ping: 15 * time.Second, settle: time.Second,
 	}
 }
@@ -89,6 +89,9 @@ func (e *env) connect(ctx context.Context) (*conn, hello, error) {
 func (e *env) request(ctx context.Context, what, method string, params, result any, limit time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if ctx.Err() != nil {
+		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
+	}
 	select {
 	case e.slots <- struct{}{}:
 		defer func() { <-e.slots }()
@@ -208,6 +211,7 @@ func (e *env) enable(ctx context.Context) error {
 		return fmt.Errorf("cannot launch environment %q: %w", e.id, err)
 	}
 	defer done()
+	defer e.wakeWatcher() // there is something new to tell, also about a launch that failed
 	up, err := e.awaitFound(ctx)
 	if err != nil {
 		return e.launchFailed(ctx, err)
@@ -222,7 +226,6 @@ func (e *env) enable(ctx context.Context) error {
 			return e.launchFailed(ctx, err)
 		}
 	}
-	e.wakeWatcher()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -315,6 +316,34 @@ func TestRequestsThatFail(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestTooManyCalls(t *testing.T) {
+	dir := t.TempDir()
+	d := inProcess(t, dir)
+	begun := make(chan struct{}, maxRequests)
+	d.knob(func() { d.add("a"); d.on["start"] = func(*peer) { begun <- struct{}{} } })
+	o := configured(t, shortLimits(), dir, map[string]any{"call_timeout": "1h"})
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range maxRequests {
+		calls.Go(func() { reasonIs(t, o.Start(ctx, "op", ref("a"), adapter.StartOptions{}), adapter.Canceled) })
+	}
+	for range maxRequests {
+		<-begun
+	}
+	// One more waits for its turn, no longer than it may take itself.
+	_, err := o.Install(ctx, "op", adapter.InstallSpec{Env: "home", Key: "b", Package: adapter.Package{Path: bundleJar(t, "b", "1")}})
+	reasonIs(t, err, adapter.Unavailable)
+	f := watch(t, o) // which is no call
+	f.until("the sync", synced)
+	cancel()
+	calls.Wait()
+	if err := o.Stop(t.Context(), "op", ref("a")); err != nil {
+		t.Error(err)
 	}
 }
 

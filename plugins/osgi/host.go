@@ -67,7 +67,12 @@ func (h *host) dial(ctx context.Context) (net.Conn, error) {
 	}
 	defer func() { _ = dir.Close() }() // nothing was written
 	var d net.Dialer
-	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName))
+	c, err := d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName))
+	var op *net.OpError
+	if errors.As(err, &op) { // which names the descriptor
+		return nil, fmt.Errorf("cannot connect to %s: %w", filepath.Join(h.dir, socketName), op.Err)
+	}
+	return c, err
 }
 
 // find returns the id of the host's process, 0 if there is none.

@@ -146,11 +146,13 @@ func TestConformance(t *testing.T) {
 		bundles := func(name string) adaptertest.Package { return adaptertest.Package{Path: testBundle(t, name).Path} }
 		failsStart, failsStop, hangs := bundles("throws-in-start-1.0.0.jar"), bundles("throws-in-stop-1.0.0.jar"), bundles("hangs-in-start-1.0.0.jar")
 		failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
+		hangsStop := bundles("hangs-in-stop-1.0.0.jar")
 		hangs.Release = func(t adaptertest.TB, dir string) {
 			if err := os.WriteFile(filepath.Join(dir, "release"), nil, 0o600); err != nil {
 				t.Fatalf("cannot release: %v", err)
 			}
 		}
+		hangsStop.Release = hangs.Release
 		adaptertest.Run(t, adaptertest.Harness{
 			Kind: Kind,
 			Open: func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
@@ -183,7 +185,7 @@ func TestConformance(t *testing.T) {
 				FailsInstall: adaptertest.Package{Path: writeJar(t, member{manifestName,
 					"Manifest-Version: 1.0\nBundle-ManifestVersion: 2\nBundle-SymbolicName: fails\nImport-Package: a,a\n"})},
 				FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
-				FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangs,
+				FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangs, HangsStop: hangsStop,
 				Inert: bundles("fragment-1.0.0.jar"), Unresolved: bundles("missing-import-1.0.0.jar"),
 			},
 			Lose: func(t adaptertest.TB, dir, env string) {

@@ -23,13 +23,19 @@ type watcher struct {
 
 // run follows the environment until ctx is done.
 func (w *watcher) run(ctx context.Context) {
+	var said string      // why the last attempt failed
+	var looked time.Time // when the reason was looked for last
 	for ctx.Err() == nil {
 		began := time.Now()
 		up, err := w.follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		w.tell(downEnv(w.env.id, w.detail(ctx, err)))
+		// Looking for the reason goes through all processes: too much for each poll of an environment that is down for good.
+		if up || err.Error() != said || time.Since(looked) >= w.env.limits.ping {
+			said, looked = err.Error(), time.Now()
+			w.tell(downEnv(w.env.id, w.detail(ctx, err)))
+		}
 		if up && time.Since(began) >= w.env.limits.settle {
 			continue // perhaps the connection alone was lost
 		}
@@ -37,6 +43,7 @@ func (w *watcher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-w.env.wake:
+			said = ""
 		case <-timer.C:
 		}
 		timer.Stop()
