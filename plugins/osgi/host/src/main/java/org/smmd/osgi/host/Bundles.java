@@ -168,6 +168,7 @@ final class Bundles {
 
   private JsonObject told(Bundle bundle, String what) throws Failure, IOException {
     storage.sync();
+    view.forget(bundle); // a refresh changes its size on disk, and not its time of modification
     publisher.bundle(bundle);
     JsonObject json = view.of(bundle);
     if (json == null) {
@@ -189,12 +190,26 @@ final class Bundles {
     return switch (e.getType()) {
       case BundleException.DUPLICATE_BUNDLE_ERROR -> Failure.of(Reason.EXISTS, what, e);
       case BundleException.STATECHANGE_ERROR, BundleException.REJECTED_BY_HOOK -> Failure.of(Reason.BAD_STATE, what, e);
-      default -> Failure.of(noSpace(e) ? Reason.NO_RESOURCES : Reason.CORRUPT, what, e);
+      default -> {
+        // Frameworks say that they could not, their innermost exception says why.
+        String words = Words.of(e);
+        Throwable root = root(e);
+        String why = root == e ? words : words + ": " + Words.of(root);
+        yield new Failure(noSpace(e) ? Reason.NO_RESOURCES : Reason.CORRUPT, "cannot " + what + ": " + why, words);
+      }
     };
   }
 
   private static Failure ioFailure(String what, IOException e) {
     return Failure.of(noSpace(e) ? Reason.NO_RESOURCES : Reason.INTERNAL, what, e);
+  }
+
+  private static Throwable root(Throwable thrown) {
+    Throwable root = thrown;
+    while (root.getCause() != null) {
+      root = root.getCause();
+    }
+    return root;
   }
 
   /** Whether the disk was full: Java has no exception for it, only the text of errno. */

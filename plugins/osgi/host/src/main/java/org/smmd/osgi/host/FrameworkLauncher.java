@@ -1,5 +1,7 @@
 package org.smmd.osgi.host;
 
+import java.io.IOException;
+import java.nio.file.Files;
 import java.util.HashMap;
 import java.util.Iterator;
 import java.util.Map;
@@ -14,7 +16,7 @@ final class FrameworkLauncher {
   private FrameworkLauncher() {}
 
   /** Returns the framework, initialized and not started: its bundles are known and none of them runs. */
-  static Framework init(Options options, Storage storage) throws BundleException {
+  static Framework init(Options options, Storage storage) throws BundleException, IOException {
     Iterator<FrameworkFactory> factories = ServiceLoader.load(FrameworkFactory.class).iterator();
     if (!factories.hasNext()) {
       throw new BundleException("no framework on the class path");
@@ -32,7 +34,7 @@ final class FrameworkLauncher {
     return framework;
   }
 
-  private static Map<String, String> configuration(Options options, Storage storage) {
+  private static Map<String, String> configuration(Options options, Storage storage) throws IOException {
     Map<String, String> c = new HashMap<>();
     // Equinox writes its table of bundles 30 s after a change unless told otherwise, and a kill loses every install since.
     // It looks for this here and not among the system properties.
@@ -40,7 +42,13 @@ final class FrameworkLauncher {
     // Equinox alone starts a bundle with the persistent flag as soon as it resolves, also one that was stopped on purpose or is
     // being updated. Starting is the adapter's decision, on every framework.
     c.put("osgi.module.auto.start.on.resolve", "false");
+    // Equinox sets the persistent flag of every bundle with a lazy activation policy when it is installed.
+    c.put("osgi.compatibility.eagerStart.LazyActivation", "false");
     c.putAll(options.properties());
+    // Felix forgets the initial bundle start level, and asks for it here; others remember it and do not look.
+    if (Files.exists(storage.initialLevel())) {
+      c.put("felix.startlevel.bundle", Files.readString(storage.initialLevel()).trim());
+    }
     c.put(Constants.FRAMEWORK_STORAGE, storage.framework().toString());
     c.put(Constants.FRAMEWORK_BEGINNING_STARTLEVEL, Integer.toString(options.startLevel()));
     // What the storage holds is the environment: nothing may ask for it to be wiped.

@@ -42,10 +42,15 @@ final class RunLevels {
     publisher.framework(false);
   }
 
-  /** Sets the level that bundles get which are installed from now on. */
+  /** Sets the level that bundles get which are installed from now on. It is noted too, for the framework that does not keep it. */
   void setInitial(int level) throws Failure {
     String what = "set the initial bundle start level to " + level;
     inventory.context(what);
+    try {
+      Storage.write(storage.initialLevel(), Integer.toString(level));
+    } catch (IOException e) {
+      throw Failure.of(Reason.INTERNAL, what, e);
+    }
     framework.adapt(FrameworkStartLevel.class).setInitialBundleStartLevel(level);
     sync(what);
     publisher.framework(false);

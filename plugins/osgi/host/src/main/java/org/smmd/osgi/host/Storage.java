@@ -1,11 +1,14 @@
 package org.smmd.osgi.host;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.FileLock;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
@@ -18,6 +21,7 @@ import java.util.stream.Stream;
  * <pre>
  *   DIR/host.lock        held while a host lives
  *   DIR/installs.json    see {@link InstallLog}
+ *   DIR/initial-level    the initial bundle start level that was set last, see {@link RunLevels}
  *   DIR/framework/       the framework's own
  * </pre>
  */
@@ -55,6 +59,10 @@ final class Storage {
 
   Path installs() {
     return dir.resolve("installs.json");
+  }
+
+  Path initialLevel() {
+    return dir.resolve("initial-level");
   }
 
   /** The space that is left for the framework, in KiB, -1 when the file system does not say. */
@@ -109,6 +117,22 @@ final class Storage {
     for (Path path : all) {
       force(path);
     }
+  }
+
+  /** Replaces a file whole and durably: after a crash there is the old text or the new one. */
+  static void write(Path file, String text) throws IOException {
+    Path next = file.resolveSibling(file.getFileName() + ".new");
+    try (FileChannel out =
+        FileChannel.open(
+            next, StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
+      ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8));
+      while (bytes.hasRemaining()) {
+        out.write(bytes);
+      }
+      out.force(true);
+    }
+    Files.move(next, file, StandardCopyOption.ATOMIC_MOVE);
+    force(file.getParent());
   }
 
   /** Makes a file, or the entries of a directory, durable. One that has gone meanwhile needs it no more. */

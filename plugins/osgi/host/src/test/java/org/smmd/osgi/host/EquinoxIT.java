@@ -1,0 +1,8 @@
+package org.smmd.osgi.host;
+
+class EquinoxIT extends HostSuite {
+  @Override
+  String framework() {
+    return "equinox.jar";
+  }
+}

@@ -1,0 +1,8 @@
+package org.smmd.osgi.host;
+
+class FelixIT extends HostSuite {
+  @Override
+  String framework() {
+    return "felix.jar";
+  }
+}

@@ -1,0 +1,674 @@
+package org.smmd.osgi.host;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.grack.nanojson.JsonObject;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.smmd.osgi.host.bundles.Activators;
+
+/** What the host promises, on one framework. */
+abstract class HostSuite {
+  @TempDir Path dir;
+  private HostProcess host;
+  private Client client;
+
+  abstract String framework();
+
+  @AfterEach
+  void end() throws IOException {
+    if (client != null) {
+      client.close();
+    }
+    if (host != null) {
+      host.close();
+    }
+  }
+
+  private void launch(String... more) throws IOException {
+    host = HostProcess.launch(framework(), dir, more);
+    client = host.connect();
+  }
+
+  private void relaunch(String... more) throws IOException {
+    host.kill();
+    client.close();
+    launch(more);
+  }
+
+  private Path release() {
+    return dir.resolve("release");
+  }
+
+  private String releaseProperty() {
+    return "test.release=" + release();
+  }
+
+  private String file(String name, String version, Class<?> activator) {
+    return new BundleFile(name, version).activator(activator).write(dir.resolve(name + "-" + version + ".jar"));
+  }
+
+  private JsonObject install(String location, String file) throws IOException {
+    return client.call("install", "location", location, "path", file, "op", "op-" + location, "startLevel", -1)
+        .getObject("bundle");
+  }
+
+  private JsonObject install(String location, Class<?> activator) throws IOException {
+    return install(location, file("test." + location, "1.0.0", activator));
+  }
+
+  private Object[] start(String location, boolean persistent) {
+    return new Object[] {"location", location, "transient", !persistent, "auto", false, "timeout", 20_000};
+  }
+
+  private void assertFault(String location, String reason, String message) throws IOException {
+    JsonObject fault = client.bundle(location).getObject("fault");
+    assertNotNull(fault, "no fault");
+    assertEquals(reason, fault.getString("reason"));
+    assertTrue(fault.getString("message").contains(message), fault.getString("message"));
+  }
+
+  private void assertNoFault(String location) throws IOException {
+    assertFalse(client.bundle(location).has("fault"));
+  }
+
+  private void assertState(String location, String state) throws IOException {
+    assertEquals(state, client.bundle(location).getString("state"));
+  }
+
+  @Test
+  void saysWhatItIs() throws IOException {
+    host = HostProcess.launch(framework(), dir);
+    client = host.dial();
+    client.read();
+    assertEquals("bad-state", client.fail("list").getString("reason"));
+    assertEquals("not-supported", client.fail("hello", "protocol", 2).getString("reason"));
+    assertEquals("invalid-argument", client.fail("hello").getString("reason"));
+    JsonObject hello = client.call("hello", "protocol", 1);
+    assertEquals(1, hello.getInt("protocol"));
+    assertEquals("1.0.0", hello.getString("host"));
+    assertEquals(host.process.pid(), hello.getLong("pid"));
+    JsonObject framework = hello.getObject("framework");
+    for (String key : List.of("uuid", "specVersion", "vendor", "version", "name", "launch")) {
+      assertFalse(framework.getString(key).isEmpty(), key);
+    }
+    assertEquals(1, framework.getInt("startLevel"));
+    assertEquals(1, framework.getInt("initialBundleStartLevel"));
+    assertEquals(dir.resolve("storage").toString(), framework.getString("storage"));
+    assertTrue(framework.getObject("memory").getLong("max") > framework.getObject("memory").getLong("used"));
+    assertTrue(framework.getObject("disk").getLong("usable") > 0);
+    assertEquals("not-supported", client.fail("dance").getString("reason"));
+
+    String launch = framework.getString("launch");
+    relaunch();
+    assertNotEquals(launch, client.call("hello", "protocol", 1).getObject("framework").getString("launch"));
+  }
+
+  @Test
+  void tellsEverythingAndThenChanges() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    try (Client second = host.connect()) {
+      List<JsonObject> first = second.messages();
+      assertEquals("framework", first.get(1).getString("event"));
+      assertEquals("a", first.get(2).getObject("bundle").getString("location"));
+      assertTrue(first.get(3).has("result"), "everything comes before the answer");
+      second.forget();
+      client.call("start", start("a", true));
+      second.awaitBundle("a", b -> b.getString("state").equals("ACTIVE"));
+      client.call("uninstall", "location", "a");
+      second.await(m -> "removed".equals(m.getString("event")) && "a".equals(m.getString("location")));
+    }
+    List<JsonObject> all = client.messages();
+    int removed = indexOf(all, m -> "removed".equals(m.getString("event")));
+    int answer = indexOf(all, m -> m.has("result") && m.getObject("result").has("pending"));
+    assertTrue(removed < answer, "an event of a request comes before its answer");
+  }
+
+  private static int indexOf(List<JsonObject> all, java.util.function.Predicate<JsonObject> wanted) {
+    for (int i = 0; i < all.size(); i++) {
+      if (wanted.test(all.get(i))) {
+        return i;
+      }
+    }
+    throw new AssertionError("not in " + all);
+  }
+
+  @Test
+  void describesABundle() throws IOException {
+    launch();
+    String file =
+        new BundleFile("test.words;singleton:=true", "1.2.3.q")
+            .activator(Activators.Quiet.class)
+            .header("Bundle-Vendor", "%vendor")
+            .header("Bundle-Description", "%description")
+            .header("Bundle-Localization", "words")
+            .text("words.properties", "vendor=vendor.example\n")
+            .text("words_de.properties", "vendor=falsch.example\ndescription=falsch\n")
+            .text("words_en.properties", "vendor=wrong.example\ndescription=wrong\n")
+            .write(dir.resolve("words.jar"));
+    JsonObject b = install("words", file);
+    assertEquals("test.words", b.getString("symbolicName"));
+    assertEquals("1.2.3.q", b.getString("version"));
+    assertEquals("vendor.example", b.getString("vendor"));
+    assertEquals("description", b.getString("description"));
+    assertEquals("INSTALLED", b.getString("state"));
+    assertFalse(b.getBoolean("resolved"));
+    assertFalse(b.getBoolean("autoStart"));
+    assertFalse(b.getBoolean("lazy"));
+    assertFalse(b.getBoolean("fragment"));
+    assertEquals(1, b.getInt("startLevel"));
+    assertTrue(b.getLong("size") >= Files.size(Path.of(file)));
+    assertNull(client.bundle("System Bundle"));
+  }
+
+  @Test
+  void aKnownLocationIsTheSameOperationOrExists() throws IOException {
+    launch();
+    String file = file("test.a", "1.0.0", Activators.Quiet.class);
+    Object[] spec = {"location", "a", "path", file, "op", "one", "startLevel", 4};
+    JsonObject b = client.call("install", spec).getObject("bundle");
+    assertEquals(4, b.getInt("startLevel"));
+    assertEquals(b, client.call("install", spec).getObject("bundle"));
+    relaunch();
+    assertEquals(b.getLong("id"), client.call("install", spec).getObject("bundle").getLong("id"));
+    assertEquals(4, client.bundle("a").getInt("startLevel"));
+
+    String other = file("test.b", "1.0.0", Activators.Quiet.class);
+    JsonObject e = client.fail("install", "location", "a", "path", other, "op", "two", "startLevel", -1);
+    assertEquals("exists", e.getString("reason"));
+    e = client.fail("install", "location", "System Bundle", "path", other, "op", "two", "startLevel", -1);
+    assertEquals("exists", e.getString("reason"));
+
+    client.call("uninstall", "location", "a");
+    client.call("install", "location", "a", "path", other, "op", "two", "startLevel", -1);
+  }
+
+  @Test
+  void aDuplicateExists() throws IOException {
+    launch();
+    String file = file("test.a", "1.0.0", Activators.Quiet.class);
+    install("a", file);
+    JsonObject e = client.fail("install", "location", "b", "path", file, "op", "b", "startLevel", -1);
+    assertEquals("exists", e.getString("reason"));
+    assertNull(client.bundle("b"));
+  }
+
+  @Test
+  void aDamagedFileLeavesNothing() throws IOException {
+    launch();
+    byte[] good = Files.readAllBytes(Path.of(file("test.a", "1.0.0", Activators.Quiet.class)));
+    Files.write(dir.resolve("cut.jar"), java.util.Arrays.copyOf(good, good.length / 2));
+    Files.write(dir.resolve("text.jar"), "no jar".getBytes(StandardCharsets.UTF_8));
+    Files.write(dir.resolve("empty.jar"), new byte[0]);
+    new BundleFile("test.a", "one.two").write(dir.resolve("version.jar"));
+    for (String name : List.of("cut", "text", "empty", "version", "missing")) {
+      String path = dir.resolve(name + ".jar").toString();
+      JsonObject e = client.fail("install", "location", name, "path", path, "op", "x", "startLevel", -1);
+      assertEquals("corrupt", e.getString("reason"), name);
+    }
+    assertEquals(0, client.call("list").getArray("bundles").size());
+  }
+
+  @Test
+  void aFailedStartHasTheBundlesOwnWords() throws IOException {
+    launch();
+    install("a", Activators.ThrowsInStart.class);
+    JsonObject e = client.fail("start", start("a", false));
+    assertEquals("start-failed", e.getString("reason"));
+    assertEquals("boom on purpose", e.getString("cause"));
+    assertFault("a", "start-failed", "boom on purpose");
+    assertState("a", "RESOLVED");
+    assertFalse(client.bundle("a").getBoolean("autoStart"));
+
+    e = client.fail("start", "location", "a", "transient", false, "auto", true, "timeout", 20_000);
+    assertEquals("auto-start-failed", e.getString("reason"));
+    assertFault("a", "auto-start-failed", "boom on purpose");
+    assertTrue(client.bundle("a").getBoolean("autoStart"));
+
+    client.call("stop", "location", "a", "timeout", 20_000);
+    assertNoFault("a");
+
+    install("null", Activators.ThrowsNull.class);
+    e = client.fail("start", start("null", false));
+    assertEquals("java.lang.UnsupportedOperationException", e.getString("cause"));
+
+    install("huge", Activators.ThrowsHuge.class);
+    e = client.fail("start", start("huge", false));
+    assertEquals("x".repeat(4096), e.getString("cause"));
+    assertEquals("x".repeat(4096), client.bundle("huge").getObject("fault").getString("message"));
+  }
+
+  @Test
+  void aFailedStopEndsTheBundle() throws IOException {
+    launch();
+    install("a", Activators.ThrowsInStop.class);
+    client.call("start", start("a", true));
+    JsonObject e = client.fail("stop", "location", "a", "timeout", 20_000);
+    assertEquals("stop-failed", e.getString("reason"));
+    assertEquals("stuck on purpose", e.getString("cause"));
+    assertFault("a", "stop-failed", "stuck on purpose");
+    assertState("a", "RESOLVED");
+    assertTrue(client.bundle("a").getBoolean("autoStart"));
+    client.call("start", start("a", true));
+    assertNoFault("a");
+    client.call("uninstall", "location", "a");
+    assertNull(client.bundle("a"));
+  }
+
+  @Test
+  void anUnresolvedBundleStartsOnceItCan() throws IOException {
+    launch();
+    install("consumer", consumer("[1,3)", Activators.Quiet.class));
+    JsonObject e = client.fail("start", start("consumer", true));
+    assertEquals("unresolved", e.getString("reason"));
+    assertTrue(e.getString("cause").contains("test.api"), e.toString());
+    assertFault("consumer", "unresolved", "test.api");
+    assertState("consumer", "INSTALLED");
+    install("provider", provider("1.0.0"));
+    client.call("start", start("consumer", true));
+    assertState("consumer", "ACTIVE");
+    assertNoFault("consumer");
+    assertTrue(client.bundle("provider").getBoolean("resolved"));
+  }
+
+  private String provider(String version) {
+    return new BundleFile("test.provider", version)
+        .activator(Activators.Quiet.class)
+        .exports("test.api", version)
+        .write(dir.resolve("provider-" + version + ".jar"));
+  }
+
+  private String consumer(String range, Class<?> activator) {
+    String name = "test.consumer." + activator.getSimpleName() + range.length() + range.charAt(3);
+    return new BundleFile(name, "1.0.0")
+        .activator(activator)
+        .imports("test.api;version=\"" + range + "\"")
+        .write(dir.resolve(name + ".jar"));
+  }
+
+  @Test
+  void aLazyBundleStaysStarting() throws IOException {
+    launch();
+    String file =
+        new BundleFile("test.lazy", "1.0.0")
+            .activator(Activators.Quiet.class)
+            .header("Bundle-ActivationPolicy", "lazy")
+            .write(dir.resolve("lazy.jar"));
+    assertFalse(install("lazy", file).getBoolean("autoStart"));
+    for (boolean persistent : new boolean[] {false, true}) {
+      client.call("start", start("lazy", persistent));
+      assertState("lazy", "STARTING");
+      assertTrue(client.bundle("lazy").getBoolean("lazy"));
+      assertEquals(persistent, client.bundle("lazy").getBoolean("autoStart"));
+      client.call("stop", "location", "lazy", "timeout", 20_000);
+      assertState("lazy", "RESOLVED");
+    }
+  }
+
+  @Test
+  void aFragmentIsInert() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    String file = new BundleFile("test.f", "1.0.0").header("Fragment-Host", "test.a").write(dir.resolve("f.jar"));
+    assertTrue(install("f", file).getBoolean("fragment"));
+    client.call("start", start("f", true));
+    client.call("setAutoStart", "location", "f", "on", true, "timeout", 20_000);
+    client.call("stop", "location", "f", "timeout", 20_000);
+    assertNoFault("f");
+    client.call("start", start("a", false));
+    assertState("f", "RESOLVED");
+    client.call("uninstall", "location", "f");
+  }
+
+  @Test
+  void levelsGovernStarts() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    client.call("setBundleStartLevel", "location", "a", "level", 5);
+    JsonObject e = client.fail("start", start("a", false));
+    assertEquals("start-failed", e.getString("reason"));
+    assertTrue(e.getString("cause").contains("5") && e.getString("cause").contains("1"), e.toString());
+    assertFault("a", "start-failed", "5");
+    client.call("start", start("a", true));
+    assertNoFault("a");
+    assertFalse(client.bundle("a").getString("state").equals("ACTIVE"));
+    assertTrue(client.bundle("a").getBoolean("autoStart"));
+
+    client.call("setStartLevel", "level", 5, "timeout", 20_000);
+    assertState("a", "ACTIVE");
+    client.await(m -> "framework".equals(m.getString("event")) && m.getObject("framework").getInt("startLevel") == 5);
+    client.call("setStartLevel", "level", 5, "timeout", 20_000);
+    client.call("setStartLevel", "level", 2, "timeout", 20_000);
+    assertState("a", "RESOLVED");
+    assertTrue(client.bundle("a").getBoolean("autoStart"));
+
+    client.call("setInitialBundleStartLevel", "level", 7);
+    JsonObject b = install("b", Activators.Quiet.class);
+    assertEquals(7, b.getInt("startLevel"));
+    for (int level : new int[] {0, -1}) {
+      assertEquals("invalid-argument", client.fail("setStartLevel", "level", level).getString("reason"));
+      assertEquals("invalid-argument", client.fail("setInitialBundleStartLevel", "level", level).getString("reason"));
+      e = client.fail("setBundleStartLevel", "location", "a", "level", level);
+      assertEquals("invalid-argument", e.getString("reason"));
+    }
+    relaunch("--start-level", "6");
+    JsonObject framework = client.call("hello", "protocol", 1).getObject("framework");
+    assertEquals(6, framework.getInt("startLevel"));
+    assertEquals(7, framework.getInt("initialBundleStartLevel"));
+    assertState("a", "ACTIVE");
+  }
+
+  @Test
+  void aFailureOnTheWayToALevelIsToldBeforeTheAnswer() throws IOException {
+    launch();
+    install("a", Activators.ThrowsInStart.class);
+    client.call("setBundleStartLevel", "location", "a", "level", 3);
+    client.call("start", start("a", true));
+    client.forget();
+    client.call("setStartLevel", "level", 3, "timeout", 20_000);
+    List<JsonObject> all = client.messages();
+    assertTrue(all.stream().anyMatch(m -> m.has("bundle") && m.getObject("bundle").has("fault")), all.toString());
+    assertFault("a", "auto-start-failed", "boom on purpose");
+  }
+
+  @Test
+  void autoStartIsTheFrameworksFlag() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    client.call("start", start("a", true));
+    client.call("stop", "location", "a", "timeout", 20_000);
+    assertTrue(client.bundle("a").getBoolean("autoStart"), "stop keeps it");
+    client.call("setAutoStart", "location", "a", "on", false, "timeout", 20_000);
+    assertFalse(client.bundle("a").getBoolean("autoStart"));
+    client.call("start", start("a", false));
+    assertFalse(client.bundle("a").getBoolean("autoStart"));
+    client.call("setAutoStart", "location", "a", "on", true, "timeout", 20_000);
+    assertTrue(client.bundle("a").getBoolean("autoStart"), "also of one that is active");
+    assertState("a", "ACTIVE");
+    client.call("setAutoStart", "location", "a", "on", false, "timeout", 20_000);
+    assertState("a", "RESOLVED");
+    client.call("setAutoStart", "location", "a", "on", true, "timeout", 20_000);
+    assertState("a", "ACTIVE");
+
+    install("b", Activators.ThrowsInStart.class);
+    assertEquals("start-failed", client.fail("setAutoStart", "location", "b", "on", true).getString("reason"));
+    assertTrue(client.bundle("b").getBoolean("autoStart"), "set though the start failed");
+  }
+
+  @Test
+  void failuresOfTheLaunchAreKeptForTheFirstClient() throws IOException {
+    launch();
+    install("a", Activators.ThrowsInStart.class);
+    client.fail("start", start("a", true));
+    install("c", consumer("[1,3)", Activators.Quiet.class));
+    client.fail("start", start("c", true));
+    install("ok", Activators.Quiet.class);
+    client.call("start", start("ok", true));
+    relaunch();
+    assertFault("a", "auto-start-failed", "boom on purpose");
+    assertFault("c", "unresolved", "test.api");
+    assertState("ok", "ACTIVE");
+    assertNoFault("ok");
+  }
+
+  @Test
+  void anUpdateKeepsFlagAndLevelAndStops() throws IOException {
+    launch("--start-level", "3");
+    install("provider", provider("1.0.0"));
+    client.call("setBundleStartLevel", "location", "provider", "level", 2);
+    client.call("start", start("provider", true));
+    install("any", consumer("[1,3)", Activators.Quiet.class));
+    install("strict", consumer("[1,2)", Activators.Quiet.class));
+    install("once", consumer("[1,3)", Activators.StartsOnce.class));
+    for (String l : List.of("any", "strict", "once")) {
+      client.call("start", start(l, false));
+    }
+    Files.writeString(dir.resolve("bad.jar"), "no jar");
+    JsonObject e = client.fail("update", "location", "provider", "path", dir.resolve("bad.jar").toString(), "op", "u0");
+    assertEquals("corrupt", e.getString("reason"));
+    assertEquals("1.0.0", client.bundle("provider").getString("version"));
+    assertState("any", "ACTIVE");
+
+    Object[] update = {"location", "provider", "path", provider("2.0.0"), "op", "u1"};
+    JsonObject b = client.call("update", update).getObject("bundle");
+    assertEquals("2.0.0", b.getString("version"));
+    assertEquals(2, b.getInt("startLevel"));
+    assertTrue(b.getBoolean("autoStart"));
+    assertFalse(b.getString("state").equals("ACTIVE"));
+    assertState("any", "ACTIVE");
+    assertState("strict", "INSTALLED");
+    assertFault("strict", "dependency", "");
+    assertFault("once", "failed-while-active", "once is enough");
+    client.call("update", update);
+
+    client.call("start", start("provider", true));
+    client.call("uninstall", "location", "provider");
+    assertState("any", "INSTALLED");
+    assertFault("any", "dependency", "");
+    client.call("uninstall", "location", "provider");
+    assertEquals("not-found", client.fail("update", update).getString("reason"));
+    assertEquals("not-found", client.fail("start", start("provider", true)).getString("reason"));
+  }
+
+  @Test
+  void whatWasAnsweredSurvivesAKill() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    client.call("start", start("a", true));
+    install("b", Activators.Quiet.class);
+    client.call("setBundleStartLevel", "location", "b", "level", 4);
+    install("c", Activators.Quiet.class);
+    client.call("update", "location", "c", "path", file("test.c", "2.0.0", Activators.Quiet.class), "op", "u");
+    install("d", Activators.Quiet.class);
+    client.call("uninstall", "location", "d");
+    install("e", Activators.Quiet.class);
+    client.call("start", start("e", true));
+    client.call("setAutoStart", "location", "e", "on", false, "timeout", 20_000);
+    relaunch();
+    assertState("a", "ACTIVE");
+    assertEquals(4, client.bundle("b").getInt("startLevel"));
+    assertEquals("2.0.0", client.bundle("c").getString("version"));
+    assertNull(client.bundle("d"));
+    assertFalse(client.bundle("e").getString("state").equals("ACTIVE"));
+    assertFalse(client.bundle("e").getBoolean("autoStart"));
+  }
+
+  @Test
+  void aHangingStartHoldsUpNothingElse() throws IOException {
+    launch("--property", releaseProperty());
+    install("a", Activators.HangsInStart.class);
+    install("b", Activators.HangsAndThrows.class);
+    Object[] brief = {"location", "a", "transient", true, "auto", false, "timeout", 100};
+    assertEquals("still-running", client.fail("start", brief).getString("reason"));
+    brief[1] = "b";
+    assertEquals("still-running", client.fail("start", brief).getString("reason"));
+    assertState("a", "STARTING");
+    assertEquals("still-running", client.fail("stop", "location", "a", "timeout", 100).getString("reason"));
+    assertEquals("bad-state", client.fail("uninstall", "location", "a", "timeout", 100).getString("reason"));
+    install("c", Activators.Quiet.class);
+    client.call("start", start("c", false));
+    assertState("c", "ACTIVE");
+
+    client.forget();
+    Files.createFile(release());
+    client.awaitBundle("a", b -> b.getString("state").equals("ACTIVE"));
+    client.awaitBundle("b", b -> b.has("fault") && b.getObject("fault").getString("message").equals("late boom"));
+    client.call("stop", "location", "a", "timeout", 20_000);
+    assertState("a", "RESOLVED");
+  }
+
+  @Test
+  void aHangingStopKeepsTheBundleFromBeingReplaced() throws IOException {
+    launch("--property", releaseProperty());
+    install("a", Activators.HangsInStop.class);
+    client.call("start", start("a", false));
+    String next = file("test.a", "2.0.0", Activators.Quiet.class);
+    JsonObject e = client.fail("update", "location", "a", "path", next, "op", "u", "timeout", 100);
+    assertEquals("still-running", e.getString("reason"));
+    assertState("a", "STOPPING");
+    assertEquals("bad-state", client.fail("start", start("a", false)).getString("reason"));
+    client.forget();
+    Files.createFile(release());
+    client.awaitBundle("a", b -> b.getString("state").equals("RESOLVED"));
+    client.call("start", start("a", false));
+    assertEquals("1.0.0", client.bundle("a").getString("version"));
+  }
+
+  @Test
+  void aBundleThatHangsAtLaunchLeavesTheHostReachable() throws IOException {
+    launch("--property", releaseProperty());
+    install("a", Activators.HangsInStart.class);
+    Files.createFile(release());
+    client.call("start", start("a", true));
+    Files.delete(release());
+    relaunch("--property", releaseProperty());
+    assertState("a", "STARTING");
+    assertEquals("still-running", client.fail("setStartLevel", "level", 2, "timeout", 100).getString("reason"));
+    Files.createFile(release());
+    client.awaitBundle("a", b -> b.getString("state").equals("ACTIVE"));
+    client.await(m -> "framework".equals(m.getString("event")) && m.getObject("framework").getInt("startLevel") == 2);
+  }
+
+  @Test
+  void changesWithoutAnEventAreFound() throws IOException {
+    launch("--start-level", "4", "--property", releaseProperty());
+    install("a", Activators.Meddles.class);
+    client.call("start", start("a", false));
+    assertEquals(1, client.bundle("a").getInt("startLevel"));
+    client.forget();
+    Files.createFile(release());
+    client.awaitBundle("a", b -> b.getInt("startLevel") == 3);
+  }
+
+  @Test
+  void badFramesEndTheirConnectionOnly() throws IOException {
+    launch();
+    List<byte[]> bad =
+        List.of(
+            new byte[] {0, 0, 0, 0},
+            new byte[] {0, (byte) 0x80, 0, 1},
+            new byte[] {-1, -1, -1, -1},
+            framed("no json"),
+            framed("[1]"),
+            framed("{"),
+            framed("{\"method\":\"list\"}"),
+            framed("{\"id\":\"1\",\"method\":\"list\"}"),
+            framed("{\"id\":-1,\"method\":\"list\"}"),
+            framed("{\"id\":1.5,\"method\":\"list\"}"),
+            framed("{\"id\":9007199254740992,\"method\":\"list\"}"),
+            framed("{\"a\":" + "[".repeat(500_000)),
+            new byte[] {0, 0, 0, 4, '{', (byte) 0xff, (byte) 0xfe, '}'});
+    for (byte[] frame : bad) {
+      try (Client other = host.greet()) {
+        other.raw(frame);
+        other.awaitEnd();
+      }
+    }
+    try (Client cut = host.greet()) {
+      cut.raw(new byte[] {0, 0, 1});
+    }
+    String[] wrong = {
+      "{\"id\":90,\"method\":7,\"params\":{}}",
+      "{\"id\":90,\"method\":\"list\",\"params\":[]}",
+      "{\"id\":90,\"params\":{}}",
+      "{\"id\":90,\"method\":\"install\",\"params\":{}}",
+      "{\"id\":90,\"method\":\"install\",\"params\":{\"location\":1,\"path\":\"p\",\"op\":\"o\"}}",
+      "{\"id\":90,\"method\":\"install\",\"params\":{\"location\":\"\",\"path\":\"p\",\"op\":\"o\"}}",
+      "{\"id\":90,\"method\":\"install\",\"params\":{\"location\":\"l\",\"path\":\"p\",\"op\":\"o\",\"startLevel\":0}}",
+      "{\"id\":90,\"method\":\"start\",\"params\":{\"location\":\"l\",\"transient\":\"no\",\"auto\":false}}",
+      "{\"id\":90,\"method\":\"start\",\"params\":{\"location\":\"l\",\"transient\":true,\"auto\":false,\"timeout\":-1}}",
+      "{\"id\":90,\"method\":\"setStartLevel\",\"params\":{\"level\":1e99}}"
+    };
+    for (String json : wrong) {
+      client.forget();
+      client.frame(json);
+      assertEquals("invalid-argument", client.answer(90).getObject("error").getString("reason"), json);
+    }
+    client.call("list");
+  }
+
+  private static byte[] framed(String json) {
+    byte[] bytes = json.getBytes(StandardCharsets.UTF_8);
+    return java.nio.ByteBuffer.allocate(4 + bytes.length).putInt(bytes.length).put(bytes).array();
+  }
+
+  @Test
+  void aClientThatDoesNotReadIsCutOff() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    try (Client deaf = host.dial()) {
+      deaf.send("hello", "protocol", 1);
+      IOException cut = null;
+      for (int i = 0; i < 500_000 && cut == null; i++) {
+        try {
+          deaf.send("list");
+        } catch (IOException e) {
+          cut = e;
+        }
+      }
+      assertNotNull(cut, "never cut off");
+    }
+    client.call("start", start("a", false));
+  }
+
+  @Test
+  void oneHostOwnsAStorage() throws IOException {
+    launch();
+    assertEquals("rw-------", PosixFilePermissions.toString(Files.getPosixFilePermissions(host.socket)));
+    try (HostProcess second = HostProcess.launch(framework(), dir)) {
+      assertEquals(3, second.exit());
+    }
+    client.call("list");
+    relaunch(); // in place of the socket that the killed one left
+    client.call("list");
+    Path other = Files.createDirectory(dir.resolve("other"));
+    try (HostProcess thief = HostProcess.launch(framework(), other, "--socket", host.socket.toString())) {
+      assertEquals(1, thief.exit(), "a socket that is in use is left alone");
+    }
+    client.call("list");
+    try (HostProcess wrong = HostProcess.launch(framework(), other, "--start-level", "0")) {
+      assertEquals(2, wrong.exit());
+    }
+  }
+
+  @Test
+  void itEndsInOrder() throws IOException {
+    launch();
+    install("a", Activators.Quiet.class);
+    client.call("start", start("a", true));
+    client.call("shutdown");
+    assertEquals(0, host.exit());
+    assertFalse(Files.exists(host.socket));
+    client.awaitBundle("a", b -> b.getString("state").equals("STOPPING"));
+
+    launch();
+    assertState("a", "ACTIVE");
+    host.process.destroy(); // SIGTERM
+    assertEquals(0, host.exit());
+  }
+
+  @Test
+  void aBundleMayEndEverything() throws IOException {
+    launch();
+    install("exits", Activators.Exits.class);
+    client.send("start", start("exits", false));
+    assertEquals(7, host.exit());
+    launch();
+    install("stops", Activators.StopsFramework.class);
+    client.send("start", start("stops", false));
+    assertEquals(4, host.exit());
+  }
+}

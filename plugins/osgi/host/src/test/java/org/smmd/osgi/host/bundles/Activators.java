@@ -1,0 +1,154 @@
+package org.smmd.osgi.host.bundles;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.osgi.framework.BundleActivator;
+import org.osgi.framework.BundleContext;
+import org.osgi.framework.startlevel.BundleStartLevel;
+
+/** What the bundles of the tests do. Each class is packed alone, so none uses another, and files are named by framework properties. */
+public final class Activators {
+  private Activators() {}
+
+  public static class Quiet implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {}
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  public static class ThrowsInStart implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {
+      throw new IllegalStateException("boom on purpose");
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  public static class ThrowsNull implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  public static class ThrowsHuge implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {
+      throw new IllegalStateException("x".repeat(1_000_000));
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  public static class ThrowsInStop implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {}
+
+    @Override
+    public void stop(BundleContext context) {
+      throw new IllegalStateException("stuck on purpose");
+    }
+  }
+
+  /** Fails to start for the second time. */
+  public static class StartsOnce implements BundleActivator {
+    @Override
+    public void start(BundleContext context) throws Exception {
+      if (!context.getDataFile("started").createNewFile()) {
+        throw new IllegalStateException("once is enough");
+      }
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  /** Hangs in start until the file exists. */
+  public static class HangsInStart implements BundleActivator {
+    @Override
+    public void start(BundleContext context) throws Exception {
+      while (!Files.exists(Path.of(context.getProperty("test.release")))) {
+        Thread.sleep(10);
+      }
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  /** Hangs in start until the file exists, and then fails. */
+  public static class HangsAndThrows implements BundleActivator {
+    @Override
+    public void start(BundleContext context) throws Exception {
+      while (!Files.exists(Path.of(context.getProperty("test.release")))) {
+        Thread.sleep(10);
+      }
+      throw new IllegalStateException("late boom");
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  public static class HangsInStop implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {}
+
+    @Override
+    public void stop(BundleContext context) throws Exception {
+      while (!Files.exists(Path.of(context.getProperty("test.release")))) {
+        Thread.sleep(10);
+      }
+    }
+  }
+
+  public static class Exits implements BundleActivator {
+    @Override
+    public void start(BundleContext context) {
+      System.exit(7);
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  public static class StopsFramework implements BundleActivator {
+    @Override
+    public void start(BundleContext context) throws Exception {
+      context.getBundle(0).stop();
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  /** Changes its own level some time after it was started, without any event, as somebody at a console would. */
+  public static class Meddles implements BundleActivator, Runnable {
+    private BundleContext context;
+
+    @Override
+    public void start(BundleContext context) {
+      this.context = context;
+      new Thread(this).start();
+    }
+
+    @Override
+    public void run() {
+      while (!Files.exists(Path.of(context.getProperty("test.release")))) {
+        Thread.onSpinWait();
+      }
+      context.getBundle().adapt(BundleStartLevel.class).setStartLevel(3);
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+}
