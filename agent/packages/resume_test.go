@@ -281,3 +281,49 @@ func TestSplitChallenges(t *testing.T) {
 		}
 	}
 }
+
+func TestContinues(t *testing.T) {
+	st := partState{ETag: `"1"`, LastModified: "then", Total: 100}
+	for name, tc := range map[string]struct {
+		header http.Header
+		length int64
+		want   bool
+	}{
+		"the rest":       {http.Header{"Content-Range": {"bytes 10-99/100"}, "Etag": {`"1"`}, "Last-Modified": {"then"}}, 90, true},
+		"without tags":   {http.Header{"Content-Range": {"bytes 10-99/100"}}, -1, true},
+		"another start":  {http.Header{"Content-Range": {"bytes 9-99/100"}}, 91, false},
+		"not to the end": {http.Header{"Content-Range": {"bytes 10-98/100"}}, 89, false},
+		"another total":  {http.Header{"Content-Range": {"bytes 10-100/101"}}, 91, false},
+		"another length": {http.Header{"Content-Range": {"bytes 10-99/100"}}, 89, false},
+		"another tag":    {http.Header{"Content-Range": {"bytes 10-99/100"}, "Etag": {`"2"`}}, 90, false},
+		"another date":   {http.Header{"Content-Range": {"bytes 10-99/100"}, "Last-Modified": {"now"}}, 90, false},
+		"unknown total":  {http.Header{"Content-Range": {"bytes 10-99/*"}}, 90, false},
+		"other unit":     {http.Header{"Content-Range": {"rows 10-99/100"}}, 90, false},
+		"no range":       {http.Header{}, 90, false},
+	} {
+		total, ok := continues(&http.Response{Header: tc.header, ContentLength: tc.length}, st, 10)
+		if ok != tc.want || ok && total != 100 {
+			t.Errorf("%s: %d, %t", name, total, ok)
+		}
+	}
+}
+
+func TestValidator(t *testing.T) {
+	const date, minuteAgo, justNow = "Mon, 02 Jan 2006 15:04:05 GMT", "Mon, 02 Jan 2006 15:03:05 GMT", "Mon, 02 Jan 2006 15:03:06 GMT"
+	for want, h := range map[string]http.Header{
+		`"1"`:     {"Etag": {`"1"`}, "Last-Modified": {minuteAgo}, "Date": {date}},
+		minuteAgo: {"Last-Modified": {minuteAgo}, "Date": {date}},
+	} {
+		if got := validator(h); got != want {
+			t.Errorf("validator(%v) = %q, want %q", h, got, want)
+		}
+	}
+	for _, h := range []http.Header{
+		{}, {"Etag": {`W/"1"`}, "Last-Modified": {minuteAgo}, "Date": {date}}, {"Etag": {"bare"}},
+		{"Last-Modified": {justNow}, "Date": {date}}, {"Last-Modified": {minuteAgo}}, {"Last-Modified": {"x"}, "Date": {date}},
+	} {
+		if got := validator(h); got != "" {
+			t.Errorf("validator(%v) = %q, want none", h, got)
+		}
+	}
+}

@@ -76,6 +76,14 @@ func (s *Store) hold(key string) (release func(), err error) {
 	}, nil
 }
 
+// busy reports whether somebody holds a key.
+func (s *Store) busy(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.parts[key]
+	return c != nil && c.held
+}
+
 // wrote notes the size that a part file has now.
 func (s *Store) wrote(key string, size int64) {
 	s.mu.Lock()

@@ -65,7 +65,7 @@ func (s *Store) Discard(key string) error {
 	}
 	defer release()
 	// The state goes first: a part file without one is of no use to anybody.
-	if err := removeAll(s.statePath(key), s.SpoolPath(key)); err != nil {
+	if err := removeAll(s.statePath(key), s.statePath(key)+".new", s.SpoolPath(key)); err != nil {
 		return fmt.Errorf("cannot discard a part file: %w", err)
 	}
 	s.drop(key)
@@ -73,7 +73,8 @@ func (s *Store) Discard(key string) error {
 }
 
 // CleanSpool removes everything from the spool that keep does not claim by its key; files that the agent did not make go
-// too. It is for the start of the agent, before any Fetch.
+// too, part files that a Fetch or a Put works on stay. What is in the spool is listed before keep is called for the first
+// time: a keep that looks then, and not earlier, which operations are open knows all of them.
 func (s *Store) CleanSpool(keep func(key string) bool) error {
 	dir := filepath.Join(s.dir, "spool")
 	entries, err := os.ReadDir(dir)
@@ -82,14 +83,17 @@ func (s *Store) CleanSpool(keep func(key string) bool) error {
 	}
 	var errs []error
 	for _, entry := range entries {
-		key, isPart := strings.CutSuffix(entry.Name(), ".part")
-		stateKey, isState := strings.CutSuffix(entry.Name(), ".json")
-		if isPart && keyRE.MatchString(key) && keep(key) || isState && keyRE.MatchString(stateKey) && keep(stateKey) {
+		// A state that is being written, <key>.json.new, belongs to its key as well.
+		key, isOurs := strings.CutSuffix(strings.TrimSuffix(entry.Name(), ".new"), ".json")
+		if !isOurs {
+			key, isOurs = strings.CutSuffix(entry.Name(), ".part")
+		}
+		if !isOurs || !keyRE.MatchString(key) {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
 			continue
 		}
-		errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
-		if isPart {
-			s.drop(key)
+		if !keep(key) && !s.busy(key) {
+			errs = append(errs, s.Discard(key))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -117,7 +117,7 @@ func (s *Store) path(digest string) string { return filepath.Join(s.dir, digest[
 // fetched, else the error is package-corrupt. When Put returns without an error the package is durable. Repeating a Put whose outcome
 // was lost gives the same package; a package that is there already is replaced by the equal file.
 //
-// Whoever calls Collect concurrently must let its keep claim the digest of f until the package has a pin.
+// Whoever calls Collect concurrently must let its keep claim the digest of f from before the Put until the package has a pin.
 func (s *Store) Put(ctx context.Context, f Fetched) (Package, error) {
 	if !digestRE.MatchString(f.SHA256) || !keyRE.MatchString(f.Key) {
 		return Package{}, fmt.Errorf("cannot store a package: key %q or digest %q is malformed", f.Key, f.SHA256)
@@ -238,9 +238,10 @@ func check(ctx context.Context, file *os.File, digest string, size int64) error 
 	return nil
 }
 
-// Collect removes every package whose digest keep does not claim, and returns the digests of those it removed. A package
-// that is put while Collect runs stays. What cannot be removed is in the error; the rest is removed all the same. Keep is called without
-// a lock held, once for each package.
+// Collect removes every package whose digest keep does not claim, and returns the digests of those it removed. The packages
+// are listed before keep is called for the first time, and one that is put from then on stays: a keep that looks then, and
+// not earlier, what is needed cannot miss a package. What cannot be removed is in the error; the rest is removed all the
+// same. Keep is called without a lock held, at most once for each package.
 func (s *Store) Collect(keep func(digest string) bool) (removed []string, err error) {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()

@@ -245,7 +245,7 @@ func TestSpoolIsCleaned(t *testing.T) {
 	s := openStore(t, dir, roomy)
 	spool(t, s, "open", []byte("1"))
 	spool(t, s, "ended", []byte("22"))
-	for _, name := range []string{"open.json", "ended.json", "open.json.new", "..part", "junk"} {
+	for _, name := range []string{"open.json", "ended.json", "open.json.new", "ended.json.new", "..part", "junk"} {
 		if err := os.WriteFile(filepath.Join(dir, "spool", name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -254,11 +254,32 @@ func TestSpoolIsCleaned(t *testing.T) {
 	if u := s.Usage(); u.Spool != 3 {
 		t.Errorf("usage before: %+v", u)
 	}
-	if err := s.CleanSpool(func(key string) bool { return key == "open" }); err != nil {
+	busy, err := s.openPart("busy")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := spoolFiles(t, s); !slices.Equal(got, []string{"open.json", "open.part"}) {
+	late := false
+	err = s.CleanSpool(func(key string) bool {
+		if !late { // a keep that looks now knows everything that was listed
+			late = true
+			spool(t, s, "late", []byte("333"))
+		}
+		return key == "open"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(s.SpoolPath("late")); err != nil {
+		t.Errorf("what came after the listing: %v", err)
+	}
+	if err := s.Discard("late"); err != nil {
+		t.Error(err)
+	}
+	if got := spoolFiles(t, s); !slices.Equal(got, []string{"busy.part", "open.json", "open.json.new", "open.part"}) {
 		t.Errorf("the spool has %v", got)
+	}
+	if err := busy.close(false); err != nil {
+		t.Error(err)
 	}
 	if u := s.Usage(); u.Spool != 1 {
 		t.Errorf("usage after: %+v", u)
