@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -33,18 +35,20 @@ func TestMain(m *testing.M) {
 		os.Exit(3)
 	case "garbage":
 		fmt.Println("Hello, I am an adapter!\nand so on")
-		select {}
+		waitForEnd()
 	case "silent":
-		select {}
+		waitForEnd()
+	case "heir":
+		select {} // holds the pipes that it inherited; the test kills it
 	case "flood":
 		fmt.Print(strings.Repeat("x", 1<<20))
-		select {}
+		waitForEnd()
 	case "tcp":
 		fmt.Println("1|1|tcp|127.0.0.1:1|grpc|")
-		select {}
+		waitForEnd()
 	case "version":
 		fmt.Println("1|7|unix|/x|grpc|")
-		select {}
+		waitForEnd()
 	default:
 		log := adapter.NewLogger()
 		c := &child{role: role, dir: os.Getenv(envDir), log: log}
@@ -52,6 +56,9 @@ func TestMain(m *testing.M) {
 		c.once("served")
 	}
 }
+
+// waitForEnd waits until the agent is gone.
+func waitForEnd() { _, _ = io.Copy(io.Discard, os.Stdin) }
 
 // child is the adapter that runs in the child process. What a call does depends on the module that it is for.
 type child struct {
@@ -110,6 +117,21 @@ func (c *child) Start(ctx context.Context, op adapter.OpID, m adapter.ModuleRef,
 	case "crash-once":
 		if c.once("crashed") {
 			os.Exit(4)
+		}
+	case "leave-heir":
+		if c.once("heir") {
+			heir := exec.Command(os.Args[0])
+			heir.Env = []string{envRole + "=heir"}
+			// Those that the process was started with; go-plugin has put others in their place.
+			heir.Stdout, heir.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
+			if err := heir.Start(); err != nil {
+				return err
+			}
+			pid := []byte(fmt.Sprint(heir.Process.Pid))
+			if err := os.WriteFile(filepath.Join(c.dir, "heir"), pid, 0o600); err != nil {
+				return err
+			}
+			os.Exit(5)
 		}
 	case "crash":
 		panic("out of luck")

@@ -198,7 +198,10 @@ func (s *Supervisor) checkExecutable() error {
 
 // prepareDirs makes the directories for sockets, emptied of what a killed agent left behind, and for locks, which stay.
 func (s *Supervisor) prepareDirs() (sockets, locks string, err error) {
-	sockets = filepath.Join(s.o.RuntimeDir, s.o.Name)
+	if s.o.Name == "" || s.o.Name[0] == '.' || filepath.Base(s.o.Name) != s.o.Name {
+		return "", "", fmt.Errorf("cannot make sockets for adapter %q: the name is not fit for a directory", s.o.Name)
+	}
+	sockets = filepath.Join(s.o.RuntimeDir, "adapters", s.o.Name)
 	locks = filepath.Join(s.o.RuntimeDir, "locks")
 	if n := len(sockets) + socketName; n > maxSocketPath {
 		return "", "", fmt.Errorf("cannot make sockets in %s: their paths would have %d bytes of at most %d", sockets, n, maxSocketPath)

@@ -24,14 +24,14 @@ import (
 
 // Options say what to supervise. Durations and counts that are zero get the stated default.
 type Options struct {
-	Name    string   // of the adapter, as environments refer to it
+	Name    string   // of the adapter, as environments refer to it; fit for a directory
 	Command []string // argv; Command[0] is the path of the executable
 	// SHA256 is the hexadecimal digest that the executable must have; empty: it is not checked. Who may replace the file between
 	// check and launch may do everything anyway: the directory must belong to root.
 	SHA256   string
 	AutoMTLS bool // only adapters written in Go know it
-	// RuntimeDir is a directory of mode 0700 for sockets and locks. The path must leave room for a socket's name: at most 107 bytes
-	// together, of which Name takes its length and go-plugin 40.
+	// RuntimeDir is a directory of mode 0700. Sockets lie in adapters/<Name> below it, locks of environments in locks. A socket's path
+	// has at most 107 bytes, so about 60 are left for RuntimeDir and Name.
 	RuntimeDir string
 	// Env is the environment of the process, KEY=value, besides PATH. Nothing else is inherited from the agent.
 	Env  []string

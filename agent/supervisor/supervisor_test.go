@@ -151,7 +151,7 @@ func run(t *testing.T, role string, change func(*Options)) (*Supervisor, *witnes
 		if pid := s.Info().PID; pid != 0 {
 			t.Errorf("process %d is left", pid)
 		}
-		if left, _ := filepath.Glob(filepath.Join(runtimeDir, "t", "*")); left != nil {
+		if left, _ := filepath.Glob(filepath.Join(runtimeDir, "adapters", "*", "*")); left != nil {
 			t.Errorf("sockets are left: %v", left)
 		}
 		if err := s.Stop(context.Background(), "o", adapter.ModuleRef{}); adapter.ReasonOf(err) != adapter.Unavailable {
@@ -276,6 +276,30 @@ func TestCrashInCallIsRepeated(t *testing.T) {
 	}
 }
 
+// TestHeirOfPipesHoldsNothingUp lets an adapter start a process that keeps its stdout and stderr open, as a careless one may.
+func TestHeirOfPipesHoldsNothingUp(t *testing.T) {
+	s, w, _ := run(t, "good", nil)
+	if err := s.Start(testContext(t), "o", module("leave-heir"), adapter.StartOptions{}); err != nil {
+		t.Error(err)
+	}
+	_, dir, _ := strings.Cut(s.o.Env[1], "=")
+	b, err := os.ReadFile(filepath.Join(dir, "heir"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(b), &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Errorf("the heir is gone, so nothing was shown: %v", err)
+	}
+	w.until("lost")
+	if err := w.losses()[0]; !strings.Contains(err.Error(), "exit status 5") {
+		t.Errorf("lost for %v", err)
+	}
+}
+
 func TestCallThatAlwaysCrashesEnds(t *testing.T) {
 	s, w, log := run(t, "good", nil)
 	err := s.Start(testContext(t), "o", module("crash"), adapter.StartOptions{})
@@ -367,9 +391,22 @@ func TestFrozenProcessIsReplaced(t *testing.T) {
 func TestFrozenProcessDoesNotHoldUpTheEnd(t *testing.T) {
 	s, w, _ := run(t, "good", func(o *Options) { o.StopTimeout = 100 * time.Millisecond })
 	w.expect(fresh...)
-	if err := syscall.Kill(s.waitPID(), syscall.SIGSTOP); err != nil {
+	pid := s.waitPID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "every thread stands still", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("no threads: %v", err)
+		}
+		for _, file := range threads {
+			if b, err := os.ReadFile(file); err == nil && !strings.Contains(string(b), "\nState:\tT") {
+				return false
+			}
+		}
+		return true
+	})
 	// The end of the test ends the supervisor.
 }
 
@@ -400,6 +437,9 @@ func TestBadStarts(t *testing.T) {
 		{"no digest", "good", "cannot read the configured sha256", func(o *Options) { o.SHA256 = "xyz" }},
 		{"digest of a missing file", "good", "cannot verify", func(o *Options) { o.SHA256, o.Command = sum, []string{"/nonexistent"} }},
 		{"long path", "good", "of at most 107", func(o *Options) { o.RuntimeDir = "/tmp/" + strings.Repeat("x", 80) }},
+		{"no name", "good", "not fit for a directory", func(o *Options) { o.Name = "" }},
+		{"a name that climbs out", "good", "not fit for a directory", func(o *Options) { o.Name = "../x" }},
+		{"a name that is a parent", "good", "not fit for a directory", func(o *Options) { o.Name = ".." }},
 		{"runtime directory is a file", "good", "not a directory", func(o *Options) { o.RuntimeDir = "/dev/null" }},
 	}
 	for _, tt := range tests {
