@@ -139,3 +139,21 @@ func TestParseRef(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseRef(f *testing.F) {
+	for _, s := range []string{"/org/smmd/Agent1/ExecEnv/1", "Device.SoftwareModules.DeploymentUnit.3.", "/org/smmd/Agent1/Job/4294967295", "", "ExecEnv.1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, ok := ParseRef(s)
+		if !ok {
+			return
+		}
+		if !r.Object.IsValid() || r.Object != ObjectPath(r.Kind(), r.Instance) {
+			t.Errorf("ParseRef(%q) = %+v", s, r)
+		}
+		if s != string(r.Object) && s != r.Path && s != r.Path+"." {
+			t.Errorf("ParseRef(%q) is another object: %+v", s, r)
+		}
+	})
+}

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -284,5 +286,28 @@ func equal(t *testing.T, what, got, want string) {
 	t.Helper()
 	if got != want {
 		t.Errorf("%s:\ngot  %q\nwant %q", what, got, want)
+	}
+}
+
+// TestMainIsInterrupted sends this process a SIGINT while a command follows events.
+func TestMainIsInterrupted(t *testing.T) {
+	s := newShell(t)
+	t.Setenv("SMMD_BUS", s.address)
+	var stderr bytes.Buffer
+	var once sync.Once
+	out := &signalWriter{f: func(all string) {
+		if strings.Contains(all, "what happens from now on follows") {
+			once.Do(func() {
+				if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}}
+	if status := Main([]string{"watch"}, s.stdin, out, &stderr); status != statusDone || stderr.Len() != 0 {
+		t.Errorf("status %d, stderr %q", status, stderr.String())
+	}
+	if status := Main([]string{"wtch"}, s.stdin, out, &stderr); status != statusUsage {
+		t.Errorf("status %d for wrong usage", status)
 	}
 }

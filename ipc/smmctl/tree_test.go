@@ -157,3 +157,21 @@ func sorted(list []string) []string {
 	slices.Sort(list)
 	return list
 }
+
+func FuzzTree(f *testing.F) {
+	f.Add("name", "message", 80)
+	f.Add("\x1b[31m\xff\u202e", "a\nb\tc", 7)
+	f.Add("", strings.Repeat("w", 300), 1)
+	f.Fuzz(func(t *testing.T, name, message string, width int) {
+		tree := sample()
+		tree.DeploymentUnits[0].Name, tree.ExecutionUnits[0].Name = name, name
+		tree.ExecutionUnits[0].FaultCode, tree.ExecutionUnits[0].FaultMessage = "FailureOnStart", message
+		tree.ExecEnvs[1].StatusDetail = message
+		got := (&app{width: max(width, 0) % 400, boxes: true}).drawTree(tree)
+		for _, r := range got {
+			if r != '\n' && (r < ' ' || r == utf8.RuneError || r == 0x7f || r == 0x202e) {
+				t.Fatalf("%q has %q", got, r)
+			}
+		}
+	})
+}
