@@ -85,12 +85,22 @@ func TestConformanceExecutable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A killed process leaves its socket behind. The path of t.TempDir is too long for one.
+	sockets, err := os.MkdirTemp("", "fake-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(sockets); err != nil {
+			t.Error(err)
+		}
+	})
 	h := inProcess(t, &worlds{opts: served})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.Packages = packages(t, releaseStored)
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		cmd := exec.Command(exe)
-		cmd.Env = []string{worldDir + "=" + stored(t, dir)}
+		cmd.Env = []string{worldDir + "=" + stored(t, dir), plugin.EnvUnixSocketDir + "=" + sockets}
 		client := plugin.NewClient(&plugin.ClientConfig{
 			HandshakeConfig:  adapter.Handshake,
 			VersionedPlugins: adapter.Plugins(nil),
