@@ -74,7 +74,7 @@ func (c *client) get(path, iface, name string) any {
 	return c.call(path, contract.Properties+".Get", iface, name)[0].(godbus.Variant).Value()
 }
 
-// listen begins to collect signals.
+// listen begins to collect signals, of what is committed from now on.
 func (c *client) listen() {
 	c.Helper()
 	c.signals = make(chan *godbus.Signal, 1000)
@@ -82,6 +82,7 @@ func (c *client) listen() {
 	if err := c.conn.AddMatchSignal(godbus.WithMatchSender(contract.BusName)); err != nil {
 		c.Fatal(err)
 	}
+	c.heard()
 }
 
 // heard returns the signals that have come after a change of State which marks the end.

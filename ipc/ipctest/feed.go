@@ -3,6 +3,7 @@ package ipctest
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/smmd-project/smmd/agent/model"
@@ -90,24 +91,23 @@ func changes(old, next *model.Snapshot) []model.Change {
 	return diff(list, model.KindJob, old.Jobs(), next.Jobs(), func(j *model.Job) uint32 { return j.ID })
 }
 
-func diff[R any](list []model.Change, k model.Kind, old, next iter.Seq[*R], key func(*R) uint32) []model.Change {
-	before := map[uint32]*R{}
-	for r := range old {
-		before[key(r)] = r
-	}
-	for r := range next {
-		c := model.Change{Row: model.Ref{Kind: k, Instance: key(r)}, New: r}
-		if o, ok := before[key(r)]; ok {
-			delete(before, key(r))
-			if o == r {
-				continue
+// diff walks through both tables, which are in the order of their keys, side by side.
+func diff[R any](list []model.Change, k model.Kind, oldRows, newRows iter.Seq[*R], key func(*R) uint32) []model.Change {
+	old, next := slices.Collect(oldRows), slices.Collect(newRows)
+	for len(old) > 0 || len(next) > 0 {
+		switch {
+		case len(next) == 0 || len(old) > 0 && key(old[0]) < key(next[0]):
+			list = append(list, model.Change{Row: model.Ref{Kind: k, Instance: key(old[0])}, Old: old[0]})
+			old = old[1:]
+		case len(old) == 0 || key(next[0]) < key(old[0]):
+			list = append(list, model.Change{Row: model.Ref{Kind: k, Instance: key(next[0])}, New: next[0]})
+			next = next[1:]
+		default:
+			if old[0] != next[0] {
+				list = append(list, model.Change{Row: model.Ref{Kind: k, Instance: key(next[0])}, Old: old[0], New: next[0]})
 			}
-			c.Old = o
+			old, next = old[1:], next[1:]
 		}
-		list = append(list, c)
-	}
-	for n, r := range before {
-		list = append(list, model.Change{Row: model.Ref{Kind: k, Instance: n}, Old: r})
 	}
 	return list
 }
