@@ -120,7 +120,7 @@ func (j *Job) Final() bool {
 	return j.State == JobDone || j.State == JobFailed || j.State == JobCancelled
 }
 
-// Err returns nil for a job that is done or still open, and the fault as an *[Error] for one that failed or was cancelled.
+// Err returns nil for a job that is done or still open, and the fault as an *[Error] for one that failed or was canceled.
 func (j *Job) Err() error {
 	if !j.Final() || j.State == JobDone {
 		return nil

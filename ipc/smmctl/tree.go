@@ -195,12 +195,12 @@ func (a *app) treeRows(t *client.Tree) []treeRow {
 
 func (a *app) execEnvRow(t *client.Tree, e *client.ExecEnv) treeRow {
 	r := treeRow{name: clean(execEnvName(e)), ref: shortRef(e.Ref), status: clean(e.Status), notes: nonEmpty(clean(e.Type))}
-	switch {
-	case e.Status == "Up":
+	switch e.Status {
+	case "Up":
 		r.color = green
-	case e.Status == "Error":
+	case "Error":
 		r.color = red
-	case e.Status == "Restarting":
+	case "Restarting":
 		r.color = yellow
 	default:
 		r.color = faint
