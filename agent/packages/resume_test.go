@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -261,9 +262,13 @@ func FuzzSplitChallenges(f *testing.F) {
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, c := range splitChallenges([]string{s, s}) {
-			if strings.TrimSpace(c) == "" && c != "" {
+			if strings.Trim(c, " \t") != c || c == "" {
 				t.Errorf("%q has the challenge %q", s, c)
 			}
+		}
+		got, err := authorize(http.Header{"Www-Authenticate": {s}}, &url.URL{Path: "/"}, "joe", "secret", false)
+		if (err == nil) != (got != "") || strings.Contains(got, "secret") && !strings.Contains(s, "secret") {
+			t.Errorf("%q is answered %q, %v", s, got, err)
 		}
 	})
 }

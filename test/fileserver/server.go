@@ -166,13 +166,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// hang waits until release is closed, the client is gone or the server closes.
+// hang waits until release is closed. When the client goes or the server closes before that, the answer ends there.
 func (s *Server) hang(r *http.Request, release <-chan struct{}) {
 	select {
 	case <-release:
+		return
 	case <-r.Context().Done():
 	case <-s.ctx.Done():
 	}
+	panic(http.ErrAbortHandler) // drops the connection
 }
 
 // A recorder tells the status of an answer.
