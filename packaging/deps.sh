@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs what building, running and testing need and this machine does not have: Debian 12 or Ubuntu, as root.
+# With everything in place it does nothing and needs neither root nor a network.
+#
+#   packaging/deps.sh run     a JDK, Maven, a D-Bus daemon
+#   packaging/deps.sh test    besides, busctl and gdbus as independent D-Bus clients
+#   packaging/deps.sh lint    besides, protoc and shellcheck
+set -eu
+
+missing=""
+need() { # need COMMAND PACKAGE
+	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+need java default-jdk-headless
+need javac default-jdk-headless
+need mvn maven
+need dbus-daemon dbus-daemon
+case "${1:-run}" in
+run) ;;
+test)
+	need busctl systemd
+	need gdbus libglib2.0-bin
+	need gcc gcc # for the race detector
+	;;
+lint)
+	need protoc protobuf-compiler
+	need shellcheck shellcheck
+	;;
+*)
+	echo "usage: $0 [run|test|lint]" >&2
+	exit 2
+	;;
+esac
+if ! command -v go >/dev/null 2>&1; then
+	echo "$0: Go is missing: install Go 1.25 or newer" >&2
+	exit 1
+fi
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "$0: please install:$missing" >&2
+	exit 1
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
