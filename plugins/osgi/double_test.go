@@ -62,7 +62,8 @@ func (p *peer) write(v any) {
 	_ = writeFrame(p.c, body) // a client may go at any time
 }
 
-func newDouble(socket string) (*double, error) {
+// newDouble makes a double that listens on socket; setup changes it before it serves anybody.
+func newDouble(socket string, setup func(*double)) (*double, error) {
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return nil, err
@@ -72,6 +73,7 @@ func newDouble(socket string) (*double, error) {
 		bundles: map[string]*bundleInfo{}, ops: map[string]string{}, peers: map[*peer]bool{},
 		on: map[string]func(*peer){}, fail: map[string]*hostError{},
 	}
+	setup(d)
 	d.wg.Go(d.accept)
 	return d, nil
 }
@@ -88,11 +90,10 @@ func inProcess(t *testing.T, dir string) *double {
 	if len(path) > 107 {
 		path = fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), socketName)
 	}
-	d, err := newDouble(path)
+	d, err := newDouble(path, func(d *double) { d.end = func() { go d.close() } })
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.end = func() { go d.close() }
 	t.Cleanup(d.close)
 	return d
 }
@@ -302,18 +303,13 @@ func doubleMain(args []string) int {
 	if err := os.Remove(after("--socket")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 1
 	}
-	d, err := newDouble(after("--socket"))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	end := make(chan os.Signal, 1)
 	if mode == "immortal" {
 		signal.Ignore(syscall.SIGTERM)
 	} else {
 		signal.Notify(end, syscall.SIGTERM)
 	}
-	d.knob(func() {
+	d, err := newDouble(after("--socket"), func(d *double) {
 		switch mode {
 		case "deaf":
 			d.on["hello"] = func(*peer) {}
@@ -324,6 +320,10 @@ func doubleMain(args []string) int {
 			d.end = func() { end <- syscall.SIGTERM }
 		}
 	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	<-end
 	_ = d.listener.Close() // removes the socket
 	return 0

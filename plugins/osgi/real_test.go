@@ -50,6 +50,7 @@ var frameworks = []struct{ name, variable, jar string }{
 func onEach(t *testing.T, run func(t *testing.T, settings map[string]any)) {
 	for _, f := range frameworks {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			if _, err := exec.LookPath("java"); err != nil {
 				needed(t, "java")
 			}
