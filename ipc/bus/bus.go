@@ -25,7 +25,7 @@ const (
 const handshake = 10 * time.Second
 
 // writeTimeout is how long a bus may take nothing of us before the connection is given up.
-const writeTimeout = 10 * time.Second
+const writeTimeout = 30 * time.Second
 
 // Address returns the D-Bus address of a bus that is named system or session, and any other text as it is.
 func Address(name string) (string, error) {
@@ -53,7 +53,7 @@ func Address(name string) (string, error) {
 // not the connection, which lives until it is closed or lost.
 //
 // Over Unix sockets no file descriptors are taken: nobody else would close those that a stranger sends. A bus that takes
-// nothing for ten seconds is given up.
+// nothing for half a minute is given up.
 func Connect(ctx context.Context, name string, opts ...dbus.ConnOption) (*dbus.Conn, error) {
 	address, err := Address(name)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/godbus/dbus/v5"
 
@@ -162,15 +163,30 @@ func assigned(v any) (any, error) {
 	return v, nil
 }
 
+// tree is the answer to GetManagedObjects.
+type tree = map[dbus.ObjectPath]map[string]map[string]dbus.Variant
+
+// managed keeps the last tree. However many ask at once, it is made once for each snapshot and held once in memory.
+type managed struct {
+	mu   sync.Mutex
+	snap *model.Snapshot
+	tree tree // not changed any more
+}
+
 func managedObjects(c *call) ([]any, error) {
-	all := map[dbus.ObjectPath]map[string]map[string]dbus.Variant{}
-	v := indexed(c.agent.Snapshot())
-	for _, k := range xml.Kinds {
-		for ref := range rows(v.snap, k) {
-			if p, ok := c.at(v, ref); ok {
-				all[path(ref)] = p.interfaces()
+	c.managed.mu.Lock()
+	defer c.managed.mu.Unlock()
+	if snap := c.agent.Snapshot(); c.managed.snap != snap {
+		all := tree{}
+		v := indexed(snap)
+		for _, k := range xml.Kinds {
+			for ref := range rows(snap, k) {
+				if p, ok := c.at(v, ref); ok {
+					all[path(ref)] = p.interfaces()
+				}
 			}
 		}
+		c.managed.snap, c.managed.tree = snap, all
 	}
-	return []any{all}, nil
+	return []any{c.managed.tree}, nil
 }

@@ -44,6 +44,7 @@ type Server struct {
 	root       []property        // of the agent itself
 	interfaces map[string]*iface // what is offered, by name
 	changes    *turnstile
+	managed    managed
 }
 
 // New returns a server of the agent. It does nothing before [Server.Run].
