@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/config"
@@ -234,12 +235,34 @@ func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID
 	return nil
 }
 
-// Collect removes packages that no unit and no open operation needs, and files in the spool that no open operation has begun.
+// Collect removes packages that no unit and no open operation needs, and files in the spool that no open operation has begun. What is
+// needed is read after the store has listed what is there, so that a package that comes in between is not taken for useless.
 func (us *Units) Collect(engine *operation.Engine) error {
-	pins, keys := map[string]bool{}, map[string]bool{}
+	keep := func(pick func(needs) map[string]bool) func(string) bool {
+		read := sync.OnceValues(func() (needs, error) { return us.needs(engine) })
+		return func(name string) bool {
+			n, err := read()
+			return err != nil || pick(n)[name]
+		}
+	}
+	if _, err := us.needs(engine); err != nil {
+		return err
+	}
+	removed, err := us.Packages.Collect(keep(func(n needs) map[string]bool { return n.packages }))
+	if len(removed) > 0 {
+		us.Log.Info("packages nobody needs any more were removed", "packages", len(removed))
+	}
+	return errors.Join(err, us.Packages.CleanSpool(keep(func(n needs) map[string]bool { return n.spool })))
+}
+
+// needs is what units and open operations need: digests of packages, and keys of files in the spool.
+type needs struct{ packages, spool map[string]bool }
+
+func (us *Units) needs(engine *operation.Engine) (needs, error) {
+	n := needs{map[string]bool{}, map[string]bool{}}
 	err := us.Inventory.View(func(st *store.Tx) error {
 		err := store.Privates.Load(st, func(_ model.RowID, p store.Private) error {
-			pins[p.SHA256] = true
+			n.packages[p.SHA256] = true
 			return nil
 		})
 		if err != nil {
@@ -251,21 +274,17 @@ func (us *Units) Collect(engine *operation.Engine) error {
 			if err := json.Unmarshal(o.State, &d); err != nil {
 				return fmt.Errorf("cannot read operation %d: %w", o.ID, err)
 			}
-			keys[o.Key] = true
+			n.spool[o.Key] = true
 			for _, p := range d.Pins {
-				pins[p] = true
+				n.packages[p] = true
 			}
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("cannot collect packages: %w", err)
+		return n, fmt.Errorf("cannot collect packages: %w", err)
 	}
-	removed, err := us.Packages.Collect(func(digest string) bool { return pins[digest] })
-	if len(removed) > 0 {
-		us.Log.Info("packages nobody needs any more were removed", "packages", len(removed))
-	}
-	return errors.Join(err, us.Packages.CleanSpool(func(key string) bool { return keys[key] }))
+	return n, nil
 }
 
 func now() time.Time { return time.Now().UTC().Round(0) }
