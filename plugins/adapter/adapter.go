@@ -168,7 +168,8 @@ type InstallSpec struct {
 	RunLevel int
 }
 
-// UnitRef names an installed unit.
+// UnitRef names an installed unit. Handle is empty when the agent never got one, because the answer to an Install was lost: Key
+// finds the unit then.
 type UnitRef struct {
 	Env    string
 	Key    string
@@ -222,7 +223,8 @@ type Adapter interface {
 	// package is of another kind; [Corrupt]: it is damaged.
 	Inspect(ctx context.Context, env string, p Package) (Manifest, error)
 
-	// Install makes the unit present and stopped. On failure nothing is left. [Exists]: a unit with that key, or one that
+	// Install makes the unit present and stopped. On failure nothing is left. [Unavailable] while the environment is not up; the same
+	// holds for all that follows but SetEnabled. [Exists]: a unit with that key, or one that
 	// the environment holds to be the same, is there and was not installed by this OpID.
 	Install(ctx context.Context, op OpID, spec InstallSpec) (Unit, error)
 
