@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// agree waits until everybody says the same of an environment: its own console, the rows on D-Bus and the tree of CWMP.
+func agree(t *testing.T, d *support.Device, env string, c *support.Console) {
+	t.Helper()
+	support.Until(t, "framework and tree agree", func() error {
+		tree := d.Tree()
+		if err := framework(tree, env, c); err != nil {
+			return err
+		}
+		return faces(t, d)
+	})
+}
+
+// states are the states of a bundle in the words of the data model.
+var states = map[string]string{"Installed": "Idle", "Resolved": "Idle", "Starting": "Starting", "Active": "Active", "Stopping": "Stopping"}
+
+// framework compares what an environment has with the rows: every bundle is a unit and every unit a bundle, with the same state
+// and level.
+func framework(tree *client.Tree, env string, c *support.Console) error {
+	i := slices.IndexFunc(tree.ExecEnvs, func(e *client.ExecEnv) bool { return e.ID == env })
+	if i < 0 {
+		return fmt.Errorf("there is no environment %s", env)
+	}
+	row := tree.ExecEnvs[i]
+	if level := int64(c.Level()); row.CurrentRunLevel != level || row.Status != "Up" {
+		return fmt.Errorf("%s is %s at run level %d, the framework at %d", env, row.Status, row.CurrentRunLevel, level)
+	}
+	bundles := map[string]support.Bundle{}
+	for _, b := range c.Bundles() {
+		bundles[b.Location] = b
+	}
+	var active []dbus.ObjectPath
+	for _, eu := range tree.ExecutionUnits {
+		if eu.ExecEnv != row.Object {
+			continue
+		}
+		du := tree.DeploymentUnit(eu.DeploymentUnit)
+		if du == nil {
+			return fmt.Errorf("%s has no deployment unit", eu)
+		}
+		location := strings.TrimPrefix(eu.EUID, env+"/") // of a unit that the agent installed
+		b, ok := bundles[location]
+		if !ok {
+			return fmt.Errorf("%s %s is no bundle of the framework", eu, eu.EUID)
+		}
+		delete(bundles, location)
+		if states[b.State] != eu.Status || int64(b.Level) != eu.RunLevel {
+			return fmt.Errorf("%s %s is %s at level %d, its bundle is %s at level %d", eu, eu.Name, eu.Status, eu.RunLevel, b.State, b.Level)
+		}
+		if du.Status != "Installed" || du.Resolved != (b.State != "Installed") {
+			return fmt.Errorf("%s %s is %s, resolved=%v, its bundle is %s", du, du.Name, du.Status, du.Resolved, b.State)
+		}
+		if eu.Status == "Active" {
+			active = append(active, eu.Object)
+		}
+	}
+	for _, b := range bundles {
+		return fmt.Errorf("bundle %d, %s, is no unit", b.ID, b.Location)
+	}
+	if !slices.Equal(active, row.ActiveExecutionUnits) {
+		return fmt.Errorf("%s says that %v are active, it is %v", env, row.ActiveExecutionUnits, active)
+	}
+	return nil
+}
+
+// onlyCWMP are the parameters that have no property: commands, lists that are always empty.
+var onlyCWMP = map[string]string{
+	"RequestedRunLevel": "-1", "RequestedState": "", "ProcessorRefList": "", "VendorLogList": "", "VendorConfigList": "", "References": "",
+	"AssociatedProcessList": "", "SupportedDataModelList": "",
+}
+
+// faces compares the tree of CWMP with the properties on D-Bus, value by value.
+func faces(t *testing.T, d *support.Device) error {
+	t.Helper()
+	rows := managed(t, d)
+	values, err := d.Client.GetParameterValues(t.Context(), "Device.SoftwareModules.")
+	if err != nil {
+		return err
+	}
+	told := map[string]bool{}
+	for _, v := range values {
+		words := strings.Split(strings.TrimPrefix(v.Path, client.Prefix), ".")
+		if len(words) == 1 { // NumberOfEntries
+			kind := strings.TrimSuffix(words[0], "NumberOfEntries")
+			n := 0
+			for path := range rows {
+				if strings.HasPrefix(string(path), client.Root+"/"+kind+"/") {
+					n++
+				}
+			}
+			if v.Value != strconv.Itoa(n) {
+				return fmt.Errorf("%s is %s, there are %d objects", v.Path, v.Value, n)
+			}
+			continue
+		}
+		path := dbus.ObjectPath(client.Root + "/" + words[0] + "/" + words[1])
+		told[string(path)] = true
+		iface := rows[path]["org.smmd."+words[0]+"1"]
+		if iface == nil {
+			return fmt.Errorf("%s is told in CWMP, %s is no object", v.Path, path)
+		}
+		property, ok := iface[words[2]]
+		if !ok {
+			if want, known := onlyCWMP[words[2]]; !known || v.Value != want {
+				return fmt.Errorf("%s is %q in CWMP and no property", v.Path, v.Value)
+			}
+			continue
+		}
+		if got := lexical(property.Value()); got != v.Value {
+			return fmt.Errorf("%s is %q in CWMP and %q on D-Bus", v.Path, v.Value, got)
+		}
+	}
+	for path := range rows {
+		if !told[string(path)] && !strings.Contains(string(path), "/Job/") {
+			return fmt.Errorf("%s is an object and not told in CWMP", path)
+		}
+	}
+	return nil
+}
+
+// lexical returns a property in the form that its parameter has in CWMP.
+func lexical(v any) string {
+	path := func(p dbus.ObjectPath) string {
+		r, _ := client.ParseRef(string(p))
+		return r.Path
+	}
+	switch v := v.(type) {
+	case dbus.ObjectPath:
+		return path(v)
+	case []dbus.ObjectPath:
+		var refs []string
+		for _, p := range v {
+			refs = append(refs, path(p))
+		}
+		return strings.Join(refs, ",")
+	}
+	return fmt.Sprint(v)
+}
+
+type objects map[dbus.ObjectPath]map[string]map[string]dbus.Variant
+
+// managed returns everything on D-Bus, without our client.
+func managed(t *testing.T, d *support.Device) objects {
+	t.Helper()
+	var all objects
+	err := raw(t, d).Object(client.BusName, client.Root).CallWithContext(t.Context(), "org.freedesktop.DBus.ObjectManager.GetManagedObjects", 0).Store(&all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// raw returns a connection to the bus of the device without our client.
+func raw(t *testing.T, d *support.Device) *dbus.Conn {
+	t.Helper()
+	conn, err := dbus.Connect(d.Bus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // nothing is under way
+	return conn
+}
+
+// rows returns every row as it is, without jobs and without what changes by itself.
+func rows(t *testing.T, d *support.Device) objects {
+	t.Helper()
+	all := managed(t, d)
+	maps.DeleteFunc(all, func(p dbus.ObjectPath, _ map[string]map[string]dbus.Variant) bool {
+		return strings.Contains(string(p), "/Job/")
+	})
+	for _, ifaces := range all {
+		for _, properties := range ifaces {
+			for _, name := range []string{"AvailableDiskSpace", "AvailableMemory", "MemoryInUse"} {
+				delete(properties, name)
+			}
+		}
+	}
+	return all
+}

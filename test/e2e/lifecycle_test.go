@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// A unit is installed, started, updated, stopped and removed; after each step framework and tree agree.
+func TestLifeCycle(t *testing.T) {
+	parallel(t)
+	d := boot(t, support.Env{})
+	c := d.InstallConsole("felix")
+	agree(t, d, "felix", c)
+
+	u := d.Install("sample-1.0.0.jar", "felix")
+	agree(t, d, "felix", c)
+	wantUnit(t, u, "1.0.0", "Active", true)
+
+	d.Done(d.Client.Stop(t.Context(), u.EU.Object))
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true) // Idle for now: AutoStart stays
+
+	d.Done(d.Client.Start(t.Context(), u.EU.Object))
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+
+	d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
+	agree(t, d, "felix", c)
+	after := d.Unit(u.Object)
+	wantUnit(t, after, "2.0.0", "Active", true)
+	if after.EU.Object != u.EU.Object || after.EU.EUID != u.EU.EUID || after.Alias != u.Alias || after.UUID != u.UUID || !after.Installed.Equal(u.Installed) {
+		t.Errorf("the update changed more than the version: %+v was %+v", after.DeploymentUnit, u.DeploymentUnit)
+	}
+
+	d.Done(d.Client.Restart(t.Context(), u.EU.Object))
+	agree(t, d, "felix", c)
+
+	d.Done(d.Client.Uninstall(t.Context(), u.Object))
+	agree(t, d, "felix", c)
+	if tree := d.Tree(); tree.DeploymentUnit(u.Object) != nil || tree.ExecutionUnit(u.EU.Object) != nil {
+		t.Error("the rows are still there after the uninstall")
+	}
+	if again := d.Install("sample-1.0.0.jar", "felix"); again.Instance <= u.Instance || again.EU.Instance <= u.EU.Instance {
+		t.Errorf("the instance numbers %d and %d were used before", again.Instance, again.EU.Instance)
+	} else if again.UUID != u.UUID {
+		t.Errorf("the generated UUID of the same unit was %s and is %s", u.UUID, again.UUID)
+	}
+	agree(t, d, "felix", c)
+}
+
+func wantUnit(t *testing.T, u support.Unit, version, status string, autoStart bool) {
+	t.Helper()
+	if u.Status != "Installed" || u.Version != version || u.EU.Version != version || u.EU.Status != status || u.EU.AutoStart != autoStart || u.EU.FaultCode != "NoFault" || u.EU.FaultMessage != "" {
+		t.Errorf("the unit is %+v with %+v; want version %s, %s, AutoStart %v", u.DeploymentUnit, u.EU, version, status, autoStart)
+	}
+}
+
+// Declarative services from Maven Central, installed before what they need: unresolved, with the reason in the row, until the last
+// missing bundle is there.
+func TestRealBundlesResolveOneAnother(t *testing.T) {
+	parallel(t)
+	d := boot(t, support.Env{})
+	c := d.InstallConsole("felix")
+
+	scr := d.Install("real/org.apache.felix.scr.jar", "felix")
+	agree(t, d, "felix", c)
+	wantUnresolved(t, scr)
+	for _, missing := range []string{"org.osgi.service.component", "org.osgi.util.promise"} {
+		d.Install("real/"+missing+".jar", "felix")
+		agree(t, d, "felix", c)
+	}
+	wantUnresolved(t, d.Unit(scr.Object))
+	d.Install("real/org.osgi.util.function.jar", "felix")
+	d.Done(d.Client.Start(t.Context(), scr.EU.Object))
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(scr.Object), scr.Version, "Active", true)
+
+	// A fragment of what is not there, and then is; and one that has nothing to do with anything.
+	api := d.Install("real/slf4j-api.jar", "felix")
+	agree(t, d, "felix", c)
+	wantUnresolved(t, api)
+	d.Install("real/slf4j-simple.jar", "felix")
+	d.Done(d.Client.Start(t.Context(), api.EU.Object))
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(api.Object), api.Version, "Active", true)
+	lang := d.Install("real/commons-lang3.jar", "felix")
+	agree(t, d, "felix", c)
+	wantUnit(t, lang, lang.Version, "Active", true)
+	if lang.Name == "" || lang.Vendor == "" || lang.Description == "" {
+		t.Errorf("name, vendor and description of commons-lang3 are %q, %q, %q", lang.Name, lang.Vendor, lang.Description)
+	}
+
+	// The last one away again: who needs it is told unresolved as soon as the framework says so.
+	for _, u := range []support.Unit{scr, api} {
+		d.Done(d.Client.Uninstall(t.Context(), u.Object))
+		agree(t, d, "felix", c)
+	}
+}
+
+func wantUnresolved(t *testing.T, u support.Unit) {
+	t.Helper()
+	if u.Status != "Installed" || u.Resolved || u.EU.Status != "Idle" || u.EU.FaultCode != "DependencyFailure" || u.EU.FaultMessage == "" {
+		t.Errorf("%s is %s, resolved=%v; its execution unit is %s, %s %q", u.Name, u.Status, u.Resolved, u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
+	}
+}
+
+// Two versions of one unit live side by side: one UUID, two rows, locations and EUIDs that tell them apart.
+func TestTwoVersionsSideBySide(t *testing.T) {
+	parallel(t)
+	d := boot(t, support.Env{})
+	c := d.InstallConsole("felix")
+	one, two := d.Install("sample-1.0.0.jar", "felix"), d.Install("sample-2.0.0.jar", "felix")
+	agree(t, d, "felix", c)
+	if one.UUID != two.UUID || one.EU.EUID != "felix/"+one.UUID || two.EU.EUID != "felix/"+one.UUID+"#2" {
+		t.Errorf("UUIDs %s and %s, EUIDs %s and %s", one.UUID, two.UUID, one.EU.EUID, two.EU.EUID)
+	}
+	wantUnit(t, one, "1.0.0", "Active", true)
+	wantUnit(t, two, "2.0.0", "Active", true)
+	locations := map[string]bool{}
+	for _, b := range c.Bundles() {
+		locations[b.Location] = true
+	}
+	for _, l := range []string{one.UUID, one.UUID + "#2"} {
+		if !locations[l] {
+			t.Errorf("no bundle is at %s", l)
+		}
+	}
+
+	// An update to the version that is there already is refused, and changes nothing.
+	before := fmt.Sprint(c.Bundles())
+	j := d.Job(d.Client.Update(t.Context(), one.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
+	wantFault(t, j, "VersionExists", 9032, 7226)
+	if after := fmt.Sprint(c.Bundles()); after != before {
+		t.Errorf("the bundles were\n%s and are\n%s", before, after)
+	}
+	agree(t, d, "felix", c)
+
+	d.Done(d.Client.Uninstall(t.Context(), one.Object))
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(two.Object), "2.0.0", "Active", true)
+	if u := d.Unit(two.Object); u.EU.EUID != two.EU.EUID {
+		t.Errorf("the EUID was %s and is %s", two.EU.EUID, u.EU.EUID)
+	}
+}

@@ -1,0 +1,55 @@
+// Package e2e tests the whole of it: the real agent with a real framework, on a bus and in a directory of its own. What the agent
+// says is compared with what others see: the framework's console, its files, the file server, busctl and gdbus.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// programs are what is tested, built once.
+var programs support.Programs
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(built{m})
+}
+
+// built runs the tests with the programs built before.
+type built struct{ m *testing.M }
+
+func (b built) Run() int {
+	dir, err := os.MkdirTemp("", "smmd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if programs, err = support.Build(context.Background(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return b.m.Run()
+}
+
+// two lets as many tests run at once as small machines bear: each has a JVM.
+var two = make(chan struct{}, 2)
+
+// parallel makes the test one of at most two that run at once.
+func parallel(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	two <- struct{}{}
+	t.Cleanup(func() { <-two })
+}
+
+// boot makes a device with one Felix and waits until it is up.
+func boot(t *testing.T, env support.Env) *support.Device {
+	t.Helper()
+	return support.Boot(t, support.Options{Programs: programs, Envs: []support.Env{env}})
+}
