@@ -69,6 +69,9 @@ func New(agent Agent, opts Options) *Server {
 // grace is how long the calls in progress may take when the agent leaves the bus, before their contexts end.
 const grace = 5 * time.Second
 
+// farewell is how long the bus may take to take the name back.
+const farewell = 2 * time.Second
+
 // Run connects to the bus (system, session or a D-Bus address), takes the name and serves until ctx is done. Then it takes no more
 // calls, lets those in progress end, and returns nil. It returns [ErrNameTaken] when somebody else has the name, and
 // [ErrLost] when the connection breaks: the caller may run it again then. It must not run twice at once.
@@ -98,13 +101,18 @@ func (s *Server) Run(ctx context.Context, address string) error {
 		defer late.Stop()
 		session.calls.Wait()
 		// The round trip lets the last answers out before the connection closes.
-		if _, err := conn.ReleaseName(xml.BusName); err != nil && conn.Connected() {
+		bye, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer done()
+		if err := conn.BusObject().CallWithContext(bye, "org.freedesktop.DBus.ReleaseName", 0, xml.BusName).Err; err != nil && conn.Connected() {
 			s.log.Warn("cannot give the bus name back", "error", err)
 		}
 	}()
 
-	reply, err := conn.RequestName(xml.BusName, dbus.NameFlagDoNotQueue)
+	var reply dbus.RequestNameReply
+	err = conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.RequestName", 0, xml.BusName, dbus.NameFlagDoNotQueue).Store(&reply)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
 	case err != nil:
 		return fmt.Errorf("cannot take the name %s: %w", xml.BusName, err)
 	case reply != dbus.RequestNameReplyPrimaryOwner && reply != dbus.RequestNameReplyAlreadyOwner:

@@ -97,7 +97,7 @@ func TestTheConnectionIsLost(t *testing.T) {
 	}
 }
 
-// slow is an agent whose cancellations take as long as the test likes.
+// slow is an agent whose Uninstall takes as long as the test likes.
 type slow struct {
 	*ipctest.Agent
 	entered chan struct{}
@@ -172,4 +172,25 @@ func TestChangesAreBounded(t *testing.T) {
 			t.Errorf("one that had to wait is answered with %v", err)
 		}
 	}
+}
+
+// TestABusThatHangsDoesNotHoldTheAgent stops the bus, which then neither answers nor closes.
+func TestABusThatHangsDoesNotHoldTheAgent(t *testing.T) {
+	address := ipctest.Bus(t)
+	a := ipctest.New()
+	stop := ipctest.Serve(t, address, a, dbus.Options{})
+	conn := ipctest.Connect(t, address)
+	var pid uint32
+	if err := conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, "org.freedesktop.DBus").Store(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(int(pid), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Kill(int(pid), syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	})
+	stop()
 }
