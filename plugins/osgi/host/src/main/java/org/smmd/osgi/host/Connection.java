@@ -7,8 +7,9 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.Channels;
 import java.nio.channels.SocketChannel;
-import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.BiConsumer;
 
 /**
@@ -16,7 +17,8 @@ import java.util.function.BiConsumer;
  * off, and gets everything anew when it comes back.
  */
 final class Connection {
-  private static final int QUEUE = 16 * 1024;
+  /** A client with so many bytes still unread gets no more. */
+  private static final long QUEUED_BYTES = 8 << 20;
   private static final long MAX_ID = (1L << 53) - 1;
 
   /** A request as it came. */
@@ -24,7 +26,8 @@ final class Connection {
 
   private final SocketChannel channel;
   private final String name;
-  private final BlockingQueue<ByteBuffer> queue = new ArrayBlockingQueue<>(QUEUE);
+  private final BlockingQueue<ByteBuffer> queue = new LinkedBlockingQueue<>();
+  private final AtomicLong queued = new AtomicLong();
   private final Runnable onClose;
   private Thread writer;
   private volatile boolean greeted;
@@ -41,6 +44,10 @@ final class Connection {
     Threads.start(name + "-read", () -> read(requests));
   }
 
+  boolean open() {
+    return channel.isOpen();
+  }
+
   boolean greeted() {
     return greeted;
   }
@@ -49,27 +56,40 @@ final class Connection {
     greeted = true;
   }
 
-  /** Queues a frame. Never blocks. */
+  /** Queues a message. Never blocks. */
   void send(JsonObject json) {
     ByteBuffer frame = Frame.write(json);
     if (frame == null) {
       Log.warn(name + ": message is too long, client is cut off");
       close();
-    } else if (!queue.offer(frame) && channel.isOpen()) {
+      return;
+    }
+    send(frame);
+  }
+
+  private void send(ByteBuffer frame) {
+    if (!channel.isOpen()) {
+      return;
+    }
+    if (queued.get() >= QUEUED_BYTES) {
       Log.warn(name + ": client does not read, it is cut off");
       close();
+      return;
     }
+    queued.addAndGet(frame.remaining());
+    queue.add(frame);
   }
 
   void answer(long id, JsonObject result) {
     JsonObject json = new JsonObject();
     json.put("id", id);
     json.put("result", result);
-    if (Frame.write(json) == null) {
+    ByteBuffer frame = Frame.write(json);
+    if (frame == null) {
       answer(id, new Failure(Reason.INTERNAL, "cannot answer: the answer is longer than a frame"));
       return;
     }
-    send(json);
+    send(frame);
   }
 
   void answer(long id, Failure failure) {
@@ -95,7 +115,7 @@ final class Connection {
 
   /** Whether everything that was queued has been handed to the system. */
   boolean drained() {
-    return queue.isEmpty() && (writer == null || writer.getState() == Thread.State.WAITING);
+    return !channel.isOpen() || (queue.isEmpty() && writer.getState() == Thread.State.WAITING);
   }
 
   private void read(BiConsumer<Connection, Request> requests) {
@@ -138,6 +158,7 @@ final class Connection {
     try {
       while (true) {
         ByteBuffer frame = queue.take();
+        queued.addAndGet(-frame.remaining());
         while (frame.hasRemaining()) {
           channel.write(frame);
         }

@@ -18,7 +18,7 @@ import org.osgi.framework.SynchronousBundleListener;
 
 /**
  * Hears what the framework says. Bundle events come in the thread that causes them, so what a request did is told before its answer.
- * Framework events come later, in order, from a thread of the framework: an error of a bundle that the framework itself tried to start is a fault
+ * Framework events come later, in order, from a thread of the framework: an error of a bundle that the framework itself tried to start or stop is a fault
  * of that bundle, and one that comes after the end of what caused it is waited for by {@link #mark}.
  */
 final class FrameworkWatcher implements SynchronousBundleListener, FrameworkListener {
@@ -47,6 +47,7 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
 
   private final Faults faults;
   private final Publisher publisher;
+  private final Phases phases = new Phases();
   private final CopyOnWriteArrayList<Mark> marks = new CopyOnWriteArrayList<>();
   private volatile Refresh refresh;
 
@@ -90,6 +91,7 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
   @Override
   public void bundleChanged(BundleEvent event) {
     Bundle bundle = event.getBundle();
+    phases.changed(bundle.getBundleId(), event.getType());
     switch (event.getType()) {
       case BundleEvent.UNINSTALLED -> {
         faults.clear(bundle.getBundleId());
@@ -128,11 +130,13 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
       }
       return;
     }
-    boolean unresolved = e.getType() == BundleException.RESOLVE_ERROR;
-    Fault fault =
-        unresolved
-            ? new Fault(Reason.UNRESOLVED, Words.of(e))
-            : new Fault(Reason.AUTO_START_FAILED, Words.ofBundle(e));
+    Fault fault;
+    if (e.getType() == BundleException.RESOLVE_ERROR) {
+      fault = new Fault(Reason.UNRESOLVED, Words.of(e));
+    } else {
+      boolean stop = phases.stopped(bundle.getBundleId());
+      fault = new Fault(stop ? Reason.STOP_FAILED : Reason.AUTO_START_FAILED, Words.ofBundle(e));
+    }
     Refresh now = refresh;
     if (now != null && now.bundles.contains(bundle)) {
       now.failed.put(bundle.getBundleId(), fault);

@@ -85,7 +85,7 @@ public final class Main {
     new Heartbeat(publisher).start();
 
     // A bundle that hangs in its activator may keep start from ever returning; the socket answers all the same.
-    framework.start();
+    start(framework, shutdown);
     FrameworkEvent end = framework.waitForStop(0);
     server.close();
     if (!shutdown.begun()) {
@@ -95,6 +95,16 @@ public final class Main {
     drain(server);
     storage.sync();
     return 0;
+  }
+
+  private static void start(Framework framework, Shutdown shutdown) throws BundleException {
+    try {
+      framework.start();
+    } catch (BundleException e) {
+      if (!shutdown.begun()) { // otherwise it was told to stop before it had started
+        throw e;
+      }
+    }
   }
 
   private static void drain(Server server) throws InterruptedException {

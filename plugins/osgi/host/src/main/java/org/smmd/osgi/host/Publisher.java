@@ -43,7 +43,9 @@ final class Publisher {
     for (JsonObject bundle : told.values()) {
       subscriber.send(bundleEvent(bundle));
     }
-    subscribers.add(subscriber);
+    if (subscriber.open()) { // otherwise it may have been unsubscribed already
+      subscribers.add(subscriber);
+    }
   }
 
   synchronized void unsubscribe(Connection subscriber) {

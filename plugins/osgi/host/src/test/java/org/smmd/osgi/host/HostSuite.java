@@ -385,6 +385,19 @@ abstract class HostSuite {
   }
 
   @Test
+  void aFailureToStopForALevelIsNoFailureToStart() throws IOException {
+    launch("--start-level", "3");
+    install("a", Activators.ThrowsInStop.class);
+    client.call("setBundleStartLevel", "location", "a", "level", 3);
+    client.call("start", start("a", true));
+    client.call("setStartLevel", "level", 2, "timeout", 20_000);
+    assertFault("a", "stop-failed", "stuck on purpose");
+    client.call("setStartLevel", "level", 3, "timeout", 20_000);
+    assertState("a", "ACTIVE");
+    assertNoFault("a");
+  }
+
+  @Test
   void autoStartIsTheFrameworksFlag() throws IOException {
     launch();
     install("a", Activators.Quiet.class);
