@@ -232,7 +232,7 @@ func TestExecEnvOption(t *testing.T) {
 		"Device.SoftwareModules.ExecEnv.1..", "Device.SoftwareModules.ExecEnv.", "Device.SoftwareModules.ExecutionUnit.1.", godbus.ObjectPath("/"), "Device.osgi",
 	} {
 		err := c.refused(contract.Root, contract.Agent+".Install", "http://x", options{"exec_env": v(given)})
-		if err.Name != "org.smmd.Error.UnknownExecEnv" || err.Body[1] != cwmp.RPC(fault.UnknownExecEnv) || err.Body[2] != usp.Operate(fault.UnknownExecEnv) {
+		if err.Name != "org.smmd.Error.UnknownExecEnv" || err.Body[1] != cwmp.DUResult(fault.UnknownExecEnv) || err.Body[2] != usp.Event(fault.UnknownExecEnv) {
 			t.Errorf("exec_env %v: %s %v", given, err.Name, err.Body)
 		}
 	}
@@ -243,18 +243,18 @@ func TestRefusals(t *testing.T) {
 	c.install()
 	for _, x := range []struct {
 		path, method string
-		code         func(fault.Reason) uint32
+		cwmp, usp    func(fault.Reason) uint32
 		args         []any
 	}{
-		{contract.Root, contract.Agent + ".Install", cwmp.RPC, []any{"http://x", options{}}},
-		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", cwmp.RPC, []any{options{}}},
-		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", cwmp.ParameterCode, []any{options{}}},
-		{row("ExecEnv", "1"), contract.Properties + ".Set", cwmp.ParameterCode, []any{contract.ExecEnv, "Enable", v(false)}},
+		{contract.Root, contract.Agent + ".Install", cwmp.DUResult, usp.Event, []any{"http://x", options{}}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", cwmp.DUResult, usp.Event, []any{options{}}},
+		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", cwmp.ParameterCode, usp.Operate, []any{options{}}},
+		{row("ExecEnv", "1"), contract.Properties + ".Set", cwmp.ParameterCode, usp.Operate, []any{contract.ExecEnv, "Enable", v(false)}},
 	} {
 		for _, r := range fault.Reasons() {
 			c.agent.Refuse(fault.Errorf(r, "cannot do it: \x00 \xff"))
 			err := c.refused(x.path, x.method, x.args...)
-			want := []any{"cannot do it: \uFFFD \uFFFD", x.code(r), usp.Operate(r), options{}}
+			want := []any{"cannot do it: \uFFFD \uFFFD", x.cwmp(r), x.usp(r), options{}}
 			if err.Name != "org.smmd.Error."+r.Name() || !reflect.DeepEqual(err.Body, want) {
 				t.Errorf("%s, %s: %s %v, want %v", x.method, r, err.Name, err.Body, want)
 			}

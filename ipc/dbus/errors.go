@@ -49,11 +49,19 @@ func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// numbers says in which words of CWMP a refusal is told; it is the place where CWMP would ask for the same.
-type numbers func(fault.Reason) uint32
+// numbers are the codes of a refusal in both protocols, for the place where they would be asked for the same.
+type numbers struct{ cwmp, usp func(fault.Reason) uint32 }
+
+// The places. A change of deployment units fails in the words of its result in CWMP and of DUStateChange! in USP, whether it is
+// refused at once or fails later: the caller forwards both in the same way.
+var (
+	ofUnits     = numbers{cwmp.DUResult, usp.Event}
+	ofParameter = numbers{cwmp.ParameterCode, usp.Operate}
+	ofCall      = numbers{cwmp.RPC, usp.Operate}
+)
 
 // refusal returns the D-Bus error for an error of the agent.
-func refusal(err error, cwmpCode numbers) *dbus.Error {
+func refusal(err error, n numbers) *dbus.Error {
 	var ready *dbus.Error
 	if errors.As(err, &ready) {
 		return ready
@@ -65,7 +73,7 @@ func refusal(err error, cwmpCode numbers) *dbus.Error {
 		}
 	}
 	reason := reasonOf(err)
-	return faultError(reason, err.Error(), cwmpCode(reason), nil)
+	return faultError(reason, err.Error(), n.cwmp(reason), n.usp(reason), nil)
 }
 
 // reasonOf returns the class of an error, never none.
@@ -77,11 +85,11 @@ func reasonOf(err error) fault.Reason {
 }
 
 // faultError returns the error org.smmd.Error.<Name>.
-func faultError(r fault.Reason, what string, cwmpCode uint32, details map[string]dbus.Variant) *dbus.Error {
+func faultError(r fault.Reason, what string, cwmpCode, uspCode uint32, details map[string]dbus.Variant) *dbus.Error {
 	if details == nil {
 		details = map[string]dbus.Variant{}
 	}
-	return dbus.NewError(xml.ErrorPrefix+r.Name(), []any{message(what), cwmpCode, usp.Operate(r), details})
+	return dbus.NewError(xml.ErrorPrefix+r.Name(), []any{message(what), cwmpCode, uspCode, details})
 }
 
 // parameterFault is one element of the detail parameters: a(sus).
@@ -95,7 +103,7 @@ type parameterFault struct {
 func cwmpRefusal(err error) *dbus.Error {
 	var f *cwmp.Fault
 	if !errors.As(err, &f) {
-		return refusal(err, cwmp.RPC)
+		return refusal(err, ofCall)
 	}
 	reason := f.Reason
 	if reason == fault.None {
@@ -109,5 +117,5 @@ func cwmpRefusal(err error) *dbus.Error {
 		}
 		details = map[string]dbus.Variant{"parameters": dbus.MakeVariant(list)}
 	}
-	return faultError(reason, f.Message, f.Code, details)
+	return faultError(reason, f.Message, f.Code, usp.Operate(reason), details)
 }

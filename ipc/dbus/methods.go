@@ -4,7 +4,6 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/smmd-project/smmd/agent/model"
-	"github.com/smmd-project/smmd/mapping/cwmp"
 )
 
 // job is the answer of a method that returns one.
@@ -35,7 +34,7 @@ func install(c *call) ([]any, error) {
 	}
 	r.Originator = c.originator()
 	id, err := c.agent.Install(c.ctx, r)
-	return job(id, err, cwmp.RPC)
+	return job(id, err, ofUnits)
 }
 
 func adapters(c *call) ([]any, error) {
@@ -66,7 +65,7 @@ func setRunLevel(c *call) ([]any, error) {
 		Row: c.object.ref, Attribute: model.RequestedRunLevel, Value: int(arg[int32](c, 0)),
 	}}, c.originator())
 	if err != nil {
-		return nil, refusal(err, cwmp.ParameterCode)
+		return nil, refusal(err, ofParameter)
 	}
 	return nil, nil
 }
@@ -77,7 +76,7 @@ func restartExecEnv(c *call) ([]any, error) {
 		return nil, err
 	}
 	id, err := c.agent.RestartExecEnv(c.ctx, c.object.ref.Instance, reason, c.originator())
-	return job(id, err, cwmp.RPC)
+	return job(id, err, ofCall)
 }
 
 func update(c *call) ([]any, error) {
@@ -92,7 +91,7 @@ func update(c *call) ([]any, error) {
 	}
 	r.Originator = c.originator()
 	id, err := c.agent.Update(c.ctx, r)
-	return job(id, err, cwmp.RPC)
+	return job(id, err, ofUnits)
 }
 
 func uninstall(c *call) ([]any, error) {
@@ -100,7 +99,7 @@ func uninstall(c *call) ([]any, error) {
 		return nil, err
 	}
 	id, err := c.agent.Uninstall(c.ctx, c.object.ref.Instance, c.originator())
-	return job(id, err, cwmp.RPC)
+	return job(id, err, ofUnits)
 }
 
 // request returns the method that makes a request to an execution unit. CWMP would set RequestedState.
@@ -110,7 +109,7 @@ func request(r model.Request) func(*call) ([]any, error) {
 			return nil, err
 		}
 		id, err := c.agent.Request(c.ctx, c.object.ref.Instance, r, c.originator())
-		return job(id, err, cwmp.ParameterCode)
+		return job(id, err, ofParameter)
 	}
 }
 
@@ -120,7 +119,7 @@ func cancelJob(c *call) ([]any, error) {
 	}
 	c.log.Info("canceling", "op", c.object.ref.Instance, "originator", c.originator())
 	if err := c.agent.Cancel(c.ctx, c.object.ref.Instance); err != nil {
-		return nil, refusal(err, cwmp.RPC)
+		return nil, refusal(err, ofCall)
 	}
 	return nil, nil
 }

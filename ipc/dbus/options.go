@@ -9,7 +9,6 @@ import (
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/ipc/xml"
-	"github.com/smmd-project/smmd/mapping/cwmp"
 )
 
 // option takes the value of an option; its error says what is wrong with it and names the option.
@@ -76,7 +75,7 @@ func intoExecEnv(s *model.Snapshot, id *string) option {
 		}
 		e := execEnv(s, name)
 		if e == nil {
-			return refusal(fault.Errorf(fault.UnknownExecEnv, "cannot find the environment %s", quote(name)), cwmp.RPC)
+			return refusal(fault.Errorf(fault.UnknownExecEnv, "cannot find the environment %s", quote(name)), ofUnits)
 		}
 		*id = e.ID
 		return nil

@@ -10,7 +10,6 @@ import (
 
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/ipc/xml"
-	"github.com/smmd-project/smmd/mapping/cwmp"
 )
 
 // maxText is the greatest length of a string that a changing call may carry, in bytes: several times of what the data model
@@ -134,7 +133,7 @@ func setProperty(c *call) ([]any, error) {
 	}
 	_, err = c.agent.Set(c.ctx, []model.Assignment{{Row: c.object.ref, Attribute: prop.set, Value: value}}, c.originator())
 	if err != nil {
-		return nil, refusal(err, cwmp.ParameterCode)
+		return nil, refusal(err, ofParameter)
 	}
 	return nil, nil
 }
