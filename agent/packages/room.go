@@ -109,7 +109,7 @@ func available(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // Bsize has other types on other processors
 }
 
 // spaceReason is the class of an error of the file system: no room, or a failure of the agent's own.

@@ -165,13 +165,13 @@ func (t *transfer) copyBody(idle *idle, body io.Reader, total int64) error {
 
 // bodyError says why a body ended early.
 func (t *transfer) bodyError(idle *idle, err error) error {
-	switch idle.ended() {
-	case errIdle:
+	switch ended := idle.ended(); {
+	case errors.Is(ended, errIdle):
 		return fault.Errorf(fault.TransferIncomplete, "nothing came for %s after %s: %w", t.fetcher.opts.Idle, sizeText(t.part.size), errIdle)
-	case nil:
+	case ended == nil:
 		return fault.Errorf(fault.TransferIncomplete, "the transfer broke off after %s: %w", sizeText(t.part.size), err)
 	default:
-		return idle.ended()
+		return ended
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"net/http"
 	"regexp"
 	"strings"
@@ -98,7 +97,7 @@ func (s *Server) digestMatches(r *http.Request, header, scheme string, a Auth) (
 	if p["algorithm"] != algorithm(scheme) || p["uri"] != r.RequestURI || p["realm"] != realm || p["opaque"] != "o,p" || p["qop"] != "auth" || !same(p["username"], a.Username) {
 		return false, false
 	}
-	var h func() hash.Hash = md5.New
+	h := md5.New
 	if scheme == "digest-sha256" {
 		h = sha256.New
 	}
