@@ -222,11 +222,32 @@ func TestHostProcessThatDoesNotEndIsKilled(t *testing.T) {
 	}
 }
 
-func TestHostOfAnotherVersionCanBeEnded(t *testing.T) {
+func TestHostProcessOfAnotherVersion(t *testing.T) {
 	dir := t.TempDir()
 	endHost(t, dir)
 	o := configured(t, shortLimits(), dir, launchable(t, "version"))
 	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true), adapter.StartFailed)
+	if pid := pidOf(t, dir); pid != 0 {
+		t.Errorf("process %d is left of the launch that failed", pid)
+	}
+	// One that runs is left alone until it is to end.
+	child, err := o.envs["home"].host.launch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the socket", func() bool {
+		c, err := o.envs["home"].host.dial(t.Context())
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	})
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true), adapter.NotSupported)
+	if pid := pidOf(t, dir); pid != child.pid {
+		t.Errorf("process %d became %d", child.pid, pid)
+	}
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", false), "")
 	if pid := pidOf(t, dir); pid != 0 {
 		t.Errorf("process %d is left", pid)
 	}
