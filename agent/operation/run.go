@@ -252,6 +252,10 @@ func (e *Engine) commit(ctx context.Context, o *op, apply Apply, change func(*re
 				o.rec = rec
 				o.rec.Cancel = cancel
 				o.resumed = false
+				if rec.JobState.Final() { // whoever sees the end finds the locks free
+					delete(e.open, rec.ID)
+					e.ended[rec.ID] = o.rec
+				}
 			})
 			return nil
 		})
@@ -375,10 +379,6 @@ func (e *Engine) end(ctx context.Context, r *common, o *op, failure error) {
 		}
 		r.Log.Error("the end of an operation cannot be recorded; trying on", "err", err)
 	}
-	e.mu.Lock()
-	delete(e.open, o.rec.ID)
-	e.ended[o.rec.ID] = o.rec
-	e.mu.Unlock()
 	if failure != nil {
 		r.Log.Info("operation failed", "reason", fault.ReasonOf(failure), "err", failure)
 	} else {
