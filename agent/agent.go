@@ -38,6 +38,17 @@ type Options struct {
 	BuiltIn map[string][]string
 	// Clock is the clock of the device; nil: the real one.
 	Clock operation.Clock
+	// Supervise returns the adapter that o describes, to be kept running; nil: that of [supervisor.New], a process.
+	Supervise func(o supervisor.Options) Adapter
+}
+
+// Adapter is an adapter that is kept running: calls wait until it can take them.
+type Adapter interface {
+	environment.Adapter
+	// Run keeps the adapter running until ctx is done, and tells the handler of its options what happens to it.
+	Run(ctx context.Context) error
+	// Info says how the adapter is. It never waits.
+	Info() model.AdapterInfo
 }
 
 // Agent is the management agent.
@@ -51,7 +62,7 @@ type Agent struct {
 	eus   *execution.Units
 	dus   *deployment.Units
 
-	adapters []*supervisor.Supervisor // by name
+	adapters []Adapter // by name
 	envOps   environment.Operations
 	euOps    execution.Operations
 	levelOp  *operation.Definition[runlevel.State]
@@ -69,6 +80,9 @@ func New(cfg config.Config, o Options) (_ *Agent, err error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make directory %s: %w", dir, err)
 		}
+	}
+	if o.Supervise == nil {
+		a.opts.Supervise = func(o supervisor.Options) Adapter { return supervisor.New(o) }
 	}
 	if o.Clock == nil {
 		if a.opts.Clock, err = operation.NewDeviceClock(); err != nil {
@@ -167,7 +181,7 @@ func (a *Agent) superviseAdapters(into map[string]environment.Adapter) error {
 			}
 			o.Envs = append(o.Envs, adapter.EnvConfig{ID: e.Name, DataDir: dir, Settings: e.Settings})
 		}
-		s := supervisor.New(o)
+		s := a.opts.Supervise(o)
 		a.adapters = append(a.adapters, s)
 		into[kind] = s
 	}

@@ -1,0 +1,201 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/supervisor"
+	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/adapter/fake"
+)
+
+// double is a supervisor of fake adapters on one World: what a supervisor does with processes, it does with them.
+type double struct {
+	o     supervisor.Options
+	world *fake.World
+
+	mu      sync.Mutex
+	current *fake.Adapter // nil while none runs
+	held    bool          // no other one is started
+	changed chan struct{}
+}
+
+func newDouble(o supervisor.Options, w *fake.World) *double {
+	return &double{o: o, world: w, changed: make(chan struct{})}
+}
+
+func (d *double) change(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// crash ends the adapter as if its process had been killed. With hold no other one is started before resume.
+func (d *double) crash(hold bool) {
+	d.mu.Lock()
+	a := d.current
+	d.mu.Unlock()
+	d.change(func() { d.held = hold })
+	if a != nil {
+		a.Kill()
+	}
+}
+
+func (d *double) resume() { d.change(func() { d.held = false }) }
+
+func (d *double) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		held, changed := d.held, d.changed
+		d.mu.Unlock()
+		if held {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if err := d.once(ctx); ctx.Err() == nil {
+			d.o.Handler.AdapterLost(d.o.Name, err)
+		}
+	}
+	return nil
+}
+
+func (d *double) once(ctx context.Context) error {
+	a := fake.New(d.world)
+	defer a.Kill()
+	desc, err := a.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.Configure(ctx, d.o.Envs); err != nil {
+		return err
+	}
+	events, err := a.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	d.o.Handler.AdapterReady(d.o.Name, desc)
+	d.change(func() { d.current = a })
+	defer d.change(func() { d.current = nil })
+	for ev := range events {
+		d.o.Handler.AdapterEvent(d.o.Name, ev)
+	}
+	return errors.New("the adapter was killed")
+}
+
+func (d *double) Info() model.AdapterInfo { return model.AdapterInfo{Name: d.o.Name} }
+
+// next waits for an adapter that is not last.
+func (d *double) next(ctx context.Context, last *fake.Adapter) (*fake.Adapter, error) {
+	for {
+		d.mu.Lock()
+		a, changed := d.current, d.changed
+		d.mu.Unlock()
+		if a != nil && a != last {
+			return a, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (d *double) do(ctx context.Context, f func(*fake.Adapter) error) error {
+	var last *fake.Adapter
+	for {
+		a, err := d.next(ctx, last)
+		if err != nil {
+			return err
+		}
+		if err = f(a); adapter.ReasonOf(err) != adapter.Unavailable || d.is(a) {
+			return err
+		}
+		last = a
+	}
+}
+
+func answer[T any](ctx context.Context, d *double, f func(*fake.Adapter) (T, error)) (out T, err error) {
+	err = d.do(ctx, func(a *fake.Adapter) (err error) {
+		out, err = f(a)
+		return err
+	})
+	return out, err
+}
+
+func (d *double) Describe(ctx context.Context) (adapter.Description, error) {
+	return answer(ctx, d, func(a *fake.Adapter) (adapter.Description, error) { return a.Describe(ctx) })
+}
+
+func (d *double) Configure(context.Context, []adapter.EnvConfig) error {
+	return adapter.Errorf(adapter.NotSupported, "cannot configure again")
+}
+
+func (d *double) Watch(context.Context) (<-chan adapter.Event, error) {
+	return nil, adapter.Errorf(adapter.NotSupported, "cannot watch")
+}
+
+func (d *double) Inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
+	return answer(ctx, d, func(a *fake.Adapter) (adapter.Manifest, error) { return a.Inspect(ctx, env, p) })
+}
+
+func (d *double) Install(ctx context.Context, op adapter.OpID, s adapter.InstallSpec) (adapter.Unit, error) {
+	return answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Install(ctx, op, s) })
+}
+
+func (d *double) Update(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
+	return answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Update(ctx, op, u, old, next) })
+}
+
+func (d *double) Revert(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {
+	return answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Revert(ctx, op, u, old) })
+}
+
+func (d *double) Discard(ctx context.Context, op adapter.OpID, u adapter.UnitRef) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.Discard(ctx, op, u) })
+}
+
+func (d *double) Uninstall(ctx context.Context, op adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error) {
+	return answer(ctx, d, func(a *fake.Adapter) (adapter.UninstallResult, error) { return a.Uninstall(ctx, op, u) })
+}
+
+func (d *double) Start(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.Start(ctx, op, m, o) })
+}
+
+func (d *double) Stop(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.Stop(ctx, op, m) })
+}
+
+func (d *double) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetEnabled(ctx, op, env, on) })
+}
+
+func (d *double) SetRunLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetRunLevel(ctx, op, env, level) })
+}
+
+func (d *double) SetInitialModuleRunLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetInitialModuleRunLevel(ctx, op, env, level) })
+}
+
+func (d *double) SetModuleRunLevel(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, level int) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetModuleRunLevel(ctx, op, m, level) })
+}
+
+func (d *double) SetAutoStart(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, on bool) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetAutoStart(ctx, op, m, on) })
+}
+
+// is reports whether a still runs; one that was killed is let go of first.
+func (d *double) is(a *fake.Adapter) bool {
+	_, err := a.Describe(context.Background())
+	return adapter.ReasonOf(err) != adapter.Unavailable
+}
