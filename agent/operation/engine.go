@@ -60,8 +60,8 @@ type op struct {
 	final  bool                    // the present step cannot be canceled; guarded by Engine.mu
 
 	bytesDone, bytesTotal int64
-	told                  time.Time // last progress commit
 	fraction              float64
+	meter                 meter
 	resumed               bool // the present step was entered by an earlier process
 	rebooted              bool
 }

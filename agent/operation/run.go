@@ -156,6 +156,7 @@ func (e *Engine) step(ctx context.Context, r *common, o *op, step stepInfo) erro
 		return err
 	}
 	apply, err := o.def.do(sctx, r, o.rec.Step)
+	o.meter.stop()
 	if err != nil {
 		return cause(sctx, err)
 	}
@@ -195,24 +196,6 @@ func (e *Engine) job(o *op) *model.Job {
 		progress = min((float64(before)+float64(present)*o.fraction)/float64(all), 0.99)
 	}
 	return o.rec.job(progress, uint64(max(o.bytesDone, 0)), uint64(max(o.bytesTotal, 0)))
-}
-
-// progress tells observers at most ten times a second.
-func (e *Engine) progress(o *op, done, total int64) {
-	o.bytesDone, o.bytesTotal = done, total
-	if total > 0 {
-		o.fraction = min(float64(done)/float64(total), 1)
-	}
-	if now := time.Now(); now.Sub(o.told) >= 100*time.Millisecond || done == total {
-		o.told = now
-		err := e.inv.Update(func(tx *inventory.Tx) error {
-			tx.PutJob(e.job(o))
-			return nil
-		})
-		if err != nil {
-			e.opts.Log.Error("progress could not be told", "op", o.rec.ID, "err", err)
-		}
-	}
 }
 
 // commit makes the end of a step durable together with its changes. A commit that fails is tried a few times: the disk may
