@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/execution"
@@ -77,7 +78,24 @@ func (c *Controller) To(ctx context.Context, op adapter.OpID, env string, level 
 		c.log.Warn("the run level is not reached yet", "env", env, "level", level, "err", err)
 		return nil
 	}
+	if err == nil {
+		c.arrive(ctx, env, level)
+	}
 	return environment.Classify(err)
+}
+
+// arrival is how long the news of a move is waited for after the call that made it.
+const arrival = 500 * time.Millisecond
+
+// arrive waits a moment for what the environment tells after a move, so that whoever asked for it finds CurrentRunLevel as it is.
+func (c *Controller) arrive(ctx context.Context, env string, level int) {
+	wctx, stop := context.WithTimeout(ctx, arrival)
+	defer stop()
+	for commit := range c.inv.Feed(wctx) {
+		if row := commit.Snapshot.ExecEnvByID(env); row == nil || row.CurrentRunLevel == level {
+			return
+		}
+	}
 }
 
 // move is To for an environment without levels of its own.
