@@ -172,7 +172,7 @@ func (e *Engine) step(ctx context.Context, r *common, o *op, step stepInfo) erro
 
 // tell puts the present state of the job into the snapshot.
 func (e *Engine) tell(o *op) error {
-	o.fraction, o.bytesDone, o.bytesTotal = 0, 0, 0
+	o.fraction = 0 // of this step; the bytes of the transfer stay
 	return e.inv.Update(func(tx *inventory.Tx) error {
 		tx.PutJob(e.job(o))
 		return nil
