@@ -14,9 +14,19 @@ import (
 type StoredBundle struct {
 	ID       int
 	Location string
-	State    int // persistent: 1 uninstalled, 2 installed (will not be started), 32 active (will be started)
+	State    int // persistent, in the numbers of org.osgi.framework.Bundle
 	Level    int // start level
 }
+
+// AutoStart reports whether the framework starts the bundle, once its start level is reached.
+func (b StoredBundle) AutoStart() bool { return b.State == storedStarting || b.State == storedActive }
+
+// The persistent states that are of interest.
+const (
+	storedUninstalled = 1
+	storedStarting    = 8  // to be started with its activation policy
+	storedActive      = 32 // to be started
+)
 
 // Stored returns the bundles of a Felix environment as they are on disk, in the order of their ids. The framework may run or
 // not.
@@ -48,7 +58,9 @@ func (d *Device) Stored(env string) []StoredBundle {
 				d.t.Fatalf("cannot read %s: %v", path, err)
 			}
 		}
-		all = append(all, b)
+		if b.State != storedUninstalled {
+			all = append(all, b)
+		}
 		return nil
 	})
 	if err != nil {
