@@ -48,50 +48,53 @@ func (a *Agent) Install(ctx context.Context, r model.InstallRequest) (uint32, er
 
 // Update accepts an update of one row and returns its job.
 func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, error) {
-	du, err := a.unit(r.DU)
-	if err != nil {
-		return 0, err
-	}
+	err := checkCredentials(r.Username, r.Password)
 	if r.URL != "" {
-		err = checkURL(r.URL)
-	} else if du.URL == "" {
-		err = fault.Errorf(fault.InvalidArguments, "cannot update %s: no URL is given and none is known", du.UUID)
+		err = errors.Join(checkURL(r.URL), err)
 	}
-	if err := errors.Join(err, checkCredentials(r.Username, r.Password)); err != nil {
-		return 0, err
-	}
-	s, err := a.dus.NewUpdate(r, du)
 	if err != nil {
 		return 0, err
 	}
 	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+		du, err := unit(tx, r.DU)
+		switch {
+		case err != nil:
+			return 0, err
+		case r.URL == "" && du.URL == "":
+			return 0, fault.Errorf(fault.InvalidArguments, "cannot update %s: no URL is given and none is known", du.UUID)
+		case du.Missing:
+			return 0, fault.Errorf(fault.InvalidDUState, "cannot update %s: %s no longer has it", du.UUID, du.Env)
+		}
+		s, err := a.dus.NewUpdate(tx, r, du)
+		if err != nil {
+			return 0, err
+		}
 		return operation.Submit(a.eng, tx, a.update, s, unitRequest(du, r.Originator))
 	})
 }
 
 // Uninstall accepts the removal of one row and returns its job.
 func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator string) (uint32, error) {
-	du, err := a.unit(id)
-	if err != nil {
-		return 0, err
-	}
-	if seen, ok := a.envs.Seen(du.Env, du.Key); ok && seen.System {
-		return 0, fault.Errorf(fault.RequestDenied, "cannot uninstall %s: it is part of the environment %s", du.UUID, du.Env)
-	}
-	s := &deployment.UninstallState{Row: id, Env: du.Env}
 	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+		du, err := unit(tx, id)
+		if err != nil {
+			return 0, err
+		}
+		if seen, ok := a.envs.Seen(du.Env, du.Key); ok && seen.System {
+			return 0, fault.Errorf(fault.RequestDenied, "cannot uninstall %s: it is part of the environment %s", du.UUID, du.Env)
+		}
+		s := &deployment.UninstallState{Row: id, Env: du.Env}
 		return operation.Submit(a.eng, tx, a.remove, s, unitRequest(du, originator))
 	})
 }
 
 // unit returns a row that can be changed now, as far as can be seen.
-func (a *Agent) unit(id model.RowID) (*model.DeploymentUnit, error) {
-	snapshot := a.Snapshot()
-	du := snapshot.DeploymentUnit(id)
+func unit(tx *inventory.Tx, id model.RowID) (*model.DeploymentUnit, error) {
+	du := tx.DeploymentUnit(id)
 	if du == nil {
 		return nil, fault.Errorf(fault.UnknownDU, "cannot find deployment unit %d: it does not exist", id)
 	}
-	if err := environment.Check(snapshot, du.Env); err != nil {
+	if err := environment.Check(&tx.Snapshot, du.Env); err != nil {
 		return nil, err
 	}
 	if r := model.FaultOf(du.Status); r != fault.None {
@@ -209,7 +212,7 @@ type setting struct {
 	originator string
 	jobs       []uint32
 	tell       map[string]*execution.ConfigureState // by environment
-	wake       bool
+	switched   bool                                 // Enable of some environment has been set
 }
 
 // assign carries out one assignment. Its error says why the value is refused.
@@ -228,7 +231,11 @@ func (s *setting) assign(x model.Assignment) error {
 			return s.executionUnit(*row, x)
 		}
 	}
-	return fault.Errorf(fault.UnknownDU, "cannot set %s of %s %d: it does not exist", x.Attribute, x.Row.Kind, x.Row.Instance)
+	missing := fault.UnknownDU
+	if x.Row.Kind == model.KindExecEnv {
+		missing = fault.UnknownExecEnv
+	}
+	return fault.Errorf(missing, "cannot set %s of %s %d: it does not exist", x.Attribute, x.Row.Kind, x.Row.Instance)
 }
 
 func (s *setting) execEnv(row model.ExecEnv, x model.Assignment) (err error) {
@@ -273,7 +280,7 @@ func (s *setting) enable(row model.ExecEnv, x model.Assignment) error {
 	if on {
 		def = s.a.envOps.Enable
 	}
-	s.wake = true
+	s.switched = true
 	return s.submit(operation.Submit(s.a.eng, s.tx, def, &environment.SwitchState{Env: row.ID, On: on}, envRequest(&row, s.originator)))
 }
 
@@ -363,7 +370,7 @@ func (s *setting) submit(job uint32, err error) error {
 	return err
 }
 
-// finish accepts the operations that tell the environments, and wakes the keepers when the set is durable.
+// finish accepts the operations that tell the environments.
 func (s *setting) finish() ([]uint32, error) {
 	for _, env := range slices.Collect(s.tx.ExecEnvs()) {
 		c := s.tell[env.ID]
@@ -378,8 +385,10 @@ func (s *setting) finish() ([]uint32, error) {
 			return nil, err
 		}
 	}
-	if s.wake {
-		s.tx.AfterCommit(func() { go s.a.envs.Wake() })
+	if s.switched {
+		if err := s.a.envs.Enabled(s.tx); err != nil {
+			return nil, err
+		}
 	}
 	return s.jobs, nil
 }

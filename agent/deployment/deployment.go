@@ -47,16 +47,41 @@ type Units struct {
 	Options
 	autoStart map[string]bool // by environment
 	downloads chan struct{}   // as many as may run at once
+	// undone are the units of installs that were taken back: news of them may still be on its way. It is used in transactions only.
+	undone map[unitName]time.Time
 }
 
 // New returns the deployment units of an inventory.
 func New(o Options) *Units {
-	us := &Units{Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1))}
+	us := &Units{
+		Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1)), undone: map[unitName]time.Time{},
+	}
 	for _, e := range o.ExecEnvs {
 		us.autoStart[e.Name] = e.AutoStart
 	}
 	return us
 }
+
+// unitName is how an environment calls a unit.
+type unitName struct{ env, key string }
+
+// attempt tells whether an adapter call of a step may have had an effect. It is not stored: what an earlier process has done is not
+// known.
+type attempt struct {
+	own  bool // this process has entered the step for the first time
+	made bool // and has made the call
+}
+
+// open reports whether the call may have had an effect.
+func (a attempt) open() bool { return !a.own || a.made }
+
+// openError marks the failure of a step that may have changed an environment.
+type openError struct{ error }
+
+func (e *openError) Unwrap() error { return e.error }
+
+// Indefinite makes the engine undo the failed step itself.
+func (e *openError) Indefinite() bool { return true }
 
 // download is the part of the state of install and update that brings the package.
 type download struct {
@@ -132,13 +157,13 @@ func (us *Units) inspect(ctx context.Context, env string, p adapter.Package) (ad
 }
 
 // ref returns how an adapter knows a unit.
-func (us *Units) ref(du *model.DeploymentUnit) (adapter.UnitRef, store.Private, error) {
+func (us *Units) ref(du *model.DeploymentUnit) (adapter.UnitRef, error) {
 	var p store.Private
 	err := us.Inventory.View(func(st *store.Tx) (err error) {
 		p, _, err = store.Privates.Get(st, du.ID)
 		return err
 	})
-	return adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, p, err
+	return adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, err
 }
 
 // lookup returns a row that must be there.
@@ -217,20 +242,53 @@ func wasActive(s *model.Snapshot, du model.RowID) []string {
 	return active
 }
 
-// startAgain starts those modules that are named and do not run. What does not start shows that in its own row.
+// startAgain starts those modules that are named. What does not start shows that in its own row. The rows are not asked what
+// runs: they may not have heard yet. What does run is not disturbed.
 func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID, modules []string) error {
 	for _, module := range modules {
 		for u := range us.Inventory.Snapshot().ExecutionUnitsOf(du) {
-			if u.Module != module || u.Status != model.EUIdle {
+			if u.Module != module {
 				continue
 			}
-			if err := us.EUs.Start(ctx, op, u, true); err != nil {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
+			err := us.EUs.Start(ctx, op, u, true)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
 				us.Log.Info("an execution unit did not start again", "eu", u.EUID, "err", err)
 			}
+			if environment.Away(err) {
+				return nil // when it comes back, it starts what is to be started
+			}
 		}
+	}
+	return nil
+}
+
+// putRight ends the transitory status of a row whose operation has failed and could not be undone: the row tells what its
+// environment has.
+func (us *Units) putRight(tx *inventory.Tx, id model.RowID) error {
+	row := tx.DeploymentUnit(id)
+	if row == nil || row.Status == model.DUInstalled {
+		return nil
+	}
+	if _, there := us.Envs.Seen(row.Env, row.Key); !there && row.Status == model.DUInstalling {
+		return tx.DeleteDeploymentUnit(id)
+	}
+	return us.installedAgain(tx, id)
+}
+
+// installedAgain makes a row Installed that an operation has not changed after all, and shows what its environment says of it.
+func (us *Units) installedAgain(tx *inventory.Tx, id model.RowID) error {
+	if err := setStatus(tx, id, model.DUInstalled); err != nil {
+		return err
+	}
+	row := tx.DeploymentUnit(id)
+	if seen, there := us.Envs.Seen(row.Env, row.Key); there {
+		return us.take(tx, row, seen, newUnits{})
+	}
+	if us.Envs.Synced(row.Env) {
+		return us.miss(tx, row)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -25,6 +26,8 @@ type InstallState struct {
 	Row      model.RowID          `json:"row,omitempty"`
 	Key      string               `json:"unit_key,omitempty"`
 	Unit     adapter.Unit         `json:"unit"`
+
+	attempt attempt // of the adapter's Install
 }
 
 type installRun = operation.Run[InstallState]
@@ -37,7 +40,13 @@ func (us *Units) NewInstall(r model.InstallRequest) (*InstallState, error) {
 
 // Install returns the kind of operation install.
 func (us *Units) Install() *operation.Definition[InstallState] {
-	return &operation.Definition[InstallState]{Kind: "install", Steps: []operation.Step[InstallState]{
+	finish := func(tx *inventory.Tx, r *installRun, failure error) error {
+		if failure == nil {
+			return nil
+		}
+		return us.putRight(tx, r.State.Row)
+	}
+	return &operation.Definition[InstallState]{Kind: "install", Finish: finish, Steps: []operation.Step[InstallState]{
 		{Name: "fetch", State: model.JobFetching, Weight: 10, Do: us.installFetch, Undo: us.installUnfetch},
 		{Name: "verify", State: model.JobVerifying, Do: us.installVerify},
 		{Name: "inspect", State: model.JobInspecting, Do: us.installInspect, Undo: us.installForget},
@@ -149,6 +158,7 @@ func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error 
 		Version: s.Manifest.Version, Name: s.Manifest.Name, Vendor: s.Manifest.Vendor, Description: s.Manifest.Description,
 		URL: s.Request.URL, Status: model.DUInstalling,
 	}
+	s.attempt = attempt{own: true}
 	r.SetObjects(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})
 	return tx.PutDeploymentUnit(row)
 }
@@ -164,6 +174,7 @@ func (us *Units) installForget(_ context.Context, r *installRun) (operation.Appl
 			return fmt.Errorf("cannot remove %s: it is %s", row.UUID, row.Status)
 		}
 		r.SetObjects()
+		tx.AfterCommit(func() { us.undone[unitName{row.Env, row.Key}] = time.Now() })
 		return tx.DeleteDeploymentUnit(row.ID)
 	}, nil
 }
@@ -177,19 +188,36 @@ func (us *Units) installInstall(ctx context.Context, r *installRun) (operation.A
 	}
 	spec := adapter.InstallSpec{Env: s.Env, Key: s.Key, Package: p, RunLevel: -1}
 	err = us.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+		s.attempt.made = true
 		s.Unit, err = a.Install(ctx, r.OpID(), spec)
 		return err
 	})
-	return nil, environment.Classify(err)
+	if err != nil {
+		err = environment.Classify(err)
+		// A unit that was there before is not ours to remove.
+		if !s.attempt.own && adapter.ReasonOf(err) != adapter.Exists {
+			return nil, &openError{err}
+		}
+		return nil, err
+	}
+	us.Envs.Arrived(ctx, s.Env, s.Key, func(_ adapter.Unit, there bool) bool { return there })
+	return nil, nil
 }
 
 // installRemove takes the unit out of its environment again, wherever the install broke off.
 func (us *Units) installRemove(ctx context.Context, r *installRun) (operation.Apply, error) {
 	s := r.State
-	return nil, us.Envs.Undo(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
+	if !s.attempt.open() {
+		return nil, nil
+	}
+	err := us.Envs.Undo(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
 		_, err := a.Uninstall(ctx, r.OpID(), adapter.UnitRef{Env: s.Env, Key: s.Key, Handle: s.Unit.Handle})
 		return err
 	})
+	if err == nil {
+		us.Envs.Arrived(ctx, s.Env, s.Key, func(_ adapter.Unit, there bool) bool { return !there })
+	}
+	return nil, err
 }
 
 // installRecord makes the unit Installed and its execution units known.
@@ -228,13 +256,29 @@ func (us *Units) installStart(ctx context.Context, r *installRun) (operation.App
 }
 
 // autoStartNew starts the execution units of a deployment unit whose AutoStart is new, as far as the run level is met. An environment
-// with run levels of its own knows that itself.
+// with run levels of its own knows that itself; one that is away starts them when it comes up.
 func (us *Units) autoStartNew(ctx context.Context, op adapter.OpID, row model.RowID, remark func(string, ...any)) (operation.Apply, error) {
+	du, err := us.lookup(row)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := us.Envs.Describe(ctx, du.Env)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		remark("installed, but not started: %s", err)
+		return nil, nil
+	}
+	told := map[model.RowID]bool{}
 	snapshot := us.Inventory.Snapshot()
+	level := snapshot.ExecEnvByID(du.Env).Level
 	for u := range snapshot.ExecutionUnitsOf(row) {
-		_, desc := us.Envs.Adapter(u.Env)
-		env := snapshot.ExecEnvByID(u.Env)
-		if !u.AutoStartPending || !u.AutoStart || !desc.Has(adapter.CapRunLevels) && u.RunLevel > env.Level {
+		if !u.AutoStartPending || !u.AutoStart {
+			continue
+		}
+		told[u.ID] = true
+		if !desc.Has(adapter.CapRunLevels) && u.RunLevel > level {
 			continue
 		}
 		if err := us.EUs.Start(ctx, op, u, true); err != nil {
@@ -242,11 +286,12 @@ func (us *Units) autoStartNew(ctx context.Context, op adapter.OpID, row model.Ro
 				return nil, context.Cause(ctx)
 			}
 			remark("installed, but %s did not start: %s", u.EUID, err)
+			told[u.ID] = !environment.Away(err)
 		}
 	}
 	return func(tx *inventory.Tx) error {
 		for _, u := range slices.Collect(tx.ExecutionUnitsOf(row)) {
-			if !u.AutoStart {
+			if !told[u.ID] || !u.AutoStart {
 				continue
 			}
 			changed := *u

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/execution"
@@ -29,6 +30,9 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 	}
 	for _, unit := range o.Units {
 		row := rows[unit.Key]
+		if row == nil && us.takenBack(unit) {
+			continue
+		}
 		if row == nil {
 			var err error
 			if row, err = us.adopt(tx, unit); err != nil {
@@ -41,6 +45,9 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 		if err := us.take(tx, row, unit, newUnits{}); err != nil {
 			return err
 		}
+	}
+	for _, key := range o.Removed {
+		delete(us.undone, unitName{o.Env, key})
 	}
 	gone := o.Removed
 	if o.Synced {
@@ -64,6 +71,20 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 // Down implements [environment.Observer].
 func (us *Units) Down(tx *inventory.Tx, env string, asked bool, why string) error {
 	return execution.Down(tx, env, asked, why)
+}
+
+// newsAge is how old the news of a unit can be at most.
+const newsAge = time.Minute
+
+// takenBack reports whether a unit is what an install left for a moment that has been undone since.
+func (us *Units) takenBack(unit adapter.Unit) bool {
+	for name, at := range us.undone {
+		if time.Since(at) > newsAge {
+			delete(us.undone, name)
+		}
+	}
+	_, recent := us.undone[unitName{unit.Env, unit.Key}]
+	return recent
 }
 
 // adopt makes a row for a unit that somebody else installed. Its key tells the UUID if it was once given by this agent; else
@@ -196,11 +217,13 @@ func (us *Units) newRow(tx *inventory.Tx, du *model.DeploymentUnit, fresh newUni
 
 // freeEUID returns <env>/<UUID>, with #k behind it where that is taken. It has at most 64 characters.
 func freeEUID(tx *inventory.Tx, du *model.DeploymentUnit) string {
+	base := du.Env + "/" + du.UUID
 	used := map[string]bool{}
 	for u := range tx.ExecutionUnits() {
-		used[u.EUID] = true
+		if strings.HasPrefix(u.EUID, base) {
+			used[u.EUID] = true
+		}
 	}
-	base := du.Env + "/" + du.UUID
 	for k := 1; ; k++ {
 		id := base
 		if k > 1 {

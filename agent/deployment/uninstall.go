@@ -23,7 +23,13 @@ type uninstallRun = operation.Run[UninstallState]
 
 // Uninstall returns the kind of operation uninstall.
 func (us *Units) Uninstall() *operation.Definition[UninstallState] {
-	return &operation.Definition[UninstallState]{Kind: "uninstall", Steps: []operation.Step[UninstallState]{
+	finish := func(tx *inventory.Tx, r *uninstallRun, failure error) error {
+		if failure == nil {
+			return nil
+		}
+		return us.putRight(tx, r.State.Row)
+	}
+	return &operation.Definition[UninstallState]{Kind: "uninstall", Finish: finish, Steps: []operation.Step[UninstallState]{
 		{Name: "prepare", State: model.JobUninstalling, Turn: true, Do: us.uninstallPrepare, Undo: us.uninstallRestore},
 		{Name: "remove", State: model.JobUninstalling, Turn: true, Weight: 4, Do: us.uninstallRemove},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.uninstallRecord},
@@ -40,7 +46,7 @@ func (us *Units) uninstallPrepare(ctx context.Context, r *uninstallRun) (operati
 	if _, err := us.Envs.Ready(ctx, s.Env); err != nil {
 		return nil, err
 	}
-	if s.Ref, _, err = us.ref(du); err != nil {
+	if s.Ref, err = us.ref(du); err != nil {
 		return nil, err
 	}
 	s.Active = wasActive(us.Inventory.Snapshot(), s.Row)
@@ -60,13 +66,7 @@ func (us *Units) uninstallRestore(ctx context.Context, r *uninstallRun) (operati
 		if row == nil || row.Status != model.DUUninstalling {
 			return nil
 		}
-		if err := setStatus(tx, s.Row, model.DUInstalled); err != nil {
-			return err
-		}
-		if seen, ok := us.Envs.Seen(s.Env, row.Key); ok {
-			return us.take(tx, tx.DeploymentUnit(s.Row), seen, newUnits{})
-		}
-		return nil
+		return us.installedAgain(tx, s.Row)
 	}, nil
 }
 
@@ -84,6 +84,7 @@ func (us *Units) uninstallRemove(ctx context.Context, r *uninstallRun) (operatio
 	if result.Pending {
 		r.Remark("what is left goes at the next restart of %s", s.Env)
 	}
+	us.Envs.Arrived(ctx, s.Env, s.Ref.Key, func(_ adapter.Unit, there bool) bool { return !there })
 	return nil, nil
 }
 

@@ -29,16 +29,22 @@ type updateTarget struct {
 	Old      adapter.Package  `json:"old"`
 	OldRef   adapter.UnitRef  `json:"old_ref"`
 	Unit     adapter.Unit     `json:"unit"` // the new generation
+
+	attempt attempt // of the adapter's Update
 }
 
 type updateRun = operation.Run[UpdateState]
 
-// NewUpdate returns the state of an update of these rows that has been asked for. Without a URL in the request it takes
-// the last one with its credentials (TR-369 I.2.1, TR-069 A.4.1.10).
-func (us *Units) NewUpdate(r model.UpdateRequest, rows ...*model.DeploymentUnit) (*UpdateState, error) {
+// NewUpdate returns the state of an update of these rows that has been asked for; tx is the transaction that accepts it.
+// Without a URL in the request it takes the last one with its credentials (TR-369 I.2.1, TR-069 A.4.1.10).
+func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*model.DeploymentUnit) (*UpdateState, error) {
+	st, err := tx.Store()
+	if err != nil {
+		return nil, err
+	}
 	s := &UpdateState{Request: r, download: download{URL: r.URL}}
 	for _, row := range rows {
-		ref, p, err := us.ref(row)
+		p, _, err := store.Privates.Get(st, row.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -46,13 +52,15 @@ func (us *Units) NewUpdate(r model.UpdateRequest, rows ...*model.DeploymentUnit)
 			return nil, fault.Errorf(fault.NotSupported,
 				"cannot update %s: it was not installed through this agent, so that its present package is not known", row.UUID)
 		}
-		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env, OldRef: ref, Old: adapter.Package{SHA256: p.SHA256, Size: p.Size}})
+		s.Targets = append(s.Targets, updateTarget{
+			Row: row.ID, Env: row.Env, Old: adapter.Package{SHA256: p.SHA256, Size: p.Size},
+			OldRef: adapter.UnitRef{Env: row.Env, Key: row.Key, Handle: p.Handle},
+		})
 		s.Pins = append(s.Pins, p.SHA256)
 		if r.URL == "" {
 			s.URL, s.Credentials = row.URL, p.Credentials
 		}
 	}
-	var err error
 	if r.URL != "" || r.Username != "" || r.Password != "" {
 		s.Credentials, err = us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
 	}
@@ -61,7 +69,7 @@ func (us *Units) NewUpdate(r model.UpdateRequest, rows ...*model.DeploymentUnit)
 
 // Update returns the kind of operation update.
 func (us *Units) Update() *operation.Definition[UpdateState] {
-	return &operation.Definition[UpdateState]{Kind: "update", Steps: []operation.Step[UpdateState]{
+	return &operation.Definition[UpdateState]{Kind: "update", Finish: us.updateFinish, Steps: []operation.Step[UpdateState]{
 		{Name: "fetch", State: model.JobFetching, Weight: 10, Do: us.updateFetch, Undo: us.updateUnfetch},
 		{Name: "verify", State: model.JobVerifying, Do: us.updateVerify},
 		{Name: "inspect", State: model.JobInspecting, Do: us.updateInspect, Undo: us.updateForget},
@@ -131,17 +139,25 @@ func (us *Units) updateForget(_ context.Context, r *updateRun) (operation.Apply,
 			if row == nil || row.Status != model.DUUpdating {
 				continue
 			}
-			if err := setStatus(tx, t.Row, model.DUInstalled); err != nil {
+			if err := us.installedAgain(tx, t.Row); err != nil {
 				return err
-			}
-			if seen, ok := us.Envs.Seen(t.Env, row.Key); ok {
-				if err := us.take(tx, tx.DeploymentUnit(t.Row), seen, newUnits{}); err != nil {
-					return err
-				}
 			}
 		}
 		return nil
 	}, nil
+}
+
+// updateFinish puts rows right that a failed update could not.
+func (us *Units) updateFinish(tx *inventory.Tx, r *updateRun, failure error) error {
+	if failure == nil {
+		return nil
+	}
+	for _, t := range r.State.Targets {
+		if err := us.putRight(tx, t.Row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // updatePrepare notes what runs, so that it can be started again.
@@ -152,6 +168,7 @@ func (us *Units) updatePrepare(ctx context.Context, r *updateRun) (operation.App
 			return nil, err
 		}
 		t.Active = wasActive(us.Inventory.Snapshot(), t.Row)
+		t.attempt = attempt{own: true}
 	}
 	return nil, nil
 }
@@ -182,24 +199,23 @@ func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Appl
 			return nil, err
 		}
 		err = us.Envs.Call(ctx, t.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+			t.attempt.made = true
 			t.Unit, err = a.Update(ctx, r.OpID(), t.OldRef, old, next)
 			return err
 		})
-		if err != nil {
-			// An environment whose update was begun is reverted, so this must count as begun.
-			return nil, fault.As(fault.ReasonOf(environment.Classify(err)), &begunError{err})
+		if adapter.ReasonOf(err) == adapter.Exists {
+			err = fault.As(fault.VersionExists, err)
 		}
+		if err != nil {
+			// An environment whose update was begun is reverted, so this counts as begun.
+			return nil, &openError{environment.Classify(err)}
+		}
+		us.Envs.Arrived(ctx, t.Env, t.OldRef.Key, func(u adapter.Unit, there bool) bool {
+			return there && u.Manifest.Version == t.Unit.Manifest.Version
+		})
 	}
 	return nil, nil
 }
-
-// begunError marks the failure of a step that may have changed an environment.
-type begunError struct{ error }
-
-func (e *begunError) Unwrap() error { return e.error }
-
-// Indefinite makes the engine undo the failed step itself.
-func (e *begunError) Indefinite() bool { return true }
 
 func (us *Units) oldPackage(t *updateTarget) (adapter.Package, error) {
 	p, err := us.Packages.Get(t.Old.SHA256, t.Old.Size)
@@ -209,17 +225,28 @@ func (us *Units) oldPackage(t *updateTarget) (adapter.Package, error) {
 // updateRevert makes the old package the present generation again, wherever the update broke off.
 func (us *Units) updateRevert(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	for _, t := range slices.Backward(r.State.Targets) {
+		if !t.attempt.open() {
+			continue
+		}
 		old, err := us.oldPackage(&t)
 		if err != nil {
 			return nil, err
 		}
-		err = us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
-			_, err := a.Revert(ctx, r.OpID(), t.OldRef, old)
+		var unit adapter.Unit
+		err = us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+			unit, err = a.Revert(ctx, r.OpID(), t.OldRef, old)
 			return err
 		})
+		if adapter.ReasonOf(err) == adapter.NotFound {
+			r.Log.Warn("a unit whose update failed is gone from its environment", "env", t.Env, "du", t.OldRef.Key)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
+		us.Envs.Arrived(ctx, t.Env, t.OldRef.Key, func(u adapter.Unit, there bool) bool {
+			return there && u.Manifest.Version == unit.Manifest.Version
+		})
 	}
 	return nil, nil
 }

@@ -10,6 +10,16 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
+// view is what is known of an environment.
+type view struct {
+	desc   adapter.Description
+	ready  bool // the adapter runs and is configured
+	state  adapter.Env
+	up     bool
+	synced bool
+	detail string // why it is not up, in the words of the adapter or about it
+}
+
 // env is one environment in memory.
 type env struct {
 	id, adapterName string
@@ -21,15 +31,12 @@ type env struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at each change of what follows
 	news    []news
-	desc    adapter.Description
-	ready   bool // the adapter runs and is configured
-	state   adapter.Env
-	up      bool
-	synced  bool
-	detail  string // why it is not up
-	due     bool   // it has come into sight again: what it could not be told is to be told now
-	broken  error  // of the last attempt to launch it
-	resting bool   // it is being restarted: the keeper leaves it alone, Status says so
+	now     view // what those who wait for something see
+	// told is what the row shows: that of now, and in the transaction that changes now what comes after it.
+	told    view
+	due     bool  // it has come into sight again: what it could not be told is to be told now
+	broken  error // of the last attempt to launch it, until it is seen up
+	resting bool  // it is being restarted: the keeper leaves it alone, Status says so
 	seen    map[string]adapter.Unit
 }
 
@@ -41,11 +48,15 @@ type news struct {
 }
 
 func newEnv(id, adapterName string) *env {
+	first := view{detail: "not started yet"}
 	return &env{
 		id: id, adapterName: adapterName, wake: make(chan struct{}, 1), queued: make(chan struct{}, 1),
-		changed: make(chan struct{}), detail: "not started yet", seen: map[string]adapter.Unit{},
+		changed: make(chan struct{}), now: first, told: first, seen: map[string]adapter.Unit{},
 	}
 }
+
+// usable reports whether calls can be made: the environment is up and has told all its units. The caller holds mu.
+func (e *env) usable() bool { return e.now.ready && e.now.up && e.now.synced }
 
 // update changes the state and tells those who wait for it.
 func (e *env) update(f func()) {
@@ -79,10 +90,14 @@ func (e *env) await(ctx context.Context, limit time.Duration, cond func() bool) 
 	}
 }
 
-func (e *env) detailNow() string {
+// why says why the environment is not up.
+func (e *env) why() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.detail
+	if e.broken != nil {
+		return e.broken.Error()
+	}
+	return e.now.detail
 }
 
 // add queues news for the pump.

@@ -2,7 +2,10 @@ package environment
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/inventory"
@@ -44,7 +47,7 @@ func (m *Manager) keep(ctx context.Context, e *env) {
 				pause = m.opts.MinPause
 			}
 			launched = time.Now()
-			err := m.Switch(ctx, e.id, "keeper-"+adapter.OpID(e.id), true)
+			err := m.launch(ctx, e)
 			if ctx.Err() != nil {
 				return
 			}
@@ -56,6 +59,21 @@ func (m *Manager) keep(ctx context.Context, e *env) {
 	}
 }
 
+// launch launches the environment, if it still should be once nobody else is at it.
+func (m *Manager) launch(ctx context.Context, e *env) error {
+	e.switching.Lock()
+	defer e.switching.Unlock()
+	if !m.shouldLaunch(e) {
+		return nil
+	}
+	return m.switchLocked(ctx, e, m.ownOp(e), true)
+}
+
+// ownOp returns the key of something that the keeper does by itself. Each time it is another thing.
+func (m *Manager) ownOp(e *env) adapter.OpID {
+	return adapter.OpID("keeper-" + e.id + "-" + rand.Text())
+}
+
 // shouldLaunch reports whether the environment should run, does not, and nobody else is at it.
 func (m *Manager) shouldLaunch(e *env) bool {
 	if Check(m.opts.Inventory.Snapshot(), e.id) != nil {
@@ -63,28 +81,68 @@ func (m *Manager) shouldLaunch(e *env) bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.ready && !e.up && !e.resting
+	return e.now.ready && !e.now.up && !e.resting
 }
 
 // fail tells that the environment could not be launched.
 func (m *Manager) fail(e *env, why error) {
-	e.update(func() { e.broken, e.detail = why, why.Error() })
+	e.update(func() {
+		if !e.usable() {
+			e.broken = why
+		}
+	})
 	m.show(e)
 }
 
-// show writes the state of the environment into its row.
+// show brings the row up to date with what is known of the environment.
 func (m *Manager) show(e *env) {
-	e.mu.Lock()
-	state, up, levels, resting, detail := e.state, e.up, e.desc.Has(adapter.CapRunLevels), e.resting, e.detail
-	e.mu.Unlock()
-	err := m.opts.Inventory.Update(func(tx *inventory.Tx) error {
-		row := *tx.ExecEnvByID(e.id)
-		describe(tx, &row, state, up, levels, resting, detail)
-		return tx.PutExecEnv(&row)
-	})
-	if err != nil {
+	if err := m.opts.Inventory.Update(func(tx *inventory.Tx) error { return m.showIn(tx, e) }); err != nil {
 		m.opts.Log.Error("the state of an environment could not be told", "env", e.id, "err", err)
 	}
+}
+
+// Show brings the row of an environment back to what the environment has, after something that was set there could not be told.
+func (m *Manager) Show(id string) {
+	if e := m.envs[id]; e != nil {
+		m.show(e)
+	}
+}
+
+func (m *Manager) showIn(tx *inventory.Tx, e *env) error {
+	e.mu.Lock()
+	v := e.told
+	e.mu.Unlock()
+	row := *tx.ExecEnvByID(e.id)
+	e.describe(tx, &row, v)
+	if err := tx.PutExecEnv(&row); err != nil {
+		return err
+	}
+	if v.up || !v.ready || !e.asked(tx) {
+		return nil
+	}
+	return m.opts.Observer.Down(tx, e.id, true, row.StatusDetail)
+}
+
+// Enabled takes over that Enable of environments has been set in tx: rows of environments that do not run say at once why, and
+// with the commit the keepers look again.
+func (m *Manager) Enabled(tx *inventory.Tx) error {
+	for _, id := range slices.Sorted(maps.Keys(m.envs)) {
+		if err := m.showIn(tx, m.envs[id]); err != nil {
+			return err
+		}
+	}
+	tx.AfterCommit(func() {
+		s := m.opts.Inventory.Snapshot()
+		for id, e := range m.envs {
+			e.update(func() {
+				if Check(s, id) != nil {
+					e.broken = nil // the next launch is another matter
+				}
+			})
+			notify(e.wake)
+		}
+	})
+	return nil
 }
 
 // Switch launches or ends an environment and returns when its adapter says that it is done. What is so already succeeds.
@@ -101,9 +159,8 @@ func (m *Manager) switchLocked(ctx context.Context, e *env, op adapter.OpID, on 
 	if err := m.opts.Adapters[e.adapterName].SetEnabled(cctx, op, e.id, on); err != nil {
 		return Classify(err)
 	}
-	e.update(func() { e.broken = nil })
 	// The adapter has told by now, or tells in a moment.
-	err := e.await(cctx, 10*time.Second, func() bool { return e.up == on && (!on || e.synced) })
+	err := e.await(cctx, 10*time.Second, func() bool { return e.now.up == on && (!on || e.now.synced) })
 	if err != nil && ctx.Err() == nil && on {
 		return adapterSilent(e.id)
 	}
@@ -154,9 +211,9 @@ func (m *Manager) settle(ctx context.Context, e *env) error {
 	e.mu.Unlock()
 	switch {
 	case end:
-		return m.Switch(ctx, e.id, "keeper-"+adapter.OpID(e.id), false)
+		return m.Switch(ctx, e.id, m.ownOp(e), false)
 	case raise:
-		return m.BringUp(ctx, e.id, "keeper-"+adapter.OpID(e.id))
+		return m.BringUp(ctx, e.id, m.ownOp(e))
 	}
 	return nil
 }
@@ -165,12 +222,12 @@ func (m *Manager) settle(ctx context.Context, e *env) error {
 // holds mu.
 func (m *Manager) needsRaise(e *env) bool {
 	row := m.opts.Inventory.Snapshot().ExecEnvByID(e.id)
-	return e.ready && e.up && e.synced && !e.resting && (e.due || row.Launch != e.state.Launch)
+	return e.usable() && !e.resting && (e.due || row.Launch != e.now.state.Launch)
 }
 
 // needsEnd reports whether the environment runs and should not. The caller holds mu.
 func (m *Manager) needsEnd(e *env) bool {
-	return e.ready && e.up && e.synced && !e.resting && Check(m.opts.Inventory.Snapshot(), e.id) != nil
+	return e.usable() && !e.resting && Check(m.opts.Inventory.Snapshot(), e.id) != nil
 }
 
 // BringUp does what is due after a launch: levels and AutoStart that were set while the environment could not be told, and its
@@ -179,7 +236,7 @@ func (m *Manager) needsEnd(e *env) bool {
 func (m *Manager) BringUp(ctx context.Context, id string, op adapter.OpID) error {
 	e := m.envs[id]
 	e.mu.Lock()
-	launch := e.state.Launch
+	launch := e.now.state.Launch
 	e.due = false
 	e.mu.Unlock()
 	row := m.opts.Inventory.Snapshot().ExecEnvByID(id)
@@ -203,7 +260,7 @@ func (m *Manager) Restart(ctx context.Context, id string, op adapter.OpID) error
 	e := m.envs[id]
 	e.switching.Lock()
 	defer e.switching.Unlock()
-	e.update(func() { e.resting, e.detail = true, "it is being restarted" })
+	e.update(func() { e.resting = true })
 	m.show(e)
 	defer func() {
 		e.update(func() { e.resting = false })

@@ -134,7 +134,7 @@ func (m *Manager) Adapter(id string) (Adapter, adapter.Description) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return m.opts.Adapters[e.adapterName], e.desc
+	return m.opts.Adapters[e.adapterName], e.now.desc
 }
 
 // Seen returns what the environment last told of a unit.
@@ -190,10 +190,10 @@ func (m *Manager) Ready(ctx context.Context, id string) (Adapter, error) {
 	var verdict error
 	err := e.await(ctx, m.opts.CallDeadline, func() bool {
 		verdict = Check(m.opts.Inventory.Snapshot(), id)
-		if verdict == nil && e.broken != nil {
+		if verdict == nil && !e.usable() && e.broken != nil {
 			verdict = fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: %w", id, e.broken)
 		}
-		return verdict != nil || e.up && e.synced && e.ready
+		return verdict != nil || e.usable()
 	})
 	switch {
 	case verdict != nil:
@@ -201,16 +201,35 @@ func (m *Manager) Ready(ctx context.Context, id string) (Adapter, error) {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
-		return nil, fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: it is not up: %s", id, e.detailNow())
+		return nil, fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: it is not up: %s", id, e.why())
 	}
 	return m.opts.Adapters[e.adapterName], nil
 }
 
+// Describe waits like [Manager.Ready] and returns what the adapter of the environment says of itself.
+func (m *Manager) Describe(ctx context.Context, id string) (adapter.Description, error) {
+	if _, err := m.Ready(ctx, id); err != nil {
+		return adapter.Description{}, err
+	}
+	_, desc := m.Adapter(id)
+	return desc, nil
+}
+
+// Away reports whether an error says that the environment could not be asked, so that it may be another time.
+func Away(err error) bool {
+	r := fault.ReasonOf(Classify(err))
+	return r == fault.DisabledExecEnv || r == fault.ExecEnvUnavailable
+}
+
 // Call makes a call into the adapter of an environment, and makes it again, with the same OpID, when the environment went away
-// in the middle of it: after it is back. Its error is the adapter's; [Classify] gives it a neutral reason.
+// in the middle of it: after it is back. Its error is the adapter's; [Classify] gives it a neutral reason. One that keeps the call from
+// being made again says that the outcome is unknown.
 func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, Adapter) error) error {
-	for range 5 {
+	for tries := range 5 {
 		a, err := m.Ready(ctx, id)
+		if err != nil && tries > 0 {
+			return &openError{err}
+		}
 		if err != nil {
 			return err
 		}
@@ -223,18 +242,60 @@ func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, A
 		m.opts.Log.Warn("the environment went away in a call; it is made again when the environment is back", "env", id, "err", err)
 		// The news that it went away may come a moment later than the answer.
 		e := m.envs[id]
-		if err := e.await(ctx, time.Second, func() bool { return !e.up }); err != nil && ctx.Err() != nil {
+		if err := e.await(ctx, time.Second, func() bool { return !e.now.up }); err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
 	return adapter.Errorf(adapter.Unavailable, "environment %s went away again and again", id)
 }
 
+// openError is the end of a call that may have had its effect.
+type openError struct{ error }
+
+func (e *openError) Unwrap() error { return e.error }
+
+// Indefinite makes the engine undo the step that fails with it.
+func (e *openError) Indefinite() bool { return true }
+
+// arrival is how long the news of a change is waited for after the call that made it.
+const arrival = 2 * time.Second
+
+// Arrived waits a moment until what the environment has told of a unit is as cond says: the news of a change comes before or
+// shortly after the answer of the call that made it. When Arrived returns because of cond, no older news of the unit follows.
+func (m *Manager) Arrived(ctx context.Context, id, key string, cond func(u adapter.Unit, there bool) bool) {
+	e := m.envs[id]
+	if e == nil {
+		return
+	}
+	err := e.await(ctx, arrival, func() bool {
+		u, there := e.seen[key]
+		return !e.usable() || cond(u, there)
+	})
+	if err != nil {
+		m.opts.Log.Debug("an environment did not tell of a change", "env", id, "du", key, "err", err)
+	}
+}
+
+// Synced reports whether the environment is up and has told all its units: what was not seen is not there.
+func (m *Manager) Synced(id string) bool {
+	e := m.envs[id]
+	if e == nil {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.usable()
+}
+
 // Undo makes a call that takes back an earlier one. Unlike [Manager.Call] it is made in a disabled environment too, as long as that
 // still runs; the caller repeats it until it succeeds.
 func (m *Manager) Undo(ctx context.Context, id string, f func(context.Context, Adapter) error) error {
 	e := m.envs[id]
-	err := e.await(ctx, m.opts.CallDeadline, func() bool { return e.up && e.synced && e.ready })
+	if e == nil {
+		m.opts.Log.Warn("what was done in an environment cannot be undone: it is no longer configured", "env", id)
+		return nil
+	}
+	err := e.await(ctx, m.opts.CallDeadline, e.usable)
 	if err != nil {
 		return fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: %w", id, err)
 	}

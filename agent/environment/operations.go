@@ -44,6 +44,9 @@ func (m *Manager) Operations() Operations {
 func (m *Manager) doSwitch(ctx context.Context, r *operation.Run[SwitchState]) (operation.Apply, error) {
 	s := r.State
 	row := m.State(s.Env)
+	if row == nil {
+		return nil, fault.Errorf(fault.UnknownExecEnv, "cannot use environment %q: it is no longer configured", s.Env)
+	}
 	if row.Enable != s.On {
 		r.Remark("Enable has been set again since")
 		return nil, nil

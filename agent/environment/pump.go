@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -39,14 +40,6 @@ func (m *Manager) AdapterReady(name string, d adapter.Description) {
 	}
 }
 
-// Wake makes the keepers look again: somebody enabled or disabled an environment.
-func (m *Manager) Wake() {
-	for _, e := range m.envs {
-		e.update(func() { e.broken = nil })
-		notify(e.wake)
-	}
-}
-
 // pump takes over what the adapter tells, as much at once as has come in.
 func (m *Manager) pump(ctx context.Context, e *env) {
 	for {
@@ -61,34 +54,48 @@ func (m *Manager) pump(ctx context.Context, e *env) {
 	}
 }
 
-// digest makes a batch of news known. What was seen of the units is in place before the transaction, so that an operation
-// that ends at the same time finds it; that the environment is up and synced is told after it, so that whoever waits for that
-// finds the rows.
-func (m *Manager) digest(e *env, batch []news) {
+// lesson is what a batch of news comes to.
+type lesson struct {
+	next        view
+	ended       string // why it did not run for a while or does not now; empty: it ran all the time
+	fresh       bool   // it has told all its units
+	observation Observation
+}
+
+// learn takes note of a batch of news. What was seen of the units is in place when it returns, before their rows are, so that
+// an operation that ends at the same time finds it.
+func (e *env) learn(batch []news) lesson {
 	e.mu.Lock()
-	state, up, synced, detail := e.state, e.up, e.synced, e.detail
-	ready, desc, broken, fresh, adapterLost := e.ready, e.desc, e.broken, false, false
+	defer e.mu.Unlock()
+	l := lesson{next: e.now}
+	n := &l.next
 	changed, removed := map[string]adapter.Unit{}, map[string]bool{}
-	for _, n := range batch {
-		if n.lost != nil {
-			up, synced, ready, adapterLost = false, false, false, true
-			detail = "its adapter is not running: " + n.lost.Error()
+	for _, x := range batch {
+		switch {
+		case x.lost != nil:
+			n.up, n.synced, n.ready, l.fresh = false, false, false, false
+			n.detail, e.broken = "its adapter is not running: "+x.lost.Error(), nil
+			continue
+		case x.ready != nil:
+			n.ready, n.desc, e.broken = true, *x.ready, nil
 			continue
 		}
-		if n.ready != nil {
-			ready, desc, broken = true, *n.ready, nil
-			continue
-		}
-		switch ev := n.event; ev.Kind {
+		switch ev := x.event; ev.Kind {
 		case adapter.EventEnv:
-			if !ev.Env.Up || !up || ev.Env.Launch != state.Launch {
+			relaunched := n.up && ev.Env.Launch != n.state.Launch
+			if !ev.Env.Up || !n.up || relaunched {
 				clear(e.seen)
 				clear(changed)
 				clear(removed)
-				synced, fresh = false, false
+				n.synced, l.fresh = false, false
 			}
-			state, up, adapterLost = *ev.Env, ev.Env.Up, false
-			detail = ev.Env.Detail
+			switch {
+			case !ev.Env.Up:
+				l.ended = cmp.Or(ev.Env.Detail, "the environment does not run")
+			case relaunched:
+				l.ended = "the environment was launched again"
+			}
+			n.state, n.up, n.detail = *ev.Env, ev.Env.Up, ev.Env.Detail
 		case adapter.EventUnit:
 			e.seen[ev.Unit.Key], changed[ev.Unit.Key] = *ev.Unit, *ev.Unit
 			delete(removed, ev.Unit.Key)
@@ -97,73 +104,94 @@ func (m *Manager) digest(e *env, batch []news) {
 			delete(changed, ev.Key)
 			removed[ev.Key] = true
 		case adapter.EventSynced:
-			synced, fresh = up, up
+			n.synced, l.fresh = n.up, n.up
 		}
 	}
-	levels := desc.Has(adapter.CapRunLevels)
-	resting, wasUp := e.resting, e.up
-	e.mu.Unlock()
-
-	o := Observation{
-		Env: e.id, Units: slices.Collect(maps.Values(changed)), Removed: slices.Sorted(maps.Keys(removed)),
-		Synced: fresh, All: e.all(), Levels: levels,
+	l.observation = Observation{
+		Env: e.id, Units: slices.SortedFunc(maps.Values(changed), compareUnits), Removed: slices.Sorted(maps.Keys(removed)),
+		Synced: l.fresh, Levels: n.desc.Has(adapter.CapRunLevels),
 	}
-	slices.SortFunc(o.Units, func(a, b adapter.Unit) int { return compareUnits(a, b) })
+	if l.fresh {
+		l.observation.All = maps.Clone(e.seen)
+	}
+	return l
+}
+
+// digest makes a batch of news known. That the environment is up and synced is told after the transaction, so that whoever waits
+// for that finds the rows.
+func (m *Manager) digest(e *env, batch []news) {
+	l := e.learn(batch)
+	e.mu.Lock()
+	wasUp := e.now.up
+	e.mu.Unlock()
 	err := m.opts.Inventory.Update(func(tx *inventory.Tx) error {
 		row := *tx.ExecEnvByID(e.id)
-		describe(tx, &row, state, up, levels, resting, detail)
-		if up {
-			if err := m.opts.Observer.Observe(tx, o); err != nil {
-				return err
-			}
-			row.Seen = row.Seen || fresh
-		} else if !adapterLost {
-			if err := m.opts.Observer.Down(tx, e.id, resting || disabledBy(&tx.Snapshot, &row) != "", row.StatusDetail); err != nil {
+		e.describe(tx, &row, l.next)
+		if l.ended != "" {
+			if err := m.opts.Observer.Down(tx, e.id, e.asked(tx), cmp.Or(row.StatusDetail, l.ended)); err != nil {
 				return err
 			}
 		}
+		if l.next.up {
+			if err := m.opts.Observer.Observe(tx, l.observation); err != nil {
+				return err
+			}
+			row.Seen = row.Seen || l.fresh
+		}
+		tx.AfterCommit(func() { e.update(func() { e.told = l.next }) })
 		return tx.PutExecEnv(&row)
 	})
 	if err != nil {
 		m.opts.Log.Error("what an environment told could not be taken over", "env", e.id, "err", err)
 	}
 	e.update(func() {
-		e.state, e.up, e.synced, e.detail = state, up, synced, detail
-		e.ready, e.desc, e.broken = ready, desc, broken
-		e.due = e.due || fresh
+		e.now = l.next
+		e.due = e.due || l.fresh
+		if e.usable() {
+			e.broken = nil
+		}
 	})
-	if up != wasUp {
-		m.opts.Log.Info("environment", "env", e.id, "up", up, "detail", detail)
+	if l.next.up != wasUp {
+		m.opts.Log.Info("environment", "env", e.id, "up", l.next.up, "detail", l.next.detail)
 	}
 	notify(e.wake)
 }
 
 func compareUnits(a, b adapter.Unit) int {
-	if len(a.DUID) != len(b.DUID) { // numbers in their order
-		return len(a.DUID) - len(b.DUID)
-	}
-	if a.DUID < b.DUID {
-		return -1
-	}
-	return 1
+	// Numbers come in their order.
+	return cmp.Or(cmp.Compare(len(a.DUID), len(b.DUID)), cmp.Compare(a.DUID, b.DUID), cmp.Compare(a.Key, b.Key))
 }
 
-// describe writes what is known of an environment into its row.
-func describe(tx *inventory.Tx, row *model.ExecEnv, s adapter.Env, up, levels, resting bool, detail string) {
+// asked reports whether somebody wants that the environment does not run now.
+func (e *env) asked(tx *inventory.Tx) bool {
+	e.mu.Lock()
+	resting := e.resting
+	e.mu.Unlock()
+	return resting || disabledBy(&tx.Snapshot, tx.ExecEnvByID(e.id)) != ""
+}
+
+// describe writes what is known of the environment into its row.
+func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
+	e.mu.Lock()
+	resting, broken := e.resting, e.broken
+	e.mu.Unlock()
 	by := disabledBy(&tx.Snapshot, row)
 	switch {
 	case resting:
-		row.Status, row.StatusDetail = model.EERestarting, detail
-	case up:
+		row.Status, row.StatusDetail = model.EERestarting, "it is being restarted"
+	case v.up:
 		row.Status, row.StatusDetail = model.EEUp, ""
 	case by == row.ID:
 		row.Status, row.StatusDetail = model.EEDisabled, "the environment is disabled"
 	case by != "":
 		row.Status, row.StatusDetail = model.EEError, "parent disabled: "+by
+	case broken != nil:
+		row.Status, row.StatusDetail = model.EEError, broken.Error()
 	default:
-		row.Status, row.StatusDetail = model.EEError, detail
+		row.Status, row.StatusDetail = model.EEError, cmp.Or(v.detail, "the environment does not run")
 	}
-	if !up {
+	levels := v.desc.Has(adapter.CapRunLevels)
+	if !v.up {
 		row.CurrentRunLevel = -1
 		if levels {
 			row.CurrentRunLevel = 0
@@ -171,6 +199,7 @@ func describe(tx *inventory.Tx, row *model.ExecEnv, s adapter.Env, up, levels, r
 		row.AvailableMemory, row.AvailableDisk = model.UnknownSize, model.UnknownSize
 		return
 	}
+	s := v.state
 	row.Name, row.Type, row.Vendor, row.Version = s.Name, s.Type, s.Vendor, s.Version
 	row.AllocatedDisk, row.AvailableDisk = s.AllocatedDisk, s.AvailableDisk
 	row.AllocatedMemory, row.AvailableMemory = s.AllocatedMemory, s.AvailableMemory

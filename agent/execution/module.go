@@ -54,7 +54,7 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 	}
 	u.Status = model.EUStatus(m.Status)
 	SetFault(u, FaultCode(m.Reason), m.Message)
-	u.PIDs = make([]uint32, 0, len(m.PIDs))
+	u.PIDs = nil
 	for _, pid := range m.PIDs {
 		u.PIDs = append(u.PIDs, uint32(pid))
 	}

@@ -72,11 +72,20 @@ var verbs = map[model.Request]string{model.RequestActive: "start", model.Request
 
 // request carries out a start, stop or restart. The state decides when the turn has come: what has become needless succeeds.
 func (us *Units) request(ctx context.Context, r *operation.Run[RequestState], what model.Request) error {
-	answer, err := Judge(us.inv.Snapshot(), r.State.EU, what)
+	u := us.inv.Snapshot().ExecutionUnit(r.State.EU)
+	if u == nil {
+		return fault.Errorf(fault.UnknownDU, "cannot %s execution unit %d: it does not exist any more", verbs[what], r.State.EU)
+	}
+	// What the state of a unit is nobody knows before its environment has told.
+	if _, err := us.envs.Ready(ctx, u.Env); err != nil {
+		return err
+	}
+	s := us.inv.Snapshot()
+	answer, err := Judge(s, r.State.EU, what)
 	if err != nil || answer == model.Ignore {
 		return err
 	}
-	u := us.inv.Snapshot().ExecutionUnit(r.State.EU)
+	u = s.ExecutionUnit(r.State.EU)
 	switch {
 	case what == model.RequestIdle:
 		err = us.Stop(ctx, r.OpID(), u)
@@ -95,23 +104,42 @@ func (us *Units) request(ctx context.Context, r *operation.Run[RequestState], wh
 	return err
 }
 
+// configure tells an environment what has been set. One that is away is told when it comes up again.
 func (us *Units) configure(ctx context.Context, r *operation.Run[ConfigureState]) (operation.Apply, error) {
 	var failures []error
-	if l := r.State.InitialLevel; l != nil {
-		err := us.envs.Call(ctx, r.State.Env, func(ctx context.Context, a environment.Adapter) error {
-			return a.SetInitialModuleRunLevel(ctx, r.OpID(), r.State.Env, *l)
-		})
-		if err != nil {
-			return nil, environment.Classify(err)
-		}
-	}
-	for _, id := range r.State.EUs {
-		switch err := us.Settle(ctx, r.OpID(), id); {
+	note := func(err error) {
+		switch {
+		case environment.Away(err):
+			r.Remark("it is told when the environment is up: %s", err)
 		case adapter.ReasonOf(err) == adapter.StillRunning:
 			r.Remark("%s", err)
 		case err != nil:
 			failures = append(failures, err)
 		}
 	}
+	if l := r.State.InitialLevel; l != nil {
+		note(us.initialLevel(ctx, r.OpID(), r.State.Env, *l))
+	}
+	for _, id := range r.State.EUs {
+		note(us.Settle(ctx, r.OpID(), id))
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return nil, errors.Join(failures...)
+}
+
+// initialLevel tells an environment with run levels of its own which one new units get. What it refuses goes back to what it has.
+func (us *Units) initialLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
+	desc, err := us.envs.Describe(ctx, env)
+	if err != nil || !desc.Has(adapter.CapRunLevels) {
+		return err
+	}
+	err = us.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
+		return a.SetInitialModuleRunLevel(ctx, op, env, level)
+	})
+	if err != nil && !environment.Away(err) && ctx.Err() == nil {
+		us.envs.Show(env)
+	}
+	return environment.Classify(err)
 }

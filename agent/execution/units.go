@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -40,21 +41,31 @@ func (us *Units) Ref(u *model.ExecutionUnit) (adapter.ModuleRef, error) {
 	return adapter.ModuleRef{UnitRef: adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, Module: u.Module}, err
 }
 
-// call makes a call about one unit and writes its failure into the row at once; the environment's own news follows.
-func (us *Units) call(ctx context.Context, u *model.ExecutionUnit, f func(context.Context, environment.Adapter, adapter.ModuleRef) error) error {
+// call makes a call about one unit and writes its failure into the row at once; the environment's own news follows. want is
+// the status that a success leads to, empty when that cannot be said.
+func (us *Units) call(
+	ctx context.Context, u *model.ExecutionUnit, want model.EUStatus, f func(context.Context, environment.Adapter, adapter.ModuleRef) error,
+) error {
 	ref, err := us.Ref(u)
 	if err != nil {
 		return err
 	}
-	before := us.inv.Snapshot().Seq
+	before := us.inv.Snapshot().ExecutionUnit(u.ID)
 	err = us.envs.Call(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error { return f(ctx, a, ref) })
 	var ae *adapter.Error
-	if errors.As(err, &ae) && shows(ae.Reason) {
-		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmpOr(ae.Cause, ae.Message)); err != nil {
+	switch {
+	case errors.As(err, &ae) && shows(ae.Reason):
+		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmp.Or(ae.Cause, ae.Message)); err != nil {
 			return err
 		}
+	case err == nil && !u.Inert, adapter.ReasonOf(err) == adapter.StillRunning:
+		us.settled(ctx, u.ID, func(now *model.ExecutionUnit) bool {
+			if err != nil { // it goes on
+				return now != before
+			}
+			return now.Status == want || now != before && (now.Status == model.EUActive || now.Status == model.EUIdle)
+		})
 	}
-	us.settled(ctx, u.ID, before)
 	return environment.Classify(err)
 }
 
@@ -65,13 +76,6 @@ func shows(r adapter.Reason) bool {
 		return true
 	}
 	return false
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (us *Units) setFault(id model.RowID, code model.FaultCode, message string) error {
@@ -89,80 +93,75 @@ func (us *Units) setFault(id model.RowID, code model.FaultCode, message string) 
 // arrival is how long the news of a change is waited for after the call that made it.
 const arrival = 500 * time.Millisecond
 
-// settled waits a moment for what the environment tells after a call, so that whoever asked finds the row as it is: until
-// the unit has come to rest after some change, or the time has passed.
-func (us *Units) settled(ctx context.Context, id model.RowID, since uint64) {
+// settled waits a moment for what the environment tells after a call, so that whoever asked finds the row as it is: until cond holds for
+// the row, the row is gone, or the time has passed.
+func (us *Units) settled(ctx context.Context, id model.RowID, cond func(*model.ExecutionUnit) bool) {
+	over := func(s *model.Snapshot) bool {
+		u := s.ExecutionUnit(id)
+		return u == nil || cond(u)
+	}
+	if over(us.inv.Snapshot()) {
+		return
+	}
 	wctx, stop := context.WithTimeout(ctx, arrival)
 	defer stop()
 	for c := range us.inv.Feed(wctx) {
-		u := c.Snapshot.ExecutionUnit(id)
-		if u == nil {
-			return
-		}
-		if c.Snapshot.Seq > since && (u.Status == model.EUActive || u.Status == model.EUIdle) && touched(c, id) {
+		if over(c.Snapshot) {
 			return
 		}
 	}
-}
-
-// touched reports whether a commit changed the unit. The first entry of a feed does not tell: it counts.
-func touched(c model.Commit, id model.RowID) bool {
-	if c.Changes == nil {
-		return true
-	}
-	for _, ch := range c.Changes {
-		if ch.Row.Kind == model.KindExecutionUnit && ch.Row.Instance == id {
-			return true
-		}
-	}
-	return false
 }
 
 // Start starts a unit: persistently when its AutoStart is set (OSGi chapter 155, RequestedState). auto says that the agent does it
 // because of AutoStart.
 func (us *Units) Start(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit, auto bool) error {
 	o := adapter.StartOptions{Persistent: u.AutoStart, Auto: auto}
-	return us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+	return us.call(ctx, u, model.EUActive, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 		return a.Start(ctx, op, ref, o)
 	})
 }
 
 // Stop stops a unit; its AutoStart stays as it is.
 func (us *Units) Stop(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit) error {
-	return us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+	return us.call(ctx, u, model.EUIdle, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 		return a.Stop(ctx, op, ref)
 	})
 }
 
 // Settle tells the environment the AutoStart and RunLevel of a unit that are pending, as far as it keeps them itself. What
-// it refuses goes back to what it has.
+// it refuses goes back to what it has; what it could not be told stays pending ([environment.Away]).
 func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) error {
 	u := us.inv.Snapshot().ExecutionUnit(id)
 	if u == nil {
 		return nil
 	}
-	_, desc := us.envs.Adapter(u.Env)
+	desc, err := us.envs.Describe(ctx, u.Env)
+	if err != nil {
+		return err
+	}
 	var level, auto error
 	if u.RunLevelPending && desc.Has(adapter.CapRunLevels) {
-		level = us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+		level = us.call(ctx, u, "", func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.SetModuleRunLevel(ctx, op, ref, u.RunLevel)
 		})
 	}
 	if u.AutoStartPending && desc.Has(adapter.CapAutoStart) {
-		auto = us.call(ctx, u, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+		auto = us.call(ctx, u, "", func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.SetAutoStart(ctx, op, ref, u.AutoStart)
 		})
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	err := us.inv.Update(func(tx *inventory.Tx) error {
+	err = us.inv.Update(func(tx *inventory.Tx) error {
 		old := tx.ExecutionUnit(id)
 		if old == nil {
 			return nil
 		}
 		row := *old
-		row.AutoStartPending, row.RunLevelPending = false, false
+		// What has been set again since is still to be told.
+		row.RunLevelPending = row.RunLevelPending && (row.RunLevel != u.RunLevel || environment.Away(level))
+		row.AutoStartPending = row.AutoStartPending && (row.AutoStart != u.AutoStart || environment.Away(auto))
 		if level != nil || auto != nil {
 			us.observeAgain(tx, &row, desc.Has(adapter.CapRunLevels))
 		}

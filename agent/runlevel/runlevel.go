@@ -49,7 +49,9 @@ func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.Exec
 	}
 	for u := range c.inv.Snapshot().ExecutionUnits() {
 		if u.Env == row.ID && (u.AutoStartPending || u.RunLevelPending) {
-			if err := c.eus.Settle(ctx, op, u.ID); err != nil {
+			if err := c.eus.Settle(ctx, op, u.ID); environment.Away(err) || ctx.Err() != nil {
+				return cmp.Or(context.Cause(ctx), err)
+			} else if err != nil {
 				c.log.Warn("what was set while the environment was out of sight could not be done", "env", row.ID, "eu", u.EUID, "err", err)
 			}
 		}
@@ -68,10 +70,14 @@ func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.Exec
 // To brings an environment to a level and returns when it is there. [adapter.StillRunning] is no error: the environment goes on by
 // itself, CurrentRunLevel tells.
 func (c *Controller) To(ctx context.Context, op adapter.OpID, env string, level int) error {
-	if _, desc := c.envs.Adapter(env); !desc.Has(adapter.CapRunLevels) {
+	desc, err := c.envs.Describe(ctx, env)
+	if err != nil {
+		return err
+	}
+	if !desc.Has(adapter.CapRunLevels) {
 		return c.move(ctx, op, env, level)
 	}
-	err := c.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
+	err = c.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
 		return a.SetRunLevel(ctx, op, env, level)
 	})
 	if adapter.ReasonOf(err) == adapter.StillRunning {
@@ -111,6 +117,9 @@ func (c *Controller) move(ctx context.Context, op adapter.OpID, env string, leve
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if environment.Away(err) {
+			return err
+		}
 		if err != nil {
 			c.log.Info("an execution unit did not follow the run level", "env", env, "eu", u.EUID, "level", level, "err", err)
 		}
@@ -124,7 +133,7 @@ func (c *Controller) affected(env string, now, next int) []*model.ExecutionUnit 
 	for u := range c.inv.Snapshot().ExecutionUnits() {
 		up := u.AutoStart && u.RunLevel <= next && u.Status == model.EUIdle
 		down := u.RunLevel > next && (u.Status == model.EUActive || u.Status == model.EUStarting)
-		if u.Env == env && (next >= now && up || next < now && down) {
+		if u.Env == env && !u.Inert && (next >= now && up || next < now && down) {
 			out = append(out, u)
 		}
 	}
