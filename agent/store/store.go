@@ -15,7 +15,8 @@
 // Run-time state (the status of execution units, sizes, progress) is not here: it is learned again from the environments.
 //
 // bbolt syncs the file at each commit but not the directory when it creates the file; [Open] does. A file whose schema is newer
-// than this program is refused, one that is older is copied to state.db.<schema> before it is migrated.
+// than this program is refused, one that is older is copied to state.db.<schema> before it is migrated. What holds no schema at
+// all, and is not empty, is refused too.
 package store
 
 import (
@@ -26,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -47,12 +49,23 @@ type Store struct {
 	db  *bolt.DB
 	log *slog.Logger
 	// fail, when set, is asked before each commit; tests make a commit fail with it.
-	fail func() error
+	fail atomic.Pointer[func() error]
+}
+
+// form is what a program knows of the file, and how it makes a directory durable.
+type form struct {
+	schema     int
+	migrations map[int]func(*bolt.Tx) error
+	syncDir    func(string) error
 }
 
 // Open opens or creates the file at path, in a directory that exists. It waits two seconds for another process to let go
 // of it.
 func Open(path string, log *slog.Logger) (*Store, error) {
+	return form{Schema, migrations, SyncDir}.open(path, log)
+}
+
+func (f form) open(path string, log *slog.Logger) (*Store, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("cannot open %s: another process uses it", path)
@@ -60,61 +73,95 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
-	s := &Store{db: db, log: log}
-	if err := s.prepare(path); err != nil {
+	if err := f.prepare(db, path); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return s, nil
+	return &Store{db: db, log: log}, nil
 }
 
-func (s *Store) prepare(path string) error {
-	schema := 0
-	err := s.db.View(func(tx *bolt.Tx) error {
-		if m := tx.Bucket([]byte("meta")); m != nil {
-			if v := m.Get([]byte("schema")); len(v) == 4 {
-				schema = int(binary.BigEndian.Uint32(v))
-			}
-		}
-		return nil
-	})
+// prepare brings the file to the schema of this program. The directory is synced each time: the process that created the file may
+// have died before it could.
+func (f form) prepare(db *bolt.DB, path string) error {
+	schema, err := readSchema(db)
 	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", path, err)
+		return fmt.Errorf("cannot use %s: %w", path, err)
 	}
 	switch {
-	case schema > Schema:
-		return fmt.Errorf("cannot use %s: it has schema %d, this program knows %d; it was written by a newer version", path, schema, Schema)
-	case schema == Schema:
-		return nil
+	case schema > f.schema:
+		return fmt.Errorf("cannot use %s: it has schema %d, this program knows %d; it was written by a newer version", path, schema, f.schema)
+	case schema == f.schema:
+		return f.syncDir(filepath.Dir(path))
 	case schema > 0:
-		if err := s.backUp(path + "." + strconv.Itoa(schema)); err != nil {
+		if err := f.backUp(db, path+"."+strconv.Itoa(schema)); err != nil {
 			return err
 		}
 	}
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range buckets {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
-		for v := max(schema, 1); v < Schema; v++ {
-			if err := migrations[v](tx); err != nil {
+		for v := schema; 0 < v && v < f.schema; v++ {
+			migrate, ok := f.migrations[v]
+			if !ok {
+				return fmt.Errorf("from schema %d: this program does not know how", v)
+			}
+			if err := migrate(tx); err != nil {
 				return fmt.Errorf("from schema %d: %w", v, err)
 			}
 		}
-		return tx.Bucket([]byte("meta")).Put([]byte("schema"), binary.BigEndian.AppendUint32(nil, Schema))
+		return tx.Bucket([]byte("meta")).Put([]byte("schema"), binary.BigEndian.AppendUint32(nil, uint32(f.schema)))
 	})
 	if err != nil {
 		return fmt.Errorf("cannot prepare %s: %w", path, err)
 	}
-	return SyncDir(filepath.Dir(path))
+	return f.syncDir(filepath.Dir(path))
 }
 
-func (s *Store) backUp(to string) error {
-	err := s.db.View(func(tx *bolt.Tx) error { return tx.CopyFile(to, 0o600) })
+// readSchema returns the schema of a file, 0 for an empty one. A file that holds something but no schema is not ours.
+func readSchema(db *bolt.DB) (schema int, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		m := tx.Bucket([]byte("meta"))
+		if m == nil {
+			if name, _ := tx.Cursor().First(); name != nil {
+				return fmt.Errorf("it is the file of another program: it has a bucket %q and no schema", name)
+			}
+			return nil
+		}
+		v := m.Get([]byte("schema"))
+		if len(v) != 4 || binary.BigEndian.Uint32(v) == 0 {
+			return errors.New("its schema cannot be read")
+		}
+		schema = int(binary.BigEndian.Uint32(v))
+		return nil
+	})
+	return schema, err
+}
+
+// backUp copies the file, whole or not at all.
+func (f form) backUp(db *bolt.DB, to string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot back up the state to %s: %w", to, err)
+		}
+	}()
+	tmp := to + ".new"
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("cannot back up the state to %s: %w", to, err)
+		return err
 	}
-	return SyncDir(filepath.Dir(to))
+	err = db.View(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(file)
+		return err
+	})
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, to); err != nil {
+		return err
+	}
+	return f.syncDir(filepath.Dir(to))
 }
 
 // SyncDir makes the entries of a directory durable.
@@ -133,7 +180,7 @@ func SyncDir(dir string) error {
 func (s *Store) Close() error { return s.db.Close() }
 
 // FailCommits makes every commit ask f first; an error of f fails the commit. It is for tests of what happens then.
-func (s *Store) FailCommits(f func() error) { s.fail = f }
+func (s *Store) FailCommits(f func() error) { s.fail.Store(&f) }
 
 // View calls f with a consistent view of everything. Nothing in f may block.
 func (s *Store) View(f func(*Tx) error) error {
@@ -155,10 +202,10 @@ type Tx struct {
 	store *Store
 }
 
-// Commit makes the changes durable, or none of them.
+// Commit makes the changes durable, or none of them. The transaction has ended in both cases.
 func (t *Tx) Commit() error {
-	if t.store.fail != nil {
-		if err := t.store.fail(); err != nil {
+	if f := t.store.fail.Load(); f != nil && *f != nil {
+		if err := (*f)(); err != nil {
 			return errors.Join(fmt.Errorf("cannot commit: %w", err), t.tx.Rollback())
 		}
 	}
@@ -175,8 +222,11 @@ func (t *Tx) Rollback() error { return t.tx.Rollback() }
 func (t *Tx) NextNumber(table string) (uint32, error) {
 	meta, key := t.tx.Bucket([]byte("meta")), []byte("next/"+table)
 	next := uint32(1)
-	if v := meta.Get(key); len(v) == 4 {
+	switch v := meta.Get(key); {
+	case len(v) == 4:
 		next = binary.BigEndian.Uint32(v)
+	case v != nil: // to begin anew would give numbers twice
+		return 0, fmt.Errorf("cannot number a row of %s: the counter in the store is damaged", table)
 	}
 	if next == 0 {
 		return 0, fmt.Errorf("cannot number a row of %s: the numbers are used up", table)

@@ -119,7 +119,8 @@ func (t Table[K, V]) Delete(tx *Tx, k K) error {
 }
 
 // Load calls f for every record in the order of keys. In a write transaction a record that cannot be read is moved to the
-// bucket set_aside and logged, so that one bad record does not keep the agent from starting.
+// bucket set_aside and logged, so that one bad record does not keep the agent from starting; in a view it is an error. f must
+// not write to the table.
 func (t Table[K, V]) Load(tx *Tx, f func(K, V) error) error {
 	b := tx.tx.Bucket([]byte(t.bucket))
 	var bad [][]byte
