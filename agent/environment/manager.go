@@ -20,6 +20,8 @@ type Adapter interface {
 	adapter.Adapter
 	adapter.RunLeveler
 	adapter.AutoStarter
+	adapter.Exporter
+	adapter.Versioner
 }
 
 // Observer takes over what is seen of units. It runs in the transaction that makes it known.

@@ -149,3 +149,18 @@ func (s *Supervisor) SetModuleRunLevel(ctx context.Context, op adapter.OpID, m a
 func (s *Supervisor) SetAutoStart(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, on bool) error {
 	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.SetAutoStart(ctx, op, m, on) })
 }
+
+// Export implements [adapter.Exporter].
+func (s *Supervisor) Export(ctx context.Context, u adapter.UnitRef, path string) error {
+	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.Export(ctx, u, path) })
+}
+
+// SaveVersion implements [adapter.Versioner].
+func (s *Supervisor) SaveVersion(ctx context.Context, env string, path string) error {
+	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.SaveVersion(ctx, env, path) })
+}
+
+// RestoreVersion implements [adapter.Versioner].
+func (s *Supervisor) RestoreVersion(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.RestoreVersion(ctx, op, env, p) })
+}

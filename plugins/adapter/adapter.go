@@ -35,6 +35,8 @@ type Capability string
 const (
 	CapRunLevels Capability = "run-levels" // implements [RunLeveler]
 	CapAutoStart Capability = "auto-start" // implements [AutoStarter]
+	CapExport    Capability = "export"     // implements [Exporter]
+	CapVersions  Capability = "versions"   // implements [Versioner]
 )
 
 // Description says what the adapter is. It knows no environments yet.
@@ -274,6 +276,33 @@ type AutoStarter interface {
 	// has: an OSGi bundle is started or stopped (OSGi chapter 155, AutoStart). Errors as those of Start and Stop; the flag is
 	// set even if the start failed.
 	SetAutoStart(ctx context.Context, op OpID, m ModuleRef, on bool) error
+}
+
+// Exporter is implemented by adapters that can give back the package a unit was installed from ([CapExport]). It serves units that
+// somebody else installed: the agent has no package of them.
+//
+// The file that it writes, as that of [Versioner], is at a path on the device in a directory that the agent owns. What is at the path
+// already is replaced: it is the rest of a call that was cut off. On failure no file is left there.
+type Exporter interface {
+	// Export writes the package of the unit's present generation to the file at path, equal in content to what was installed as far
+	// as the environment keeps it: installing it gives the same unit. It changes nothing in the environment. [NotSupported]
+	// when the environment has no package of it, with the reason; [NotFound]: there is no such unit.
+	Export(ctx context.Context, u UnitRef, path string) error
+}
+
+// Versioner is implemented by adapters of environments that run from files that can be put back ([CapVersions]). Neither method
+// disturbs an environment that runs, and neither needs one.
+type Versioner interface {
+	// SaveVersion writes what the environment runs from, if it is launched now, to the file at path: for OSGi the framework's jar
+	// and its class path, as one archive. The same content gives the same bytes. [NotSupported] when that cannot be
+	// saved, with the reason.
+	SaveVersion(ctx context.Context, env string, path string) error
+
+	// RestoreVersion makes the environment run from the saved file p from its next launch on, for as long as its
+	// configuration names files of the content that it names now. When it names other content, that is what runs at the next
+	// launch, and the restored version is forgotten. Restoring what it runs from anyway changes nothing. [Mismatch]: p is no
+	// saved version of this kind of environment; [Corrupt]: it is damaged. On failure the environment runs from what it ran from.
+	RestoreVersion(ctx context.Context, op OpID, env string, p Package) error
 }
 
 // Reason is the class of an adapter's error. The strings travel; they never change, new ones are appended.

@@ -13,8 +13,8 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter/adapterpb"
 )
 
-// Client is an [Adapter], [RunLeveler] and [AutoStarter] at the other end of a gRPC connection. A method that the adapter does not
-// have answers [NotSupported]. When the connection breaks, a method returns [ErrLost] and the channel of Watch is closed.
+// Client is an [Adapter] with all optional interfaces at the other end of a gRPC connection. A method that the adapter does not have
+// answers [NotSupported]. When the connection breaks, a method returns [ErrLost] and the channel of Watch is closed.
 type Client struct {
 	stub   adapterpb.AdapterClient
 	health grpc_health_v1.HealthClient
@@ -27,6 +27,8 @@ var (
 	_ Adapter     = (*Client)(nil)
 	_ RunLeveler  = (*Client)(nil)
 	_ AutoStarter = (*Client)(nil)
+	_ Exporter    = (*Client)(nil)
+	_ Versioner   = (*Client)(nil)
 )
 
 // NewClient returns the client that speaks over conn, which stays the caller's to close.
@@ -224,6 +226,24 @@ func (c *Client) SetModuleRunLevel(ctx context.Context, op OpID, m ModuleRef, le
 func (c *Client) SetAutoStart(ctx context.Context, op OpID, m ModuleRef, on bool) error {
 	_, err := c.stub.SetAutoStart(ctx, &adapterpb.SetAutoStartRequest{OpId: string(op), Module: moduleRefToWire(m), On: on})
 	return fromStatus(ctx, "SetAutoStart", err)
+}
+
+// Export implements [Exporter].
+func (c *Client) Export(ctx context.Context, u UnitRef, path string) error {
+	_, err := c.stub.Export(ctx, &adapterpb.ExportRequest{Unit: unitRefToWire(u), Path: path})
+	return fromStatus(ctx, "Export", err)
+}
+
+// SaveVersion implements [Versioner].
+func (c *Client) SaveVersion(ctx context.Context, env string, path string) error {
+	_, err := c.stub.SaveVersion(ctx, &adapterpb.SaveVersionRequest{Env: env, Path: path})
+	return fromStatus(ctx, "SaveVersion", err)
+}
+
+// RestoreVersion implements [Versioner].
+func (c *Client) RestoreVersion(ctx context.Context, op OpID, env string, p Package) error {
+	_, err := c.stub.RestoreVersion(ctx, &adapterpb.RestoreVersionRequest{OpId: string(op), Env: env, Package: packageToWire(p)})
+	return fromStatus(ctx, "RestoreVersion", err)
 }
 
 // answeredUnit is the answer of the calls that return a unit; an answer without one is an error of the adapter.

@@ -9,7 +9,7 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter/adapterpb"
 )
 
-// Server is the gRPC service around an [Adapter], which may also be a [RunLeveler] and an [AutoStarter].
+// Server is the gRPC service around an [Adapter], which may implement the optional interfaces too.
 type Server struct {
 	adapterpb.UnimplementedAdapterServer
 	adapter Adapter
@@ -213,6 +213,42 @@ func (s *Server) SetAutoStart(ctx context.Context, r *adapterpb.SetAutoStartRequ
 		return nil, toStatus(err)
 	}
 	return &adapterpb.SetAutoStartResponse{}, nil
+}
+
+// Export implements the service.
+func (s *Server) Export(ctx context.Context, r *adapterpb.ExportRequest) (*adapterpb.ExportResponse, error) {
+	x, err := ability[Exporter](s.adapter, CapExport)
+	if err == nil {
+		err = x.Export(ctx, unitRefFromWire(r.GetUnit()), r.GetPath())
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &adapterpb.ExportResponse{}, nil
+}
+
+// SaveVersion implements the service.
+func (s *Server) SaveVersion(ctx context.Context, r *adapterpb.SaveVersionRequest) (*adapterpb.SaveVersionResponse, error) {
+	v, err := ability[Versioner](s.adapter, CapVersions)
+	if err == nil {
+		err = v.SaveVersion(ctx, r.GetEnv(), r.GetPath())
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &adapterpb.SaveVersionResponse{}, nil
+}
+
+// RestoreVersion implements the service.
+func (s *Server) RestoreVersion(ctx context.Context, r *adapterpb.RestoreVersionRequest) (*adapterpb.RestoreVersionResponse, error) {
+	v, err := ability[Versioner](s.adapter, CapVersions)
+	if err == nil {
+		err = v.RestoreVersion(ctx, OpID(r.GetOpId()), r.GetEnv(), packageFromWire(r.GetPackage()))
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &adapterpb.RestoreVersionResponse{}, nil
 }
 
 // ability returns a as the optional interface T, or a [NotSupported] error that names the capability.
