@@ -202,14 +202,16 @@ func (d *device) done(job uint32, err error) *model.Job {
 }
 
 // failed waits for the end of a job and wants it to have failed with a reason.
-func (d *device) failed(reason fault.Reason, job uint32, err error) *model.Job {
-	d.t.Helper()
-	d.ok(err)
-	j := d.end(job)
-	if j.State != model.JobFailed || j.Fault != reason {
-		d.t.Fatalf("job %d, %s, is %s: %q, not %q: %s", job, j.Operation, j.State, j.Fault, reason, j.Message)
+func (d *device) failed(reason fault.Reason) func(uint32, error) *model.Job {
+	return func(job uint32, err error) *model.Job {
+		d.t.Helper()
+		d.ok(err)
+		j := d.end(job)
+		if j.State != model.JobFailed || j.Fault != reason {
+			d.t.Fatalf("job %d, %s, is %s: %q, not %q: %s", job, j.Operation, j.State, j.Fault, reason, j.Message)
+		}
+		return j
 	}
-	return j
 }
 
 func (d *device) end(job uint32) *model.Job {
