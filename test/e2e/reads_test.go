@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/test/fileserver"
 	"github.com/smmd-project/smmd/test/support"
@@ -132,6 +134,40 @@ func TestCancelADownload(t *testing.T) {
 	if after := rows(t, d); len(after) != len(before) {
 		t.Errorf("there were %d rows and are %d", len(before), len(after))
 	}
+}
+
+// As many operations as are configured are taken at once, however long they take; what comes on top is refused, and once they are gone there is
+// room again.
+func TestTooManyOperations(t *testing.T) {
+	parallel(t)
+	const most = 8
+	d := support.Boot(t, support.Options{Programs: programs, Config: fmt.Sprintf("[operations]\nmax_open = %d\n", most)})
+	url := d.Serve("/hangs.jar", fileserver.File{Content: d.Content("sample-1.0.0.jar"), Hang: fileserver.Bytes(-1)})
+	before := rows(t, d)
+	var jobs []dbus.ObjectPath
+	for range most {
+		job, err := d.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: "felix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, job)
+	}
+	_, err := d.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: "felix"})
+	wantRefusal(t, err, "TooManyOperations", 9001, 7002)
+	for _, job := range jobs {
+		if err := d.Client.Cancel(t.Context(), job); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, job := range jobs {
+		if j := d.Job(job, nil); j.State != client.JobCancelled {
+			t.Error(show(j))
+		}
+	}
+	if after := rows(t, d); fmt.Sprint(plain(before)) != fmt.Sprint(plain(after)) {
+		t.Errorf("the tree was %v and is %v", plain(before), plain(after))
+	}
+	d.Install("sample-1.0.0.jar", "felix")
 }
 
 // A bundle that hangs in its start holds up nobody: its job ends after a while, it shows Starting, and when it goes on at last it becomes
