@@ -46,7 +46,7 @@ func (fs *feeds) add(ctx context.Context, now *model.Snapshot) <-chan model.Comm
 				return
 			case <-f.wake:
 			}
-			for _, c := range f.take() {
+			for c, ok := f.take(); ok; c, ok = f.take() {
 				select {
 				case out <- c:
 				case <-ctx.Done():
@@ -83,10 +83,15 @@ func (f *feed) put(c model.Commit) {
 	}
 }
 
-func (f *feed) take() []model.Commit {
+// take returns the oldest entry. The others stay where a loss drops them.
+func (f *feed) take() (c model.Commit, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	q := f.queue
-	f.queue = nil
-	return q
+	if len(f.queue) == 0 {
+		return c, false
+	}
+	c = f.queue[0]
+	f.queue[0] = model.Commit{} // its snapshot is held by the reader only
+	f.queue = f.queue[1:]
+	return c, true
 }
