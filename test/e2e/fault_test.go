@@ -72,6 +72,7 @@ func TestInstallFaults(t *testing.T) {
 		{name: "a manifest that is damaged", url: d.URL("bad-version.jar"), fault: "PackageCorrupt", cwmp: 9018, usp: 7035},
 		{name: "the same bundle again", url: d.URL("sample-1.0.0.jar"), fault: "DuplicateDU", cwmp: 9026, usp: 7226},
 		{name: "the same bundle by its UUID", url: d.URL("sample-1.0.0.jar"), options: client.InstallOptions{UUID: there.UUID}, fault: "DuplicateDU", cwmp: 9026, usp: 7226},
+		{name: "the same bundle by another UUID, which the framework refuses", url: d.URL("sample-1.0.0.jar"), options: client.InstallOptions{UUID: "11111111-2222-3333-4444-555555555555"}, fault: "DuplicateDU", cwmp: 9026, usp: 7226},
 		{name: "a malformed UUID", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{UUID: "not-a-uuid"}, fault: "InvalidUUID", cwmp: 9022, usp: 7004, atOnce: true},
 		{name: "an unknown environment", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{ExecEnv: "nowhere"}, fault: "UnknownExecEnv", cwmp: 9023, usp: 7223, atOnce: true},
 		{name: "a disabled environment", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{ExecEnv: "off"}, fault: "DisabledExecEnv", cwmp: 9024, usp: 7012, atOnce: true},
@@ -79,6 +80,7 @@ func TestInstallFaults(t *testing.T) {
 		{name: "wrong credentials", url: d.Files.URL + "/locked.jar", options: client.InstallOptions{Username: "field", Password: "wrong"}, fault: "TransferAuthentication", cwmp: 9012, usp: 7002},
 		{name: "a file that is not there", url: d.Files.URL + "/nothing.jar", fault: "TransferFileUnavailable", cwmp: 9016, usp: 7033},
 		{name: "a refused connection", url: "http://" + closedPort(t) + "/x.jar", fault: "TransferServerUnreachable", cwmp: 9015, usp: 7033},
+		{name: "a server that nobody vouches for", url: stranger(t) + "/x.jar", fault: "TransferInsecure", cwmp: 9015, usp: 7034},
 		{name: "a cut in the body", url: d.Serve("/cut.jar", fileserver.File{Content: sample, Cut: fileserver.Bytes(200), Range: fileserver.RangeIgnored}), fault: "TransferIncomplete", cwmp: 9017, usp: 7033},
 		{name: "an unsupported scheme", url: "gopher://127.0.0.1/x.jar", fault: "TransferProtocolUnsupported", cwmp: 9013, usp: 7004},
 		{name: "user information in the URL", url: "http://field:secret@127.0.0.1/x.jar", fault: "InvalidArguments", cwmp: 9003, usp: 7004, atOnce: true},
@@ -132,6 +134,17 @@ func plain(all objects) map[string]any {
 	return out
 }
 
+// stranger returns the URL of a server whose certificate no known authority has signed.
+func stranger(t *testing.T) string {
+	t.Helper()
+	s, err := fileserver.Start(fileserver.Options{TLS: fileserver.Good})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 // closedPort returns an address on which nobody listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
@@ -170,6 +183,31 @@ func TestUpdateAndUninstallFaults(t *testing.T) {
 		t.Errorf("the removal of what is not there ended with %v", err)
 	}
 	unchanged(t, before, d, c)
+}
+
+// A bundle that ends the whole framework does no lasting harm: its start fails, and the environment comes back with everything
+// else.
+func TestABundleThatEndsTheFramework(t *testing.T) {
+	parallel(t)
+	d := boot(t, support.Env{})
+	c := d.InstallConsole("felix")
+	sample := d.Install("sample-1.0.0.jar", "felix")
+	no := false
+	u := d.InstallWith(d.URL("exit-1.0.0.jar"), client.InstallOptions{ExecEnv: "felix", AutoStart: &no})
+	agree(t, d, "felix", c)
+	j := d.Job(d.Client.Start(t.Context(), u.EU.Object))
+	if j.State != client.JobFailed || j.FaultName == "" {
+		t.Error(show(j))
+	}
+	d.Up()
+	c = d.Console("felix")
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(sample.Object), "1.0.0", "Active", true)
+	if eu := d.Unit(u.Object).EU; eu.Status != "Idle" || eu.AutoStart {
+		t.Errorf("the execution unit is %s with %s %q", eu.Status, eu.FaultCode, eu.FaultMessage)
+	}
+	d.Done(d.Client.Uninstall(t.Context(), u.Object))
+	agree(t, d, "felix", c)
 }
 
 // What an execution unit cannot do is a fault of its own and none of its deployment unit.

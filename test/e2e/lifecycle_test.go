@@ -10,8 +10,14 @@ import (
 
 // A unit is installed, started, updated, stopped and removed; after each step framework and tree agree.
 func TestLifeCycle(t *testing.T) {
+	for _, framework := range []string{"felix", "equinox"} {
+		t.Run(framework, func(t *testing.T) { lifeCycle(t, framework) })
+	}
+}
+
+func lifeCycle(t *testing.T, framework string) {
 	parallel(t)
-	d := boot(t, support.Env{})
+	d := boot(t, support.Env{Framework: framework})
 	c := d.InstallConsole("felix")
 	agree(t, d, "felix", c)
 
@@ -104,6 +110,88 @@ func wantUnresolved(t *testing.T, u support.Unit) {
 	t.Helper()
 	if u.Status != "Installed" || u.Resolved || u.EU.Status != "Idle" || u.EU.FaultCode != "DependencyFailure" || u.EU.FaultMessage == "" {
 		t.Errorf("%s is %s, resolved=%v; its execution unit is %s, %s %q", u.Name, u.Status, u.Resolved, u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
+	}
+}
+
+// An update or removal of what others need is felt by them, and by nobody else.
+func TestDependents(t *testing.T) {
+	for _, framework := range []string{"felix", "equinox"} {
+		t.Run(framework, func(t *testing.T) {
+			parallel(t)
+			d := boot(t, support.Env{Framework: framework})
+			c := d.InstallConsole("felix")
+			provider := d.Install("provider-1.0.0.jar", "felix")
+			wide, strict, once := d.Install("consumer-1.0.0.jar", "felix"), d.Install("consumer-strict-1.0.0.jar", "felix"), d.Install("rewire-1.0.0.jar", "felix")
+			agree(t, d, "felix", c)
+			for _, u := range []support.Unit{provider, wide, strict, once} {
+				wantUnit(t, u, "1.0.0", "Active", true)
+			}
+
+			d.Done(d.Client.Update(t.Context(), provider.Object, client.UpdateOptions{URL: "file://" + support.BundlePath(t, "provider-2.0.0.jar")}))
+			d.Until("the dependents have settled", func(*client.Tree) error {
+				if u := d.Unit(strict.Object); u.Resolved || u.EU.FaultCode != "DependencyFailure" {
+					return fmt.Errorf("the strict one is resolved=%v with %s", u.Resolved, u.EU.FaultCode)
+				}
+				if u := d.Unit(once.Object); u.EU.Status != "Idle" || u.EU.FaultMessage != "once is enough" {
+					return fmt.Errorf("the one that starts once is %s with %s %q", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
+				}
+				if u := d.Unit(wide.Object); u.EU.Status != "Active" {
+					return fmt.Errorf("the other one is %s", u.EU.Status)
+				}
+				return nil
+			})
+			agree(t, d, "felix", c)
+			wantUnresolved(t, d.Unit(strict.Object))
+			wantUnit(t, d.Unit(provider.Object), "2.0.0", "Active", true)
+
+			d.Done(d.Client.Uninstall(t.Context(), provider.Object))
+			d.Until("the dependent is unresolved", func(*client.Tree) error {
+				if u := d.Unit(wide.Object); u.Resolved {
+					return fmt.Errorf("it is %s", u.EU.Status)
+				}
+				return nil
+			})
+			agree(t, d, "felix", c)
+			wantUnresolved(t, d.Unit(wide.Object))
+			d.Install("provider-1.0.0.jar", "felix")
+			for _, u := range []support.Unit{wide, strict} {
+				d.Done(d.Client.Start(t.Context(), u.EU.Object))
+				wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+			}
+			agree(t, d, "felix", c)
+		})
+	}
+}
+
+// Bundles that are special: lazy ones wait in Starting, fragments take starts and stops without effect, words come from the default
+// localization.
+func TestSpecialBundles(t *testing.T) {
+	for _, framework := range []string{"felix", "equinox"} {
+		t.Run(framework, func(t *testing.T) {
+			parallel(t)
+			d := boot(t, support.Env{Framework: framework})
+			c := d.InstallConsole("felix")
+			wantUnit(t, d.Install("lazy-1.0.0.jar", "felix"), "1.0.0", "Starting", true)
+			agree(t, d, "felix", c)
+
+			fragment := d.Install("fragment-1.0.0.jar", "felix")
+			d.Install("sample-1.0.0.jar", "felix")
+			agree(t, d, "felix", c)
+			d.Done(d.Client.Start(t.Context(), fragment.EU.Object))
+			d.Done(d.Client.Stop(t.Context(), fragment.EU.Object))
+			if u := d.Unit(fragment.Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" || !u.Resolved {
+				t.Errorf("the fragment is %s with %s %q, resolved=%v", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage, u.Resolved)
+			}
+			agree(t, d, "felix", c)
+
+			if u := d.Install("localized-1.0.0.jar", "felix"); u.Vendor != "localized.example" || u.Description != "Words of the default locale" {
+				t.Errorf("vendor and description are %q and %q", u.Vendor, u.Description)
+			}
+			if u := d.Install("no-vendor-1.0.0.jar", "felix"); u.Vendor != "" || u.Description != "" || u.EU.Status != "Active" {
+				t.Errorf("vendor and description are %q and %q, it is %s", u.Vendor, u.Description, u.EU.Status)
+			}
+			agree(t, d, "felix", c)
+		})
 	}
 }
 

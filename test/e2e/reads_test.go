@@ -203,3 +203,25 @@ func TestAStartThatHangs(t *testing.T) {
 	agree(t, d, "felix", c)
 	end()
 }
+
+// A bundle that hangs in its stop shows Stopping until it goes on, and holds up nobody either.
+func TestAStopThatHangs(t *testing.T) {
+	parallel(t)
+	release := filepath.Join(t.TempDir(), "release")
+	d := boot(t, support.Env{Settings: `call_timeout = "1s"`, Properties: map[string]string{"smmd.test.release": release}})
+	c := d.InstallConsole("felix")
+	u := d.Install("hangs-in-stop-1.0.0.jar", "felix")
+	wantUnit(t, u, "1.0.0", "Active", true)
+	d.Done(d.Client.Stop(t.Context(), u.EU.Object))
+	if eu := d.Unit(u.Object).EU; eu.Status != "Stopping" {
+		t.Errorf("it is %s with %s %q", eu.Status, eu.FaultCode, eu.FaultMessage)
+	}
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Install("sample-1.0.0.jar", "felix"), "1.0.0", "Active", true)
+	if err := os.WriteFile(release, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantStates(t, d, []support.Unit{u}, "Idle")
+	agree(t, d, "felix", c)
+	wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true)
+}

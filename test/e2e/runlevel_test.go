@@ -139,11 +139,13 @@ func TestAutoStart(t *testing.T) {
 	if b := stored(t, d, u); !b.AutoStart() {
 		t.Errorf("a stop has cleared the flag: %+v", b)
 	}
+	d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-1.5.0.jar")}))
+	wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", true) // what is stopped is not started by an update
 	d.Done(d.Client.RestartExecEnv(t.Context(), client.ObjectPath(client.KindExecEnv, 1), ""))
 	wantStates(t, d, units, "Active")
 	set(t, d, u.EU.Path+".AutoStart", "false") // stops it
 	wantStates(t, d, units, "Idle")
-	wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", false)
+	wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", false)
 	if b := stored(t, d, u); b.AutoStart() {
 		t.Errorf("Felix has it as %+v", b)
 	}
