@@ -31,12 +31,14 @@ type recorder struct {
 	unit   Unit
 	events chan Event
 	block  bool
-	gone   chan error // what ended a blocked call
+	begun  chan struct{} // told when a blocked call has come in
+	gone   chan error    // what ended a blocked call
 }
 
 func (r *recorder) note(ctx context.Context, call string, args ...any) error {
 	r.call, r.args = call, args
 	if r.block {
+		r.begun <- struct{}{}
 		<-ctx.Done()
 		r.gone <- ctx.Err()
 		return fmt.Errorf("cannot finish: %w", ctx.Err())
@@ -112,6 +114,18 @@ func (c capable) SetModuleRunLevel(ctx context.Context, op OpID, m ModuleRef, le
 
 func (c capable) SetAutoStart(ctx context.Context, op OpID, m ModuleRef, on bool) error {
 	return c.note(ctx, "SetAutoStart", op, m, on)
+}
+
+func (c capable) Export(ctx context.Context, u UnitRef, path string) error {
+	return c.note(ctx, "Export", u, path)
+}
+
+func (c capable) SaveVersion(ctx context.Context, env string, path string) error {
+	return c.note(ctx, "SaveVersion", env, path)
+}
+
+func (c capable) RestoreVersion(ctx context.Context, op OpID, env string, p Package) error {
+	return c.note(ctx, "RestoreVersion", op, env, p)
 }
 
 // wire serves impl in this process and returns the client and a function that breaks the connection at the server's end.
@@ -192,6 +206,9 @@ func TestCallsCrossWhole(t *testing.T) {
 			[]any{OpID("o"), "a", 7}},
 		{"SetModuleRunLevel", func() (any, error) { return nil, c.SetModuleRunLevel(ctx, "o", mod, 7) }, nil, []any{OpID("o"), mod, 7}},
 		{"SetAutoStart", func() (any, error) { return nil, c.SetAutoStart(ctx, "o", mod, true) }, nil, []any{OpID("o"), mod, true}},
+		{"Export", func() (any, error) { return nil, c.Export(ctx, ref, "/x") }, nil, []any{ref, "/x"}},
+		{"SaveVersion", func() (any, error) { return nil, c.SaveVersion(ctx, "a", "/x") }, nil, []any{"a", "/x"}},
+		{"RestoreVersion", func() (any, error) { return nil, c.RestoreVersion(ctx, "o", "a", p2) }, nil, []any{OpID("o"), "a", p2}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -236,6 +253,7 @@ func TestNotSupported(t *testing.T) {
 		for _, err := range []error{
 			c.SetRunLevel(ctx, "o", "a", 1), c.SetInitialModuleRunLevel(ctx, "o", "a", 1),
 			c.SetModuleRunLevel(ctx, "o", ModuleRef{}, 1), c.SetAutoStart(ctx, "o", ModuleRef{}, true),
+			c.Export(ctx, UnitRef{}, "/x"), c.SaveVersion(ctx, "a", "/x"), c.RestoreVersion(ctx, "o", "a", Package{}),
 		} {
 			if ReasonOf(err) != NotSupported {
 				t.Errorf("%s: got %v", name, err)
@@ -290,17 +308,26 @@ func TestStatusWithoutDetail(t *testing.T) {
 }
 
 func TestCancelCrosses(t *testing.T) {
-	rec := &recorder{block: true, gone: make(chan error, 1)}
+	rec := &recorder{block: true, begun: make(chan struct{}, 1), gone: make(chan error, 1)}
 	c, _ := wire(t, NewServer(rec))
 	for _, want := range []error{context.Canceled, context.DeadlineExceeded} {
 		ctx, cancel := context.WithCancel(testContext(t))
 		if want == context.DeadlineExceeded {
 			cancel()
-			ctx, cancel = context.WithTimeout(testContext(t), 30*time.Millisecond)
-		} else {
-			time.AfterFunc(10*time.Millisecond, cancel)
+			// The call has to come in before: the connection is there by now.
+			ctx, cancel = context.WithTimeout(testContext(t), time.Second)
 		}
-		err := c.Stop(ctx, "o", ModuleRef{})
+		done := make(chan error, 1)
+		go func() { done <- c.Stop(ctx, "o", ModuleRef{}) }()
+		select {
+		case <-rec.begun:
+		case <-testContext(t).Done():
+			t.Fatal("the call did not come in")
+		}
+		if want == context.Canceled {
+			cancel()
+		}
+		err := <-done
 		cancel()
 		if !errors.Is(err, want) || ReasonOf(err) != Canceled {
 			t.Errorf("got %v, want %v", err, want)
@@ -317,7 +344,7 @@ func TestCancelCrosses(t *testing.T) {
 }
 
 func TestConnectionLost(t *testing.T) {
-	rec := &recorder{block: true, gone: make(chan error, 1), events: make(chan Event)}
+	rec := &recorder{block: true, begun: make(chan struct{}, 1), gone: make(chan error, 1), events: make(chan Event)}
 	c, breakIt := wire(t, NewServer(rec))
 	events, err := c.Watch(testContext(t))
 	if err != nil {
@@ -325,7 +352,10 @@ func TestConnectionLost(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.Stop(testContext(t), "o", ModuleRef{}) }()
-	time.AfterFunc(10*time.Millisecond, breakIt)
+	go func() {
+		<-rec.begun
+		breakIt()
+	}()
 	if err := <-done; !errors.Is(err, ErrLost) || ReasonOf(err) != Unavailable {
 		t.Errorf("got %v", err)
 	}

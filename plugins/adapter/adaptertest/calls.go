@@ -37,7 +37,34 @@ func (r *rig) life() []step {
 		u, err := a.Update(ctx, op, ref(base), v1, v2)
 		return keep(&next, u, err)
 	}}
+	exported, saved := r.newPath(), r.newPath()
+	export := step{"Export", func(ctx context.Context, a adapter.Adapter, _ adapter.OpID) error {
+		x, ok := a.(adapter.Exporter)
+		if !ok || !r.desc.Has(adapter.CapExport) {
+			return nil
+		}
+		return x.Export(ctx, ref(now), exported)
+	}}
+	save := step{"SaveVersion", func(ctx context.Context, a adapter.Adapter, _ adapter.OpID) error {
+		v, ok := a.(adapter.Versioner)
+		if !ok || !r.desc.Has(adapter.CapVersions) {
+			return nil
+		}
+		return v.SaveVersion(ctx, r.env, saved)
+	}}
+	restore := step{"RestoreVersion", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
+		v, ok := a.(adapter.Versioner)
+		if !ok || !r.desc.Has(adapter.CapVersions) {
+			return nil
+		}
+		p, _, err := handedOver(saved)
+		if err != nil {
+			return fmt.Errorf("cannot use what SaveVersion wrote: %w", err)
+		}
+		return v.RestoreVersion(ctx, op, r.env, p)
+	}}
 	return []step{
+		save, restore,
 		{"SetEnabled", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
 			return a.SetEnabled(ctx, op, r.env, true)
 		}},
@@ -51,7 +78,7 @@ func (r *rig) life() []step {
 			u, err := a.Install(ctx, op, spec)
 			return keep(&base, u, err)
 		}},
-		start, stop, start, update, start,
+		start, stop, export, start, update, export, start,
 		{"Revert", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
 			u, err := a.Revert(ctx, op, ref(next), v1)
 			return keep(&base, u, err)

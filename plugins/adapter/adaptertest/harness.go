@@ -1,8 +1,6 @@
 package adaptertest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,6 +32,10 @@ type Harness struct {
 	Lose     func(t TB, dir, env string)
 	SkipLose string // why there is no Lose
 
+	// Versions look at what the environments run from, for an adapter with [adapter.CapVersions]; nil with SkipVersions.
+	Versions     *Versions
+	SkipVersions string // why there are no Versions
+
 	// Dies says why the environment ends together with the adapter, where that cannot be otherwise; empty: it lives on.
 	Dies string
 
@@ -45,6 +47,15 @@ type Harness struct {
 
 	// RunLevel is a level above the lowest at which the packages' modules can run, in an environment with levels; 0 means 5.
 	RunLevel int
+}
+
+// Versions are the ways into what an environment runs from that do not pass the adapter.
+type Versions struct {
+	// Upgrade makes the configuration of an environment name other content than before, as an upgrade of the environment's own
+	// package does. It must not need the adapter to be configured anew.
+	Upgrade func(t TB, dir, env string)
+	// Running says what an environment that is up runs from: the same text for the same content, and only for that.
+	Running func(t TB, dir, env string) string
 }
 
 // Packages are the packages that the cases use. Only V1 and V2 have to be there; each other one is left out by stating why.
@@ -103,7 +114,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
-		startCases, stopCases, hangCases, setEnabledCases, runLevelCases, autoStartCases, callCases,
+		startCases, stopCases, hangCases, setEnabledCases, runLevelCases, autoStartCases, exportCases, versionCases, callCases,
 	} {
 		all = append(all, group...)
 	}
@@ -151,6 +162,9 @@ func (p Package) load(r *rig, what string) adapter.Package {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		r.t.Fatalf("cannot copy package %s: %v", what, err)
 	}
-	sum := sha256.Sum256(data)
-	return adapter.Package{Path: path, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data))}
+	loaded, _, err := handedOver(path)
+	if err != nil {
+		r.t.Fatalf("cannot read package %s: %v", what, err)
+	}
+	return loaded
 }

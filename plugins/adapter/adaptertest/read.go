@@ -45,8 +45,12 @@ var describeCases = []Case{
 		r.up()
 		l, isLeveler := r.a.(adapter.RunLeveler)
 		s, isStarter := r.a.(adapter.AutoStarter)
-		for _, c := range r.desc.Capabilities {
-			if c == adapter.CapRunLevels && !isLeveler || c == adapter.CapAutoStart && !isStarter {
+		x, isExporter := r.a.(adapter.Exporter)
+		v, isVersioner := r.a.(adapter.Versioner)
+		for c, implemented := range map[adapter.Capability]bool{
+			adapter.CapRunLevels: isLeveler, adapter.CapAutoStart: isStarter, adapter.CapExport: isExporter, adapter.CapVersions: isVersioner,
+		} {
+			if r.desc.Has(c) && !implemented {
 				r.t.Errorf("%s is announced and not implemented", c)
 			}
 		}
@@ -58,6 +62,21 @@ var describeCases = []Case{
 			m := r.first(r.install(r.h.Packages.V1.load(r, "V1")))
 			err := r.call("SetAutoStart", func(ctx context.Context) error { return s.SetAutoStart(ctx, r.op(), m, true) })
 			r.want("SetAutoStart without "+string(adapter.CapAutoStart), err, adapter.NotSupported)
+		}
+		if isExporter && !r.desc.Has(adapter.CapExport) {
+			u, path := r.install(r.h.Packages.Other.load(r, "Other")), r.newPath()
+			err := r.call("Export", func(ctx context.Context) error { return x.Export(ctx, ref(u), path) })
+			r.want("Export without "+string(adapter.CapExport), err, adapter.NotSupported)
+			r.wantNoFile(path)
+		}
+		if isVersioner && !r.desc.Has(adapter.CapVersions) {
+			path := r.newPath()
+			err := r.call("SaveVersion", func(ctx context.Context) error { return v.SaveVersion(ctx, r.env, path) })
+			r.want("SaveVersion without "+string(adapter.CapVersions), err, adapter.NotSupported)
+			r.wantNoFile(path)
+			p := r.h.Packages.V1.load(r, "V1")
+			err = r.call("RestoreVersion", func(ctx context.Context) error { return v.RestoreVersion(ctx, r.op(), r.env, p) })
+			r.want("RestoreVersion without "+string(adapter.CapVersions), err, adapter.NotSupported)
 		}
 	}},
 	{"Configure/unknown setting names environment and key", func(r *rig) {

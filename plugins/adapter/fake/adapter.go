@@ -34,6 +34,8 @@ var (
 	_ adapter.Adapter     = (*Adapter)(nil)
 	_ adapter.RunLeveler  = (*Adapter)(nil)
 	_ adapter.AutoStarter = (*Adapter)(nil)
+	_ adapter.Exporter    = (*Adapter)(nil)
+	_ adapter.Versioner   = (*Adapter)(nil)
 )
 
 // New returns an adapter on w that is not yet configured. Kill it in the end.
@@ -105,6 +107,12 @@ func (a *Adapter) Describe(ctx context.Context) (adapter.Description, error) {
 	}
 	if a.w.opts.AutoStart {
 		d.Capabilities = append(d.Capabilities, adapter.CapAutoStart)
+	}
+	if a.w.opts.Export {
+		d.Capabilities = append(d.Capabilities, adapter.CapExport)
+	}
+	if a.w.opts.Versions {
+		d.Capabilities = append(d.Capabilities, adapter.CapVersions)
 	}
 	return d, a.call(ctx, Call{Method: "Describe"}, func(context.Context) error { return nil })
 }

@@ -101,6 +101,16 @@ func (c Console) SetAutoStart(key, module string, on bool) error {
 	})
 }
 
+// Upgrade makes version what the configuration of the environment names, as when its package is upgraded: it runs from the next
+// launch on.
+func (c Console) Upgrade(version string) error {
+	return c.do(func(p place) error {
+		p.Configured = version
+		p.c.envs[p.id] = true
+		return nil
+	})
+}
+
 func (c Console) do(f func(place) error) error {
 	return c.w.do(func(ch *change) error {
 		p, err := c.w.at(ch, c.env)

@@ -43,7 +43,7 @@ func (w *World) create(id string) {
 	if w.state.Envs[id] != nil {
 		return
 	}
-	e := &EnvState{RunLevel: -1, InitialModuleRunLevel: -1, Units: map[string]*UnitState{}}
+	e := &EnvState{RunLevel: -1, InitialModuleRunLevel: -1, Units: map[string]*UnitState{}, Configured: firstVersion}
 	if w.opts.RunLevels {
 		e.RunLevel, e.InitialModuleRunLevel = 0, lowestRunLevel
 	}
@@ -57,6 +57,10 @@ func (p place) launch() {
 	}
 	p.Up, p.Detail, p.Leftovers = true, "", nil
 	p.Launches++
+	p.Running = p.effective()
+	if p.Running == p.Configured {
+		p.Restored = nil
+	}
 	p.c.up[p.id] = true
 	if p.w.opts.RunLevels {
 		p.RunLevel = lowestRunLevel

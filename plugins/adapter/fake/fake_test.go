@@ -27,9 +27,10 @@ func TestConformance(t *testing.T) {
 
 // TestConformanceStored restarts the World together with the adapter, so that nothing but the file goes on.
 func TestConformanceStored(t *testing.T) {
-	o := fake.Options{RunLevels: true, AutoStart: true}
+	o := fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true}
 	h := inProcess(t, &worlds{opts: o})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
+	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		o := o
 		o.Dir = stored(t, dir)

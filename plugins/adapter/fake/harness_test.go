@@ -1,9 +1,11 @@
 package fake_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -17,6 +19,9 @@ var variants = map[string]fake.Options{
 	"run levels":                {RunLevels: true},
 	"auto-start":                {AutoStart: true},
 	"run levels and auto-start": {RunLevels: true, AutoStart: true},
+	"export":                    {Export: true},
+	"versions":                  {Versions: true},
+	"everything":                {RunLevels: true, AutoStart: true, Export: true, Versions: true},
 }
 
 // packages writes the packages of the conformance kit.
@@ -72,6 +77,8 @@ type worlds struct {
 	opts fake.Options
 	mu   sync.Mutex
 	m    map[string]*fake.World
+
+	upgrades atomic.Int32
 }
 
 func (w *worlds) world(t adaptertest.TB, dir string) *fake.World {
@@ -125,7 +132,28 @@ func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 		Environments: environments,
 		Packages:     packages(t, w.release),
 		Lose:         w.lose,
+		Versions:     &adaptertest.Versions{Upgrade: w.upgrade, Running: w.running},
 	}
+}
+
+// upgrade configures another version, which no environment had before.
+func (w *worlds) upgrade(t adaptertest.TB, dir, env string) {
+	c, err := w.world(t, dir).Console(env)
+	if err == nil {
+		err = c.Upgrade(fmt.Sprintf("upgrade %d", w.upgrades.Add(1)))
+	}
+	if err != nil {
+		t.Fatalf("cannot upgrade %s: %v", env, err)
+	}
+}
+
+// running is what an environment runs.
+func (w *worlds) running(t adaptertest.TB, dir, env string) string {
+	s, err := w.world(t, dir).State()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return s.Envs[env].Running
 }
 
 // releaseStored is release for a World in another process.

@@ -16,7 +16,8 @@ const (
 	After  Point = "after"  // the effect is there, the answer is not
 )
 
-// A Call is one call of a method of the adapter. Describe, Configure, Watch and Inspect have no OpID.
+// A Call is one call of a method of the adapter. Describe, Configure, Watch, Inspect, Export and
+// SaveVersion have no OpID.
 type Call struct {
 	Method string
 	OpID   adapter.OpID

@@ -38,6 +38,7 @@ type Spec struct {
 	UpdateFails      string `json:"update_fails,omitempty"`    // as the next package of an update
 	UninstallFails   string `json:"uninstall_fails,omitempty"` //
 	UninstallPending bool   `json:"uninstall_pending,omitempty"`
+	ExportFails      string `json:"export_fails,omitempty"` // why the environment no longer has the package
 }
 
 // A ModuleSpec is one execution unit of a [Spec].

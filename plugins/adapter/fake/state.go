@@ -32,10 +32,29 @@ type EnvState struct {
 	Launches int    `json:"launches"` // how often it was launched
 	RunLevel int    `json:"run_level"`
 	// InitialModuleRunLevel is the level of new modules.
-	InitialModuleRunLevel int                   `json:"initial_module_run_level"`
-	NextDUID              int                   `json:"next_duid"`
-	Units                 map[string]*UnitState `json:"units"`               // by key
-	Leftovers             []string              `json:"leftovers,omitempty"` // keys of units whose rest goes at the next launch
+	InitialModuleRunLevel int `json:"initial_module_run_level"`
+	NextDUID              int `json:"next_duid"`
+	// Configured is the version that the configuration names, Running that of the present or last launch.
+	Configured string                `json:"configured"`
+	Running    string                `json:"running,omitempty"`
+	Restored   *RestoredVersion      `json:"restored,omitempty"`
+	Units      map[string]*UnitState `json:"units"`               // by key
+	Leftovers  []string              `json:"leftovers,omitempty"` // keys of units whose rest goes at the next launch
+}
+
+// RestoredVersion is a version that was put back.
+type RestoredVersion struct {
+	Version string `json:"version"`
+	// Over is what was configured then; when that changes, the configured version is in force again.
+	Over string `json:"over"`
+}
+
+// effective is the version that the next launch runs.
+func (e *EnvState) effective() string {
+	if e.Restored != nil && e.Restored.Over == e.Configured {
+		return e.Restored.Version
+	}
+	return e.Configured
 }
 
 // UnitState is an installed unit.

@@ -131,7 +131,7 @@ func (f *feed) everything(w *World, e environment) {
 func (f *feed) env(w *World, e environment) adapter.Event {
 	s := w.state.Envs[e.id]
 	out := adapter.Env{
-		ID: e.id, Name: e.Name, Type: "Fake 1.0", Vendor: "smmd", Version: "1.0", Up: s.Up, Detail: s.Detail,
+		ID: e.id, Name: e.Name, Type: "Fake 1.0", Vendor: "smmd", Version: s.effective(), Up: s.Up, Detail: s.Detail,
 		RunLevel: s.RunLevel, InitialModuleRunLevel: s.InitialModuleRunLevel,
 		AllocatedDisk: -1, AvailableDisk: -1, AllocatedMemory: -1, AvailableMemory: -1,
 	}
@@ -139,6 +139,7 @@ func (f *feed) env(w *World, e environment) adapter.Event {
 		out.Name = e.id
 	}
 	if s.Up {
+		out.Version = s.Running
 		out.Launch = e.id + "#" + strconv.Itoa(s.Launches)
 	}
 	if e.DiskKiB > 0 {

@@ -25,7 +25,7 @@ import (
 const worldDir = "FAKE_ADAPTER_WORLD"
 
 // served is what the executable is: an adapter on a stored World.
-var served = fake.Options{RunLevels: true, AutoStart: true}
+var served = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true}
 
 func serve(dir string) {
 	served.Dir = dir
@@ -97,6 +97,7 @@ func TestConformanceExecutable(t *testing.T) {
 	})
 	h := inProcess(t, &worlds{opts: served})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
+	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
 	h.Packages = packages(t, releaseStored)
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		cmd := exec.Command(exe)

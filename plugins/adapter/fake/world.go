@@ -22,6 +22,10 @@ type Options struct {
 	RunLevels bool
 	// AutoStart lets the environments keep AutoStart themselves, announced as [adapter.CapAutoStart].
 	AutoStart bool
+	// Export lets the environments give back the packages of their units, announced as [adapter.CapExport].
+	Export bool
+	// Versions lets the environments be put back to what they ran from, announced as [adapter.CapVersions].
+	Versions bool
 	// Dir is where the World is stored; empty keeps it in memory. Only one World at a time has a directory.
 	Dir string
 }

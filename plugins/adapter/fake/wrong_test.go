@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +29,30 @@ type wrong struct {
 	start     func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error
 	stop      func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error
 	enable    func(ctx context.Context, op adapter.OpID, env string, on bool) error
+	export    func(ctx context.Context, u adapter.UnitRef, path string) error
+	save      func(ctx context.Context, env string, path string) error
+	restore   func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error
+}
+
+func (w *wrong) Export(ctx context.Context, u adapter.UnitRef, path string) error {
+	if w.export != nil {
+		return w.export(ctx, u, path)
+	}
+	return w.Adapter.Export(ctx, u, path)
+}
+
+func (w *wrong) SaveVersion(ctx context.Context, env, path string) error {
+	if w.save != nil {
+		return w.save(ctx, env, path)
+	}
+	return w.Adapter.SaveVersion(ctx, env, path)
+}
+
+func (w *wrong) RestoreVersion(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+	if w.restore != nil {
+		return w.restore(ctx, op, env, p)
+	}
+	return w.Adapter.RestoreVersion(ctx, op, env, p)
 }
 
 func (w *wrong) Configure(ctx context.Context, envs []adapter.EnvConfig) error {
@@ -382,10 +408,111 @@ func TestKitFindsWrongAdapters(t *testing.T) {
 				return err
 			}
 		}, []string{"SetEnabled/ends the environment with all its modules"}},
+		{"Export gives another generation", func(w *wrong) {
+			w.export = func(ctx context.Context, u adapter.UnitRef, path string) error {
+				err := w.Adapter.Export(ctx, u, path)
+				if s, e := w.w.State(); err == nil && e == nil && len(s.Envs[u.Env].Units[u.Key].Kept) > 0 {
+					_, err = fake.WriteBytes(filepath.Dir(path), filepath.Base(path), encoded(s.Envs[u.Env].Units[u.Key].Kept[0].Spec))
+				}
+				return err
+			}
+		}, []string{"Export/is the present generation"}},
+		{"Export gives another package", func(w *wrong) {
+			w.export = func(ctx context.Context, u adapter.UnitRef, path string) error {
+				err := w.Adapter.Export(ctx, u, path)
+				if err == nil {
+					_, err = fake.WriteBytes(filepath.Dir(path), filepath.Base(path), encoded(fake.Spec{Name: "another", Version: "1"}))
+				}
+				return err
+			}
+		}, []string{"Export/installing it gives the same unit", "Export/unit that another adapter installed"}},
+		{"Export begins with a file", func(w *wrong) {
+			w.export = func(ctx context.Context, u adapter.UnitRef, path string) error {
+				return errors.Join(os.WriteFile(path, nil, 0o600), w.Adapter.Export(ctx, u, path))
+			}
+		}, []string{"Export/unknown unit is NotFound", "Export/canceled context leaves no file", "Export/environment that is not up gives it or is Unavailable"}},
+		{"Export refuses a path that is taken", func(w *wrong) {
+			w.export = func(ctx context.Context, u adapter.UnitRef, path string) error {
+				if _, err := os.Stat(path); err == nil {
+					return adapter.Errorf(adapter.Exists, "cannot write %s", path)
+				}
+				return w.Adapter.Export(ctx, u, path)
+			}
+		}, []string{"Export/replaces what is at the path"}},
+		{"Export stops the unit", func(w *wrong) {
+			w.export = func(ctx context.Context, u adapter.UnitRef, path string) error {
+				return errors.Join(w.console(u.Env).Stop(u.Key, fake.DefaultModule), w.Adapter.Export(ctx, u, path))
+			}
+		}, []string{"Export/changes nothing in the environment"}},
+		{"SaveVersion needs a running environment", func(w *wrong) {
+			w.save = func(ctx context.Context, env, path string) error {
+				if s, err := w.w.State(); err == nil && s.Envs[env] != nil && !s.Envs[env].Up {
+					return adapter.Errorf(adapter.Unavailable, "cannot save the version of %s", env)
+				}
+				return w.Adapter.SaveVersion(ctx, env, path)
+			}
+		}, []string{"SaveVersion/needs no running environment, the same content gives the same bytes"}},
+		{"SaveVersion writes another file each time", func(w *wrong) {
+			w.save = func(ctx context.Context, env, path string) error {
+				err := w.Adapter.SaveVersion(ctx, env, path)
+				f, e := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+				if err != nil || e != nil {
+					return err
+				}
+				_, err = f.WriteString(strings.Repeat(" ", len(w.w.Calls())))
+				return errors.Join(err, f.Close())
+			}
+		}, []string{"SaveVersion/needs no running environment, the same content gives the same bytes", "SaveVersion/replaces what is at the path"}},
+		{"SaveVersion writes the same file each time", func(w *wrong) {
+			w.save = func(_ context.Context, env, path string) error {
+				if env != "one" {
+					return adapter.Errorf(adapter.NotFound, "cannot find %s", env)
+				}
+				return os.WriteFile(path, []byte(`{"format":"fake-version-1","kind":"fake","version":"1.0"}`), 0o600)
+			}
+		}, []string{"SaveVersion/other content gives other bytes", "RestoreVersion/configuration that names other content ends it"}},
+		{"RestoreVersion does nothing", func(w *wrong) {
+			w.restore = func(context.Context, adapter.OpID, string, adapter.Package) error { return nil }
+		}, []string{"RestoreVersion/restored version runs from the next launch on", "RestoreVersion/needs no running environment and survives a restart of the adapter",
+			"RestoreVersion/file that is no saved version changes nothing", "RestoreVersion/unknown environment is NotFound", "RestoreVersion/same OpID again is no error"}},
+		{"RestoreVersion configures", func(w *wrong) {
+			w.restore = func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+				err := w.Adapter.RestoreVersion(ctx, op, env, p)
+				if s, e := w.w.State(); err == nil && e == nil && s.Envs[env].Restored != nil {
+					w.pin(env, s.Envs[env].Restored.Version)
+				}
+				return err
+			}
+		}, []string{"RestoreVersion/configuration that names other content ends it"}},
+		{"RestoreVersion remembers what is configured anyway", func(w *wrong) {
+			w.restore = func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+				err := w.Adapter.RestoreVersion(ctx, op, env, p)
+				if s, e := w.w.State(); err == nil && e == nil && s.Envs[env].Restored == nil {
+					w.pin(env, s.Envs[env].Configured)
+				}
+				return err
+			}
+		}, []string{"RestoreVersion/restoring what runs anyway changes nothing"}},
+		{"RestoreVersion launches anew", func(w *wrong) {
+			w.restore = func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+				c := w.console(env)
+				return errors.Join(w.Adapter.RestoreVersion(ctx, op, env, p), c.Lose("restored"), c.Launch())
+			}
+		}, []string{"RestoreVersion/restored version runs from the next launch on"}},
+		{"RestoreVersion moves the file", func(w *wrong) {
+			w.restore = func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+				return errors.Join(w.Adapter.RestoreVersion(ctx, op, env, p), os.Remove(p.Path))
+			}
+		}, []string{"RestoreVersion/package file is read and left alone"}},
+		{"RestoreVersion restores everywhere", func(w *wrong) {
+			w.restore = func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+				return errors.Join(w.Adapter.RestoreVersion(ctx, op, env, p), w.console("two").Upgrade("another"))
+			}
+		}, []string{"RestoreVersion/leaves the other environments alone"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // most of them wait for what does not come
-			worlds := &worlds{opts: fake.Options{AutoStart: true, RunLevels: true}}
+			worlds := &worlds{opts: variants["everything"]}
 			h := inProcess(t, worlds)
 			h.Timeout = time.Second // what fails by waiting fails soon
 			h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
@@ -407,6 +534,34 @@ func TestKitFindsWrongAdapters(t *testing.T) {
 	}
 }
 
+// pin keeps an environment at a version, whatever is configured: each launch is preceded by its configuration.
+func (w *wrong) pin(env, version string) {
+	w.w.Hook("SetEnabled", fake.Before, func(c fake.Call) error {
+		if c.Env != env {
+			return nil
+		}
+		return w.console(env).Upgrade(version)
+	})
+}
+
+// encoded is the package file of s.
+func encoded(s fake.Spec) []byte {
+	dir, err := os.MkdirTemp("", "fake-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	p, err := fake.Write(dir, s)
+	if err != nil {
+		panic(err)
+	}
+	data, err := os.ReadFile(p.Path)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
 // allBut skips all cases but these, which have to exist.
 func allBut(t *testing.T, names []string) map[string]string {
 	t.Helper()
@@ -425,7 +580,7 @@ func allBut(t *testing.T, names []string) map[string]string {
 
 // TestKitPassesFake is the counterpart: the recorder that finds the wrong ones finds nothing here.
 func TestKitPassesFake(t *testing.T) {
-	h := inProcess(t, &worlds{opts: fake.Options{AutoStart: true, RunLevels: true}})
+	h := inProcess(t, &worlds{opts: variants["everything"]})
 	n := 0
 	results, err := adaptertest.Check(t.Context(), h, func(adaptertest.Result) { n++ })
 	if err != nil {
