@@ -194,6 +194,18 @@ func (d *double) SetAutoStart(ctx context.Context, op adapter.OpID, m adapter.Mo
 	return d.do(ctx, func(a *fake.Adapter) error { return a.SetAutoStart(ctx, op, m, on) })
 }
 
+func (d *double) Export(context.Context, adapter.UnitRef, string) error {
+	return adapter.Errorf(adapter.NotSupported, "cannot export")
+}
+
+func (d *double) SaveVersion(context.Context, string, string) error {
+	return adapter.Errorf(adapter.NotSupported, "cannot save the version")
+}
+
+func (d *double) RestoreVersion(context.Context, adapter.OpID, string, adapter.Package) error {
+	return adapter.Errorf(adapter.NotSupported, "cannot restore the version")
+}
+
 // is reports whether a still runs; one that was killed is let go of first.
 func (d *double) is(a *fake.Adapter) bool {
 	_, err := a.Describe(context.Background())

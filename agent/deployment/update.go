@@ -313,6 +313,9 @@ func (us *Units) updateDiscard(ctx context.Context, r *updateRun) (operation.App
 		err := us.Envs.Call(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
 			return a.Discard(ctx, r.OpID(), t.OldRef)
 		})
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err != nil {
 			r.Log.Warn("the old generation of a unit could not be discarded", "env", t.Env, "du", t.OldRef.Key, "err", err)
 		}
