@@ -3,6 +3,7 @@ package environment
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -75,6 +76,10 @@ func (e *env) learn(batch []news) lesson {
 		case x.lost != nil:
 			n.up, n.synced, n.ready, l.fresh = false, false, false, false
 			n.detail, e.broken = "its adapter is not running: "+x.lost.Error(), nil
+			var says interface{ Broken() bool }
+			if errors.As(x.lost, &says) && says.Broken() {
+				e.broken = errors.New(n.detail) // nobody needs to wait for it
+			}
 			continue
 		case x.ready != nil:
 			n.ready, n.desc, e.broken = true, *x.ready, nil

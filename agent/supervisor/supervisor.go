@@ -60,7 +60,8 @@ type Handler interface {
 	// AdapterEvent is an event of Watch of the process that the last AdapterReady told of.
 	AdapterEvent(name string, e adapter.Event)
 	// AdapterLost says that the process is gone or could not be started. It is called after each failed attempt. Nothing is known
-	// of its environments until their next event. An orderly end is no loss.
+	// of its environments until their next event. An orderly end is no loss. The error of an adapter that is broken says so with a
+	// method Broken() bool: calls are refused until AdapterReady.
 	AdapterLost(name string, err error)
 	// AdapterReady says that a new process is configured; its events follow.
 	AdapterReady(name string, d adapter.Description)
@@ -249,9 +250,20 @@ func (s *Supervisor) failed(err error) time.Duration {
 	}
 	s.log.Warn("adapter lost", "error", err, "state", state, "retry", wait)
 	s.change(func() { s.info.State, s.info.Detail = state, err.Error() })
+	if broken {
+		err = &brokenError{err}
+	}
 	s.o.Handler.AdapterLost(s.o.Name, err)
 	return wait
 }
+
+// brokenError is the last failure of an adapter that is broken.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+
+// Broken says that the adapter is not tried again soon.
+func (e *brokenError) Broken() bool { return true }
 
 // change runs f under the lock and wakes who waits for a change.
 func (s *Supervisor) change(f func()) {

@@ -165,6 +165,12 @@ func TestCrashLoopBreaks(t *testing.T) {
 		w.expect("lost")
 	}
 	eventually(t, "broken", func() bool { return s.Info().State == StateBroken })
+	for i, err := range w.losses()[:5] {
+		var says interface{ Broken() bool }
+		if broken := errors.As(err, &says) && says.Broken(); broken != (i == 4) {
+			t.Errorf("loss %d, %v, says broken=%v", i, err, broken)
+		}
+	}
 	begin := time.Now()
 	err := s.Stop(testContext(t), "o", module("m"))
 	if adapter.ReasonOf(err) != adapter.Unavailable || !strings.Contains(err.Error(), "no license found") {
