@@ -79,7 +79,8 @@ public final class Main {
             shutdown,
             new Bundles(inventory, calls, installs, refresher, faults, view, publisher, storage),
             new Execution(framework, inventory, calls, faults, publisher, storage),
-            new RunLevels(framework, inventory, watcher, publisher, storage));
+            new RunLevels(framework, inventory, watcher, publisher, storage),
+            new StoredJars(storage.framework()));
     Server server = Server.open(options.socket(), requests, publisher);
     shutdown.onSignals();
     new Heartbeat(publisher).start();

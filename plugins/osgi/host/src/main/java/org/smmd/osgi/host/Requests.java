@@ -42,7 +42,8 @@ final class Requests {
       Runnable shutdown,
       Bundles bundles,
       Execution execution,
-      RunLevels levels) {
+      RunLevels levels,
+      StoredJars jars) {
     this.framework = framework;
     this.inventory = inventory;
     this.view = view;
@@ -58,6 +59,7 @@ final class Requests {
             Map.entry("install", (c, p) -> install(bundles, p)),
             Map.entry("update", (c, p) -> update(bundles, p)),
             Map.entry("uninstall", (c, p) -> uninstall(bundles, p)),
+            Map.entry("export", (c, p) -> export(jars, p)),
             Map.entry("start", (c, p) -> start(execution, p)),
             Map.entry("stop", (c, p) -> stop(execution, p)),
             Map.entry("setAutoStart", (c, p) -> setAutoStart(execution, p)),
@@ -163,6 +165,17 @@ final class Requests {
   private static JsonObject uninstall(Bundles bundles, Params p) throws Failure {
     JsonObject result = new JsonObject();
     result.put("pending", bundles.uninstall(p.text("location"), millis(p)));
+    return result;
+  }
+
+  private JsonObject export(StoredJars jars, Params p) throws Failure {
+    String location = p.text("location");
+    String what = "export \"" + location + "\"";
+    Bundle bundle = inventory.get(location, what);
+    JsonObject result = new JsonObject();
+    result.put("path", jars.of(bundle, what).toString());
+    result.put("symbolicName", String.valueOf(bundle.getSymbolicName()));
+    result.put("version", bundle.getVersion().toString());
     return result;
   }
 

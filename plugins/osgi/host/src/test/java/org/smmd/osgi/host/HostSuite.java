@@ -637,6 +637,82 @@ abstract class HostSuite {
     client.call("start", start("a", false));
   }
 
+  private void assertExports(String location, String file) throws IOException {
+    JsonObject exported = client.call("export", "location", location);
+    Path path = Path.of(exported.getString("path"));
+    assertTrue(path.startsWith(dir.resolve("storage").resolve("framework")), path.toString());
+    assertEquals(-1, Files.mismatch(Path.of(file), path), path + " is not " + file);
+    JsonObject bundle = client.bundle(location);
+    assertEquals(bundle.getString("symbolicName"), exported.getString("symbolicName"));
+    assertEquals(bundle.getString("version"), exported.getString("version"));
+  }
+
+  @Test
+  void theStoredJarIsWhatWasInstalled() throws IOException {
+    launch();
+    String one = file("test.a", "1.0.0", Activators.Quiet.class);
+    String two = file("test.a", "2.0.0", Activators.Quiet.class);
+    install("other", Activators.Quiet.class);
+    install("a", one);
+    assertExports("a", one);
+    client.call("start", start("a", true));
+    assertExports("a", one);
+    client.call("update", "location", "a", "path", two, "op", "up", "timeout", 20_000);
+    assertExports("a", two);
+    for (int i = 0; i < 3; i++) {
+      client.call("update", "location", "a", "path", one, "op", "back" + i, "timeout", 20_000);
+      client.call("update", "location", "a", "path", two, "op", "again" + i, "timeout", 20_000);
+    }
+    assertExports("a", two);
+    Files.write(dir.resolve("text.jar"), "no jar".getBytes(StandardCharsets.UTF_8));
+    client.fail("update", "location", "a", "path", dir.resolve("text.jar").toString(), "op", "bad", "timeout", 20_000);
+    assertExports("a", two);
+    relaunch();
+    assertExports("a", two);
+    client.call("update", "location", "a", "path", one, "op", "down", "timeout", 20_000);
+    assertExports("a", one);
+    String fragment = new BundleFile("test.f", "1.0.0").header("Fragment-Host", "test.a").write(dir.resolve("f.jar"));
+    install("f", fragment);
+    assertExports("f", fragment);
+    assertEquals("not-found", client.fail("export", "location", "nobody").getString("reason"));
+    assertEquals("not-found", client.fail("export", "location", "System Bundle").getString("reason"));
+    assertEquals("invalid-argument", client.fail("export").getString("reason"));
+  }
+
+  @Test
+  void aStoredJarIsFoundWithABundleThatUsesTheOldContent() throws IOException {
+    launch();
+    install("provider", provider("1.0.0"));
+    install("consumer", consumer("[1,3)", Activators.HangsInStop.class));
+    client.call("start", start("provider", true));
+    client.call("start", start("consumer", true));
+    String next = provider("2.0.0");
+    client.send("update", "location", "provider", "path", next, "op", "up", "timeout", 20_000);
+    client.awaitBundle("provider", b -> b.getString("version").equals("2.0.0"));
+    assertExports("provider", next);
+  }
+
+  @Test
+  void whatWasInstalledByReferenceIsNotExported() throws IOException {
+    String file = file("test.there", "1.0.0", Activators.Quiet.class);
+    Path exploded = Files.createDirectories(dir.resolve("exploded"));
+    Files.createDirectories(exploded.resolve("META-INF"));
+    Files.writeString(
+        exploded.resolve("META-INF/MANIFEST.MF"),
+        "Manifest-Version: 1.0\nBundle-ManifestVersion: 2\nBundle-SymbolicName: exploded\n");
+    for (String location : List.of("reference:file:" + file, "reference:file:" + exploded)) {
+      launch("--property", "test.refers=" + location);
+      install("refers", Activators.Refers.class);
+      client.call("start", start("refers", false));
+      JsonObject e = client.fail("export", "location", location);
+      assertEquals("not-supported", e.getString("reason"), e.toString());
+      assertTrue(e.getString("cause").contains("by reference"), e.toString());
+      client.call("uninstall", "location", "refers");
+      host.kill();
+      client.close();
+    }
+  }
+
   @Test
   void oneHostOwnsAStorage() throws IOException {
     launch();

@@ -110,6 +110,17 @@ public final class Activators {
     }
   }
 
+  /** Installs a bundle at a location that refers to a file, as somebody at a console would. */
+  public static class Refers implements BundleActivator {
+    @Override
+    public void start(BundleContext context) throws Exception {
+      context.installBundle(context.getProperty("test.refers"));
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
   public static class Exits implements BundleActivator {
     @Override
     public void start(BundleContext context) {
