@@ -1,0 +1,469 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/test/fileserver"
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// await waits until a job has come to a state.
+func (k *crash) await(job dbus.ObjectPath, state string) {
+	k.t.Helper()
+	support.Until(k.t, string(job)+" is "+state, func() error {
+		switch j, err := k.Client.Job(k.t.Context(), job); {
+		case err != nil:
+			return err
+		case j.Final():
+			k.t.Fatalf("%s ended too early: %s", j, j.State)
+			return nil
+		case j.State != state:
+			return fmt.Errorf("it is %s", j.State)
+		}
+		return nil
+	})
+}
+
+// one returns the one job that the device has beyond those of before, once it has ended.
+func (k *crash) one(before *client.Tree, path dbus.ObjectPath) *client.Job {
+	k.t.Helper()
+	j := k.Job(path, nil)
+	for _, other := range k.Tree().Jobs {
+		if other.Object != path && before.Job(other.Object) == nil {
+			k.t.Errorf("besides %s there is %s, %s %s", j, other, other.Operation, other.State)
+		}
+	}
+	return j
+}
+
+// begun is the error of a call that began a job which the test waits for by itself.
+func (k *crash) begun(job dbus.ObjectPath, err error) dbus.ObjectPath {
+	k.t.Helper()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return job
+}
+
+// hanging lets a call into the environment hang, kills one process in it, and lets it go on. begin begins the job, which is in state
+// when it makes the call.
+func (k *crash) hanging(v victim, state string, begin func() (dbus.ObjectPath, error)) *client.Job {
+	k.t.Helper()
+	k.fresh()
+	before, jvm := k.Tree(), k.JVM(felix)
+	jvm.Signal(k.t, syscall.SIGSTOP)
+	job := k.begun(begin())
+	k.await(job, state)
+	if v == theAgent {
+		k.Kill() // the next one finds a framework that goes on
+		jvm.Signal(k.t, syscall.SIGCONT)
+		k.Start()
+		k.kills = 0
+	} else {
+		k.die(v)
+		if v != theJVM {
+			jvm.Signal(k.t, syscall.SIGCONT)
+		}
+	}
+	j := k.one(before, job)
+	k.whole(v)
+	return j
+}
+
+// during kills one process while a job is in a state, in which it stays for a while by itself.
+func (k *crash) during(v victim, state string, begin func() (dbus.ObjectPath, error)) *client.Job {
+	k.t.Helper()
+	k.fresh()
+	before := k.Tree()
+	job := k.begun(begin())
+	k.await(job, state)
+	k.die(v)
+	j := k.one(before, job)
+	k.whole(v)
+	return j
+}
+
+func wantDone(t *testing.T, j *client.Job) {
+	t.Helper()
+	if err := j.Err(); err != nil {
+		t.Fatalf("%s %s: %v", j, j.Operation, err)
+	}
+}
+
+// inflated returns a bundle with so many more bytes in it that a framework has to work on it.
+func inflated(t *testing.T, content []byte, more int) []byte {
+	t.Helper()
+	r, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, f := range r.File {
+		if err := w.Copy(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	noise, err := w.CreateHeader(&zip.FileHeader{Name: "noise.bin", Method: zip.Store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(noise, rand.NewChaCha8([32]byte{1}), int64(more)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// resumed serves a bundle that comes only in part until the agent has been killed, and checks that the next agent asked for the rest.
+func (k *crash) resumed(path string, content []byte, begin func(url string) (dbus.ObjectPath, error)) *client.Job {
+	k.t.Helper()
+	half := int64(len(content) / 2)
+	url := k.Serve(path, fileserver.File{Content: content, Hang: fileserver.Bytes(half)})
+	before := k.Tree()
+	job := k.begun(begin(url))
+	support.Until(k.t, "half of the file is there", func() error {
+		parts, err := filepath.Glob(filepath.Join(k.State, "packages", "spool", "*.part"))
+		if err != nil || len(parts) != 1 {
+			return fmt.Errorf("the spool has %v, %w", parts, err)
+		}
+		if info, err := os.Stat(parts[0]); err != nil || info.Size() < half {
+			return fmt.Errorf("there is less: %w", err)
+		}
+		return nil
+	})
+	k.await(job, "fetching")
+	k.Kill()
+	k.Serve(path, fileserver.File{Content: content})
+	k.Start()
+	k.kills = 0
+	j := k.one(before, job)
+	var asked []string
+	for _, r := range k.Files.Log() {
+		if r.Path == path {
+			asked = append(asked, r.Header.Get("Range"))
+		}
+	}
+	var from int64
+	if len(asked) == 2 && asked[0] == "" {
+		_, _ = fmt.Sscanf(asked[1], "bytes=%d-", &from) // 0 is wrong
+	}
+	if from < half-64<<10 || from > half { // a little of what is there may be compared
+		k.t.Errorf("the file server was asked for the ranges %q, when %d bytes were there", asked, half)
+	}
+	k.whole(theAgent)
+	return j
+}
+
+// unitOf returns the unit that a job of an install names.
+func (k *crash) unitOf(j *client.Job) support.Unit {
+	k.t.Helper()
+	wantDone(k.t, j)
+	for _, path := range j.Objects {
+		if r, ok := client.ParseRef(string(path)); ok && r.Kind() == client.KindDeploymentUnit {
+			return k.Unit(path)
+		}
+	}
+	k.t.Fatalf("%s names no deployment unit", j)
+	return support.Unit{}
+}
+
+// clean removes a unit and checks that it leaves nothing.
+func (k *crash) clean(u support.Unit, before traces) {
+	k.t.Helper()
+	k.Done(k.Client.Uninstall(k.t.Context(), u.Object))
+	k.nothing(before)
+	agree(k.t, k.Device, felix, k.c)
+}
+
+// nothing checks that nothing is left but what was there before, whatever launch of the framework it is in now.
+func (k *crash) nothing(before traces) {
+	k.t.Helper()
+	strip := func(all objects) map[string]any {
+		out := plain(all)
+		for name := range out {
+			if strings.HasSuffix(name, " Name") && strings.Contains(name, "/ExecEnv/") {
+				delete(out, name)
+			}
+		}
+		return out
+	}
+	support.Until(k.t, "nothing is left", func() error {
+		after := tracesOf(k.t, k.Device, k.c)
+		if diff := cmp.Diff(before.Packages, after.Packages) + cmp.Diff(before.Bundles, after.Bundles) + cmp.Diff(before.Stored, after.Stored) +
+			cmp.Diff(strip(before.Rows), strip(after.Rows)); diff != "" {
+			return errors.New(diff)
+		}
+		return nil
+	})
+}
+
+// An install goes on where it was, whoever dies in it, and ends done.
+func TestKillInstall(t *testing.T) {
+	parallel(t)
+	k := newCrash(t, support.Env{InitialRunLevel: 2})
+	agree(t, k.Device, felix, k.c)
+	before := tracesOf(t, k.Device, k.c)
+	install := func(bundle string) func() (dbus.ObjectPath, error) {
+		return func() (dbus.ObjectPath, error) {
+			return k.Client.Install(t.Context(), k.URL(bundle), client.InstallOptions{ExecEnv: felix})
+		}
+	}
+
+	t.Run("agent in the transfer", func(t *testing.T) {
+		j := k.resumed("/resumed.jar", k.Content("large-1.0.0.jar"), func(url string) (dbus.ObjectPath, error) {
+			return k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: felix})
+		})
+		u := k.unitOf(j)
+		wantUnit(t, u, "1.0.0", "Active", true)
+		k.clean(u, before)
+	})
+	t.Run("adapter and JVM in the transfer", func(t *testing.T) {
+		release := make(chan struct{})
+		content := k.Content("sample-1.0.0.jar")
+		url := k.Serve("/held.jar", fileserver.File{Content: content, Hang: fileserver.Bytes(100), Release: release})
+		tree := k.Tree()
+		job := k.begun(k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: felix}))
+		k.await(job, "fetching")
+		k.die(theAdapter)
+		k.die(theJVM)
+		close(release)
+		u := k.unitOf(k.one(tree, job))
+		k.whole(theJVM)
+		wantUnit(t, k.Unit(u.Object), "1.0.0", "Active", true)
+		k.clean(u, before)
+	})
+	for _, v := range victims {
+		t.Run(string(v)+" in the adapter's install", func(t *testing.T) {
+			u := k.unitOf(k.hanging(v, "installing", install("sample-1.0.0.jar")))
+			wantUnit(t, u, "1.0.0", "Active", true)
+			k.clean(u, before)
+		})
+		t.Run(string(v)+" in the first start", func(t *testing.T) {
+			u := k.unitOf(k.during(v, "starting", install("slow-start-1.0.0.jar")))
+			wantUnit(t, u, "1.0.0", "Active", true)
+			k.clean(u, before)
+		})
+	}
+	t.Run("adapter that hangs in inspect", func(t *testing.T) {
+		k.fresh()
+		tree := k.Tree()
+		k.Adapter("osgi").Signal(t, syscall.SIGSTOP)
+		job := k.begun(install("sample-1.0.0.jar")())
+		k.await(job, "inspecting")
+		k.die(theAdapter)
+		u := k.unitOf(k.one(tree, job))
+		k.whole(theAdapter)
+		k.clean(u, before)
+	})
+}
+
+// An update ends at the new version, everywhere, with what ran running.
+func TestKillUpdate(t *testing.T) {
+	parallel(t)
+	k := newCrash(t, support.Env{InitialRunLevel: 2})
+	u := k.Install("sample-1.0.0.jar", felix)
+	if err := k.Client.SetProperty(t.Context(), u.Object, "Alias", "ours"); err != nil {
+		t.Fatal(err)
+	}
+	agree(t, k.Device, felix, k.c)
+	u = k.Unit(u.Object)
+	versions := []string{"2.0.0", "1.0.0"}
+	// next checks that the unit is now at the version, and changed in nothing else.
+	next := func(t *testing.T, j *client.Job, url string) {
+		t.Helper()
+		wantDone(t, j)
+		now := k.Unit(u.Object)
+		wantUnit(t, now, versions[0], "Active", true)
+		want := *u.DeploymentUnit
+		want.Version, want.URL, want.Description, want.LastUpdate = versions[0], url, now.Description, now.LastUpdate
+		if diff := cmp.Diff(&want, now.DeploymentUnit); diff != "" || now.EU.EUID != u.EU.EUID || now.EU.Alias != u.EU.Alias || now.EU.Object != u.EU.Object {
+			t.Errorf("the update changed more than the version: %s%s", diff, cmp.Diff(u.EU, now.EU))
+		}
+		if n := len(k.Packages()); n != 1+len(support.ConsoleBundles) {
+			support.Until(t, "old packages are removed", func() error {
+				if p := k.Packages(); len(p) != 1+len(support.ConsoleBundles) {
+					return fmt.Errorf("there are %v", p)
+				}
+				return nil
+			})
+		}
+		versions[0], versions[1] = versions[1], versions[0]
+	}
+	update := func() (dbus.ObjectPath, error) {
+		return k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: k.URL("sample-" + versions[0] + ".jar")})
+	}
+	t.Run("agent in the transfer", func(t *testing.T) {
+		content := inflated(t, k.Content("sample-2.0.0.jar"), 1<<20)
+		j := k.resumed("/resumed.jar", content, func(url string) (dbus.ObjectPath, error) {
+			return k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: url})
+		})
+		next(t, j, k.Files.URL+"/resumed.jar")
+	})
+	for _, v := range victims {
+		t.Run(string(v)+" in the adapter's update", func(t *testing.T) {
+			url := k.Files.URL + "/sample-" + versions[0] + ".jar"
+			next(t, k.hanging(v, "updating", update), url)
+		})
+	}
+}
+
+// rounds is how many operations are hit at random, and seed what they are drawn from.
+func rounds(t *testing.T) (n int, random *rand.Rand) {
+	t.Helper()
+	number := func(name string, otherwise uint64) uint64 {
+		text := os.Getenv(name)
+		if text == "" {
+			return otherwise
+		}
+		v, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	seed := number("SMMD_TEST_SEED", uint64(time.Now().UnixNano()))
+	t.Logf("SMMD_TEST_SEED=%d", seed)
+	return int(number("SMMD_TEST_ROUNDS", 20)), rand.New(rand.NewPCG(seed, 0))
+}
+
+// At whatever moment of an install, an update or an uninstall a process dies, the unit is wholly there or wholly not, at one version or the
+// other, in the rows, in the framework and on its disk.
+func TestKillAtRandom(t *testing.T) {
+	parallel(t)
+	n, random := rounds(t)
+	k := newCrash(t, support.Env{InitialRunLevel: 2})
+	agree(t, k.Device, felix, k.c)
+	before := tracesOf(t, k.Device, k.c)
+	urls := map[string]string{}
+	for _, version := range []string{"1.0.0", "2.0.0"} {
+		urls[version] = k.Serve("/big-"+version+".jar", fileserver.File{Content: inflated(t, k.Content("sample-"+version+".jar"), 12<<20)})
+	}
+
+	version := "" // of the unit; none: it is not there
+	var unit support.Unit
+	usual := map[string]time.Duration{} // how long an operation to a version takes on this machine
+	for round := 0; round < n || version != ""; round++ {
+		k.fresh()
+		tree := k.Tree()
+		var job dbus.ObjectPath
+		var err error
+		next := map[string]string{"": "1.0.0", "1.0.0": "2.0.0", "2.0.0": ""}[version]
+		begin := time.Now()
+		switch next {
+		case "1.0.0":
+			job, err = k.Client.Install(t.Context(), urls[next], client.InstallOptions{ExecEnv: felix})
+		case "2.0.0":
+			job, err = k.Client.Update(t.Context(), unit.Object, client.UpdateOptions{URL: urls[next]})
+		default:
+			job, err = k.Client.Uninstall(t.Context(), unit.Object)
+		}
+		k.begun(job, err)
+		v := victims[random.IntN(len(victims))]
+		delay := support.Patience
+		if usual[next] > 0 {
+			delay = time.Duration(random.Int64N(int64(usual[next])))
+		}
+		what := fmt.Sprintf("round %d, from version %q to %q, the %s dies after %v", round, version, next, v, delay)
+		j := k.after(delay, v, job)
+		if j != nil { // undisturbed, to know how long it takes
+			usual[next] = time.Since(begin)
+			v = ""
+		} else {
+			j = k.one(tree, job)
+		}
+		k.whole(v)
+		if j.State != client.JobDone {
+			t.Logf("%s: %s %s %s", what, j.State, j.FaultName, j.Message)
+			next = version
+		}
+		switch {
+		case next == "":
+			k.nothing(before)
+		case version == "" && j.State == client.JobDone:
+			unit = k.unitOf(j)
+		}
+		if next != "" {
+			k.wholly(what, unit, next)
+		}
+		if t.Failed() {
+			t.Fatal(what)
+		}
+		version = next
+	}
+}
+
+// after kills a process after a while, unless the job has ended sooner: then it is returned.
+func (k *crash) after(delay time.Duration, v victim, job dbus.ObjectPath) *client.Job {
+	k.t.Helper()
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-timer.C:
+			k.die(v)
+			return nil
+		case <-tick.C:
+		}
+		j, err := k.Client.Job(k.t.Context(), job)
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if j.Final() && delay == support.Patience {
+			return j
+		}
+	}
+}
+
+// wholly checks that the unit is at a version in rows, framework and storage, and active.
+func (k *crash) wholly(what string, was support.Unit, version string) {
+	k.t.Helper()
+	support.Until(k.t, what+": the unit is wholly at "+version, func() error {
+		u := k.Unit(was.Object)
+		if u.Status != "Installed" || u.Version != version || u.EU.Version != version || u.EU.Status != "Active" || u.Missing {
+			return fmt.Errorf("it is %+v with %+v", u.DeploymentUnit, u.EU)
+		}
+		if u.UUID != was.UUID || u.Alias != was.Alias || u.EU.EUID != was.EU.EUID || u.EU.Object != was.EU.Object {
+			return fmt.Errorf("its identity was %+v, %+v", was.DeploymentUnit, was.EU)
+		}
+		if headers := k.c.Run("headers " + u.DUID); !strings.Contains(headers, "Bundle-Version = "+version) {
+			return fmt.Errorf("the framework has it as %s", headers)
+		}
+		if p := k.Packages(); len(p) != 1+len(support.ConsoleBundles) {
+			return fmt.Errorf("the packages are %v", p)
+		}
+		n := 0
+		for _, b := range k.Stored(felix) {
+			if b.Location == u.UUID {
+				n++
+				if b.State == 2 {
+					return fmt.Errorf("on disk it is %+v", b)
+				}
+			}
+		}
+		if n != 1 {
+			return fmt.Errorf("on disk it is %d times", n)
+		}
+		return nil
+	})
+}
