@@ -1,19 +1,18 @@
 package operation
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
-	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/store"
 )
 
@@ -43,27 +42,36 @@ type Engine struct {
 	turns turns
 	wg    sync.WaitGroup
 
-	mu      sync.Mutex
-	ctx     context.Context // of Run; nil before it
-	open    map[uint32]*op
-	waiting []*op             // accepted before Run
-	ended   map[uint32]record // finished ones that are kept
+	// mu comes after the writer's lock of the inventory: nobody who holds it begins a transaction.
+	mu       sync.Mutex
+	ctx      context.Context // of Run; nil before it
+	stopping bool            // Run waits for what is at work
+	open     map[uint32]*op
+	waiting  []*op             // accepted before Run
+	ended    map[uint32]record // finished ones that are kept
+	present  acceptance
 }
 
-// op is an operation in memory.
+// acceptance is what has been accepted in a transaction that is not committed yet. There is one writer at a time: another
+// transaction means that the one before has ended.
+type acceptance struct {
+	tx  *inventory.Tx
+	ops []*op
+}
+
+// op is an operation in memory. Its own goroutine alone writes the record, holding Engine.mu, and may read it without; but for Cancel,
+// which belongs to Engine.mu.
 type op struct {
-	rec   record
-	def   definition
-	state any
+	rec    record
+	def    definition
+	state  any
+	ticket *ticket // its place in the queues of its environments
 
 	cancel context.CancelCauseFunc // of the present step; guarded by Engine.mu
-	final  bool                    // the present step cannot be canceled; guarded by Engine.mu
 
 	bytesDone, bytesTotal int64
 	fraction              float64
 	meter                 meter
-	resumed               bool // the present step was entered by an earlier process
-	rebooted              bool
 }
 
 var (
@@ -75,6 +83,9 @@ var (
 func New(inv *inventory.Inventory, opts Options, defs ...definition) *Engine {
 	e := &Engine{inv: inv, opts: opts, defs: map[string]definition{}, open: map[uint32]*op{}, ended: map[uint32]record{}}
 	for _, d := range defs {
+		if d.count() == 0 {
+			panic("operation: no steps in " + d.kind())
+		}
 		if _, dup := e.defs[d.kind()]; dup {
 			panic("operation: two kinds " + d.kind())
 		}
@@ -103,10 +114,9 @@ func (e *Engine) Load() error {
 				tx.PutJob(r.job(1, 0, 0))
 				return nil
 			}
-			o := &op{rec: r, resumed: true, rebooted: r.Boot != boot}
+			o := &op{rec: r}
 			e.open[r.ID] = o
 			e.waiting = append(e.waiting, o)
-			tx.PutJob(r.job(0, 0, 0))
 			return nil
 		})
 		if err != nil {
@@ -119,8 +129,13 @@ func (e *Engine) Load() error {
 		}
 		for _, o := range e.waiting {
 			e.revive(o)
+			if !o.rec.Waiting {
+				o.rec.Entries++
+				o.rec.Again = true
+				o.rec.Rebooted = o.rec.Rebooted || o.rec.Boot != boot
+			}
 			o.rec.advance(boot, now)
-			o.rec.Entries++
+			tx.PutJob(e.job(o))
 			if err := journal.Put(st, o.rec.ID, o.rec); err != nil {
 				return err
 			}
@@ -132,23 +147,27 @@ func (e *Engine) Load() error {
 // revive finds the definition and state of a record of an earlier process. What it cannot read gets a definition that only
 // fails.
 func (e *Engine) revive(o *op) {
-	def, known := e.defs[o.rec.Kind]
+	rec := &o.rec
+	def, known := e.defs[rec.Kind]
+	var err error
 	switch {
 	case !known:
-		o.def = unreadable{fmt.Errorf("cannot resume operation %d: unknown kind %q", o.rec.ID, o.rec.Kind)}
-	case o.rec.Undoing && o.rec.Step < 0:
-		o.def, o.state = def, def.newState() // everything is undone: only the end is to be recorded
-	case o.rec.Step < 0 || o.rec.Step >= def.count() || def.info(o.rec.Step).name != o.rec.Entry:
-		o.def = unreadable{fmt.Errorf("cannot resume operation %d: unknown step %q of %s", o.rec.ID, o.rec.Entry, o.rec.Kind)}
-	default:
+		err = fmt.Errorf("cannot resume operation %d: unknown kind %q", rec.ID, rec.Kind)
+	case rec.Undoing && rec.Step == -1 && rec.Entry == "": // everything is undone: only the end is to be recorded
+	case !rec.Undoing && rec.Step == def.count() && rec.Entry == "": // everything is done: likewise
+	case rec.Step < 0 || rec.Step >= def.count() || def.info(rec.Step).name != rec.Entry:
+		err = fmt.Errorf("cannot resume operation %d: unknown step %q of %s", rec.ID, rec.Entry, rec.Kind)
+	}
+	if err == nil {
 		o.def, o.state = def, def.newState()
-		if err := json.Unmarshal(o.rec.State, o.state); err != nil {
-			o.def, o.state = unreadable{fmt.Errorf("cannot resume operation %d: %w", o.rec.ID, err)}, nil
+		if err = def.restore(o.state, rec.State); err == nil {
+			return
 		}
+		err = fmt.Errorf("cannot resume operation %d: %w", rec.ID, err)
 	}
-	if _, bad := o.def.(unreadable); bad {
-		o.state, o.rec.Step, o.rec.Undoing = struct{}{}, 0, false
-	}
+	o.def, o.state = unreadable{err}, &struct{}{}
+	rec.Undoing = false
+	rec.enter(0, o.def.info(0).name)
 }
 
 // Run resumes what was open and runs operations until ctx is done; then it waits for their steps to return. What is open then is
@@ -156,6 +175,10 @@ func (e *Engine) revive(o *op) {
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.ctx = ctx
+	// Those that had the turn when the process before ended have it first; the others keep the order of their acceptance.
+	slices.SortStableFunc(e.waiting, func(a, b *op) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.rec.ID, b.rec.ID))
+	})
 	for _, o := range e.waiting {
 		e.launch(o)
 	}
@@ -170,10 +193,45 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.opts.Log.Error("finished jobs could not be removed", "err", err)
 			}
 		case <-ctx.Done():
+			e.mu.Lock()
+			e.stopping = true
+			e.mu.Unlock()
 			e.wg.Wait()
-			return nil
+			return e.rest()
 		}
 	}
+}
+
+func rank(o *op) int {
+	if needsTurn(o) && !o.rec.Waiting {
+		return 0
+	}
+	return 1
+}
+
+// rest notes that what is open has not taken the agent down, and what it has used of its budgets.
+func (e *Engine) rest() error {
+	err := e.inv.Update(func(tx *inventory.Tx) error {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, o := range e.open {
+			rec := o.rec
+			rec.Entries = 0
+			rec.advance(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
+			st, err := tx.Store()
+			if err != nil {
+				return err
+			}
+			if err := journal.Put(st, rec.ID, rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot record that the agent ends in good order: %w", err)
+	}
+	return nil
 }
 
 // forget removes finished jobs whose time is over.
@@ -212,124 +270,6 @@ func (e *Engine) forget() error {
 	})
 }
 
-func (e *Engine) submit(tx *inventory.Tx, d definition, state any, r Request) (uint32, error) {
-	e.mu.Lock()
-	open, all := len(e.open), len(e.open)+len(e.ended)
-	busy := e.lockedBy(r.Locks)
-	e.mu.Unlock()
-	switch {
-	case open >= e.opts.MaxOpen:
-		return 0, fault.Errorf(fault.TooManyOperations, "cannot accept the operation: %d are open already", open)
-	case all >= maxJobs:
-		return 0, fault.Errorf(fault.TooManyOperations, "cannot accept the operation: %d jobs are kept already", all)
-	case busy != 0:
-		return 0, fault.Errorf(fault.InvalidDUState, "cannot accept the operation: the deployment unit is busy with job %d", busy)
-	}
-	id, err := tx.NextNumber(model.KindJob)
-	if err != nil {
-		return 0, err
-	}
-	raw, err := json.Marshal(state)
-	if err != nil {
-		return 0, fmt.Errorf("cannot write operation %d to the journal: %w", id, err)
-	}
-	key := make([]byte, 6)
-	rand.Read(key)
-	c := e.opts.Clock
-	o := &op{def: d, state: state, rec: record{
-		ID: id, Kind: d.kind(), Key: fmt.Sprintf("%d-%s", id, hex.EncodeToString(key)), Originator: r.Originator,
-		State: raw, Envs: r.Envs, Locks: r.Locks, Objects: r.Objects,
-		Entry: d.info(0).name, Entries: 1, Accepted: c.Wall(), Boot: c.Boot(), Stamp: c.SinceBoot(), JobState: model.JobQueued,
-	}}
-	st, err := tx.Store()
-	if err != nil {
-		return 0, err
-	}
-	if err := journal.Put(st, id, o.rec); err != nil {
-		return 0, err
-	}
-	tx.PutJob(o.rec.job(0, 0, 0))
-	tx.AfterCommit(func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.open[id] = o
-		if e.ctx == nil {
-			e.waiting = append(e.waiting, o)
-			return
-		}
-		e.launch(o)
-	})
-	return id, nil
-}
-
-// lockedBy returns the open operation that has locked one of the rows, or 0. The caller holds mu.
-func (e *Engine) lockedBy(rows []model.RowID) uint32 {
-	for _, row := range rows {
-		for id, o := range e.open {
-			for _, locked := range o.rec.Locks {
-				if locked == row {
-					return id
-				}
-			}
-		}
-	}
-	return 0
-}
-
-// launch starts the goroutine of an operation. The caller holds mu.
-func (e *Engine) launch(o *op) {
-	if e.ctx.Err() != nil {
-		return // the next process resumes it
-	}
-	ctx := e.ctx
-	e.wg.Add(1)
-	go func() {
-		defer e.wg.Done()
-		e.run(ctx, o)
-	}()
-}
-
-// Turn waits for the turn in an environment, for work that is not an operation.
-func (e *Engine) Turn(ctx context.Context, env string) (release func(), err error) {
-	return e.turns.take(ctx, []string{env})
-}
-
-// Cancel ends an operation that is open and not past its point of no return. It is durable when Cancel returns; the job ends as soon
-// as what has been done is undone.
-func (e *Engine) Cancel(id uint32) error {
-	return e.inv.Update(func(tx *inventory.Tx) error {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		o := e.open[id]
-		switch {
-		case o == nil && tx.Job(id) == nil:
-			return fault.Errorf(fault.UnknownDU, "cannot cancel job %d: there is no such job", id)
-		case o == nil:
-			return fault.Errorf(fault.InvalidDUState, "cannot cancel job %d: it has ended", id)
-		case o.rec.Passed || o.rec.Undoing || o.final:
-			return fault.Errorf(fault.InvalidDUState, "cannot cancel job %d: it is past the point of no return", id)
-		}
-		rec := o.rec
-		rec.Cancel = true
-		st, err := tx.Store()
-		if err != nil {
-			return err
-		}
-		if err := journal.Put(st, id, rec); err != nil {
-			return err
-		}
-		tx.AfterCommit(func() {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			o.rec.Cancel = true
-			if o.cancel != nil {
-				o.cancel(errCanceled)
-			}
-		})
-		return nil
-	})
-}
-
 // OpenOperations returns the unfinished operations as the journal has them in tx.
 func (e *Engine) OpenOperations(st *store.Tx) ([]Open, error) {
 	var all []Open
@@ -345,10 +285,11 @@ func (e *Engine) OpenOperations(st *store.Tx) ([]Open, error) {
 // unreadable stands for a record that this program cannot carry on: it fails at once.
 type unreadable struct{ err error }
 
-func (u unreadable) kind() string      { return "" }
-func (u unreadable) count() int        { return 1 }
-func (u unreadable) info(int) stepInfo { return stepInfo{name: "unreadable", weight: 1} }
-func (u unreadable) newState() any     { return &struct{}{} }
+func (u unreadable) kind() string                       { return "" }
+func (u unreadable) count() int                         { return 1 }
+func (u unreadable) info(int) stepInfo                  { return stepInfo{name: "unreadable", weight: 1} }
+func (u unreadable) newState() any                      { return &struct{}{} }
+func (u unreadable) restore(any, json.RawMessage) error { return nil }
 func (u unreadable) do(context.Context, *common, int) (Apply, error) {
 	return nil, fault.As(fault.Internal, u.err)
 }

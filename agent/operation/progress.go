@@ -30,7 +30,7 @@ func (e *Engine) progress(o *op, done, total int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pending = e.job(o)
-	if wait := progressPause - time.Since(m.told); wait > 0 && done != total {
+	if wait := progressPause - time.Since(m.told); wait > 0 && !(total > 0 && done == total) {
 		if m.timer == nil {
 			m.timer = time.AfterFunc(wait, func() {
 				m.mu.Lock()

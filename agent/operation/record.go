@@ -20,12 +20,17 @@ type record struct {
 	Locks      []model.RowID   `json:"locks,omitempty"`
 	Objects    []model.Ref     `json:"objects,omitempty"`
 
-	Step    int    `json:"step"`  // index of the step that is entered: Do, or Undo while Undoing
-	Entry   string `json:"entry"` // its name, checked when the record is read
+	Step    int    `json:"step"`  // index of the step that is entered: Do, or Undo while Undoing; behind the ends: no step
+	Entry   string `json:"entry"` // its name, checked when the record is read; empty: no step
 	Entries int    `json:"entries"`
-	Passed  bool   `json:"passed"` // a Final step is done
-	Undoing bool   `json:"undoing"`
-	Cancel  bool   `json:"cancel"` // somebody canceled it
+	Waiting bool   `json:"waiting,omitempty"` // for its turn: the step is not entered yet
+
+	Again    bool `json:"again,omitempty"`    // an earlier process entered the step
+	Rebooted bool `json:"rebooted,omitempty"` // and the device has restarted since
+
+	Passed  bool `json:"passed"` // a Final step is done
+	Undoing bool `json:"undoing"`
+	Cancel  bool `json:"cancel"` // somebody canceled it
 
 	Accepted time.Time     `json:"accepted"` // wall time
 	Finished time.Time     `json:"finished"` // wall time; zero while open
@@ -53,6 +58,20 @@ func (r *record) advance(boot string, now time.Duration) {
 		r.Running += since
 	}
 	r.Boot, r.Stamp = boot, now
+}
+
+// enter makes i the step that is entered, with its name.
+func (r *record) enter(i int, name string) {
+	r.Step, r.Entry, r.Entries = i, name, 1
+	r.Waiting, r.Again, r.Rebooted = false, false, false
+}
+
+// begin starts the count of the running time.
+func (r *record) begin(boot string, now time.Duration) {
+	if !r.Begun {
+		r.advance(boot, now)
+		r.Begun = true
+	}
 }
 
 // job returns what observers see of the record.

@@ -12,13 +12,15 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 )
 
+// undoAtLeast is how long the undoing of a step is tried when the total deadline is near or over.
+const undoAtLeast = 10 * time.Minute
+
 // run carries an operation from its present step to its end, or until ctx is done.
 func (e *Engine) run(ctx context.Context, o *op) {
 	r := &common{engine: e, op: o, Log: e.opts.Log.With("op", o.rec.ID, "kind", o.rec.Kind)}
-	var release func()
 	defer func() {
-		if release != nil {
-			release()
+		if o.ticket != nil {
+			o.ticket.leave()
 		}
 	}()
 	var failure error
@@ -27,50 +29,42 @@ func (e *Engine) run(ctx context.Context, o *op) {
 	}
 	for !o.rec.Undoing && o.rec.Step < o.def.count() {
 		step := o.def.info(o.rec.Step)
-		if release == nil && needsTurn(o) {
-			rel, err := e.takeTurn(ctx, o)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				failure = err
-				if e.turnBack(ctx, r, o, err) != nil {
-					return
-				}
-				break
-			}
-			release = rel
-		}
-		err := e.step(ctx, r, o, step)
-		if ctx.Err() != nil && err != nil {
-			return // the next process enters the step again
-		}
+		acted, err := e.step(ctx, r, o, step)
 		if err == nil {
 			continue
+		}
+		if ctx.Err() != nil {
+			return // the next process enters the step again
 		}
 		failure = err
 		r.Log.Info("a step failed", "step", step.name, "reason", fault.ReasonOf(err), "err", err)
 		if o.rec.Passed {
 			break
 		}
-		if e.turnBack(ctx, r, o, err) != nil {
+		if e.turnBack(ctx, r, o, err, acted) != nil {
 			return
 		}
 	}
 	for o.rec.Undoing && o.rec.Step >= 0 {
-		if release == nil && needsTurn(o) {
-			rel, err := e.turns.take(ctx, o.rec.Envs)
-			if err != nil {
-				return
-			}
-			release = rel
+		if needsTurn(o) && e.turn(ctx, o) != nil {
+			return
 		}
-		if err := e.undo(ctx, r, o); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
-			failure = fmt.Errorf("%w; and what had been done could not be undone: %w", failure, err)
-			break
+		err := e.undo(ctx, r, o)
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		step := o.def.info(o.rec.Step)
+		failure = fmt.Errorf("%w; and step %s could not be undone: %w", failure, step.name, err)
+		r.Log.Error("a step could not be undone", "step", step.name, "err", err)
+		err = e.insist(ctx, r, o, func(rec *record) {
+			rec.Message = failure.Error()
+			o.back(rec)
+		})
+		if err != nil {
+			return
 		}
 	}
 	e.end(ctx, r, o, failure)
@@ -86,31 +80,26 @@ func needsTurn(o *op) bool {
 	return false
 }
 
-// takeTurn waits for the environments of the operation.
-func (e *Engine) takeTurn(ctx context.Context, o *op) (func(), error) {
-	sctx, done := e.stepContext(ctx, o, false)
-	defer done()
-	rel, err := e.turns.take(sctx, o.rec.Envs)
-	if err != nil {
-		return nil, cause(sctx, err)
+// turn waits for the environments of the operation.
+func (e *Engine) turn(ctx context.Context, o *op) error {
+	if o.ticket == nil {
+		o.ticket = e.turns.join(o.rec.Envs)
 	}
-	return rel, nil
+	return o.ticket.wait(ctx)
 }
 
 // stepContext bounds a step by what is left of the budgets and makes it cancelable.
-func (e *Engine) stepContext(ctx context.Context, o *op, final bool) (context.Context, func()) {
-	c := e.opts.Clock
-	total, running := o.rec.Total, o.rec.Running
+func (e *Engine) stepContext(ctx context.Context, o *op) (context.Context, func()) {
+	since := e.opts.Clock.SinceBoot() - o.rec.Stamp
+	left := e.opts.TotalDeadline - o.rec.Total - since
 	if o.rec.Begun {
-		running += c.SinceBoot() - o.rec.Stamp
+		left = min(left, e.opts.RunDeadline-o.rec.Running-since)
 	}
-	total += c.SinceBoot() - o.rec.Stamp
-	left := min(e.opts.TotalDeadline-total, e.opts.RunDeadline-running)
 	tctx, stop := context.WithTimeoutCause(ctx, left, errDeadline)
 	sctx, cancel := context.WithCancelCause(tctx)
 	e.mu.Lock()
-	o.cancel, o.final = cancel, final
-	if o.rec.Cancel && !final {
+	o.cancel = cancel
+	if o.rec.Cancel && !o.rec.Passed {
 		cancel(errCanceled)
 	}
 	e.mu.Unlock()
@@ -134,127 +123,87 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// step enters the present step and records its end.
-func (e *Engine) step(ctx context.Context, r *common, o *op, step stepInfo) error {
+// step takes the turn if that is needed, enters the present step and records its end. acted says that a failed step may have had an
+// effect, so that it is undone itself.
+func (e *Engine) step(ctx context.Context, r *common, o *op, step stepInfo) (acted bool, err error) {
+	acted = o.rec.Again // whatever this process finds: the one before may have acted
 	if o.rec.Entries > maxEntries {
-		return fault.Errorf(fault.Internal, "cannot carry on: step %s has ended the agent %d times", step.name, maxEntries)
+		return acted, fault.Errorf(fault.Internal, "cannot carry on: step %s has ended the agent %d times", step.name, maxEntries)
+	}
+	if needsTurn(o) {
+		if err := e.takeTurn(ctx, o); err != nil {
+			return acted, err
+		}
 	}
 	r.edit(func(rec *record) {
-		if !rec.Begun {
-			rec.advance(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
-			rec.Begun = true
-		}
+		rec.begin(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
 		rec.JobState = step.state
 	})
-	sctx, done := e.stepContext(ctx, o, o.rec.Passed)
+	sctx, done := e.stepContext(ctx, o)
 	defer done()
-	if err := sctx.Err(); err != nil {
-		return cause(sctx, err)
+	if sctx.Err() != nil {
+		return acted, context.Cause(sctx)
 	}
-	r.Rebooted = o.resumed && o.rebooted
+	r.Rebooted = o.rec.Rebooted
 	if err := e.tell(o); err != nil {
-		return err
+		return acted, err
 	}
-	apply, err := o.def.do(sctx, r, o.rec.Step)
+	var apply Apply
+	err = guard(r.Log, step.name, func() (err error) {
+		apply, err = o.def.do(sctx, r, o.rec.Step)
+		return err
+	})
 	o.meter.stop()
 	if err != nil {
-		return cause(sctx, err)
+		err = cause(sctx, err)
+		return acted || indefinite(err), err
 	}
-	return e.commit(ctx, o, apply, func(rec *record) {
-		rec.Step++
-		rec.Entries = 1
-		rec.Passed = rec.Passed || step.final
-		if rec.Step < o.def.count() {
-			rec.Entry = o.def.info(rec.Step).name
-		}
-	})
+	return true, e.done(ctx, r, o, step, apply)
 }
 
-// tell puts the present state of the job into the snapshot.
-func (e *Engine) tell(o *op) error {
-	o.fraction = 0 // of this step; the bytes of the transfer stay
-	return e.inv.Update(func(tx *inventory.Tx) error {
-		tx.PutJob(e.job(o))
+// takeTurn waits for the turn. Whoever had to wait has not entered the step before, and the journal says so.
+func (e *Engine) takeTurn(ctx context.Context, o *op) error {
+	sctx, done := e.stepContext(ctx, o)
+	defer done()
+	if err := e.turn(sctx, o); err != nil {
+		return err
+	}
+	if !o.rec.Waiting {
+		return nil
+	}
+	return e.commit(ctx, nil, o, nil, func(rec *record) error {
+		rec.Waiting = false
+		rec.begin(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
 		return nil
 	})
 }
 
-func (e *Engine) job(o *op) *model.Job {
-	var before, all, present int
-	for i := range o.def.count() {
-		w := o.def.info(i).weight
-		all += w
-		switch {
-		case i < o.rec.Step:
-			before += w
-		case i == o.rec.Step:
-			present = w
+// done records that the present step is done and the next one entered.
+func (e *Engine) done(ctx context.Context, r *common, o *op, step stepInfo, apply Apply) error {
+	next := o.rec.Step + 1
+	last := next == o.def.count()
+	joined := false
+	if !last && o.ticket == nil && o.def.info(next).turn {
+		o.ticket, joined = e.turns.join(o.rec.Envs), true
+	}
+	err := e.commit(ctx, r, o, apply, func(rec *record) error {
+		if (step.final || last) && rec.Cancel && !rec.Passed {
+			return errCanceled // it came before the point of no return
 		}
-	}
-	progress := 1.0
-	if !o.rec.JobState.Final() {
-		progress = min((float64(before)+float64(present)*o.fraction)/float64(all), 0.99)
-	}
-	return o.rec.job(progress, uint64(max(o.bytesDone, 0)), uint64(max(o.bytesTotal, 0)))
-}
-
-// commit makes the end of a step durable together with its changes. A commit that fails is tried a few times: the disk may
-// be full for a moment. An error of apply is the step's.
-func (e *Engine) commit(ctx context.Context, o *op, apply Apply, change func(*record)) error {
-	for wait := 100 * time.Millisecond; ; wait *= 2 {
-		var applyErr error
-		err := e.inv.Update(func(tx *inventory.Tx) error {
-			if apply != nil {
-				if applyErr = apply(tx); applyErr != nil {
-					return applyErr
-				}
-			}
-			raw, err := json.Marshal(o.state)
-			if err != nil {
-				return fmt.Errorf("cannot write operation %d to the journal: %w", o.rec.ID, err)
-			}
-			e.mu.Lock()
-			rec := o.rec
-			e.mu.Unlock()
-			rec.State = raw
-			rec.advance(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
-			change(&rec)
-			st, err := tx.Store()
-			if err != nil {
-				return err
-			}
-			if err := journal.Put(st, rec.ID, rec); err != nil {
-				return err
-			}
-			shown := op{rec: rec, def: o.def, bytesDone: o.bytesDone, bytesTotal: o.bytesTotal}
-			tx.PutJob(e.job(&shown))
-			tx.AfterCommit(func() {
-				e.mu.Lock()
-				defer e.mu.Unlock()
-				cancel := o.rec.Cancel
-				o.rec = rec
-				o.rec.Cancel = cancel
-				o.resumed = false
-				if rec.JobState.Final() { // whoever sees the end finds the locks free
-					delete(e.open, rec.ID)
-					e.ended[rec.ID] = o.rec
-				}
-			})
+		rec.Passed = rec.Passed || step.final || last
+		if last {
+			rec.enter(next, "")
 			return nil
-		})
-		if err == nil || applyErr != nil {
-			return err
 		}
-		if wait > 3*time.Second {
-			return fault.As(fault.SystemResourcesExceeded, err)
-		}
-		e.opts.Log.Warn("a commit failed and is tried again", "op", o.rec.ID, "err", err)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return err
-		}
+		rec.enter(next, o.def.info(next).name)
+		rec.Waiting = joined && !o.ticket.had()
+		return nil
+	})
+	if err != nil && joined {
+		o.ticket.leave()
+		o.ticket = nil
 	}
+	return err
 }
 
 // indefinite reports whether a failed step may have had an effect, so that it is undone itself. An error can say so with a method
@@ -271,59 +220,59 @@ func indefinite(err error) bool {
 	return false
 }
 
-// turnBack begins the undoing. Its error means that ctx is done.
-func (e *Engine) turnBack(ctx context.Context, r *common, o *op, failure error) error {
-	first := o.rec.Step - 1
-	if indefinite(failure) {
-		first = o.rec.Step
-	}
-	for {
-		err := e.commit(ctx, o, nil, func(rec *record) {
-			rec.Undoing, rec.Step, rec.Entries = true, first, 1
-			rec.Fault, rec.Message = fault.ReasonOf(failure), failure.Error()
-			rec.JobState = model.JobUndoing
-			if first >= 0 {
-				rec.Entry = o.def.info(first).name
-			} else {
-				rec.Step, rec.Entry = -1, ""
-			}
-		})
-		if err == nil {
-			return nil
+// turnBack begins the undoing, with the failed step if that acted. Its error means that ctx is done.
+func (e *Engine) turnBack(ctx context.Context, r *common, o *op, failure error, acted bool) error {
+	return e.insist(ctx, r, o, func(rec *record) {
+		rec.Undoing, rec.JobState = true, model.JobUndoing
+		rec.Fault, rec.Message = fault.ReasonOf(failure), failure.Error()
+		if acted {
+			rec.enter(rec.Step, rec.Entry)
+		} else {
+			o.back(rec)
 		}
-		if ctx.Err() != nil {
-			return err
-		}
-		r.Log.Error("the journal cannot be written; trying on", "err", err)
+	})
+}
+
+// back makes the step before the present one the one to be undone.
+func (o *op) back(rec *record) {
+	if rec.Step > 0 {
+		rec.enter(rec.Step-1, o.def.info(rec.Step-1).name)
+	} else {
+		rec.enter(-1, "")
 	}
 }
 
-// undo takes back the present step, trying again until the total deadline.
+// undo takes back the present step. It tries again until the total deadline.
 func (e *Engine) undo(ctx context.Context, r *common, o *op) error {
 	step := o.def.info(o.rec.Step)
-	back := func(rec *record) {
-		rec.Step--
-		rec.Entries = 1
-		if rec.Step >= 0 {
-			rec.Entry = o.def.info(rec.Step).name
-		}
-	}
-	if !step.hasUndo {
-		return e.commit(ctx, o, nil, back)
-	}
-	left := e.opts.TotalDeadline - o.rec.Total
-	uctx, stop := context.WithTimeoutCause(ctx, left, errDeadline)
+	used := o.rec.Total + e.opts.Clock.SinceBoot() - o.rec.Stamp
+	uctx, stop := context.WithTimeoutCause(ctx, max(e.opts.TotalDeadline-used, undoAtLeast), errDeadline)
 	defer stop()
+	entries := o.rec.Entries
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
-		apply, err := o.def.undo(uctx, r, o.rec.Step)
-		if err == nil {
-			err = e.commit(ctx, o, apply, back)
+		if entries > maxEntries {
+			return fault.Errorf(fault.Internal, "cannot carry on: the undoing has broken off %d times", maxEntries)
 		}
+		err := guard(r.Log, step.name, func() error {
+			if !step.hasUndo {
+				return e.commit(ctx, r, o, nil, o.undone)
+			}
+			apply, err := o.def.undo(uctx, r, o.rec.Step)
+			o.meter.stop()
+			if err != nil {
+				return err
+			}
+			return e.commit(ctx, r, o, apply, o.undone)
+		})
+		o.meter.stop()
 		if err == nil {
 			return nil
 		}
-		if uctx.Err() != nil || o.rec.Entries > maxEntries {
-			return err
+		if uctx.Err() != nil {
+			return errors.Join(err, context.Cause(uctx))
+		}
+		if errors.As(err, new(*panicked)) {
+			entries++
 		}
 		r.Log.Warn("a step could not be undone; trying again", "step", step.name, "err", err)
 		select {
@@ -334,31 +283,34 @@ func (e *Engine) undo(ctx context.Context, r *common, o *op) error {
 	}
 }
 
+func (o *op) undone(rec *record) error {
+	o.back(rec)
+	return nil
+}
+
 // end records the outcome and lets go of the locks.
 func (e *Engine) end(ctx context.Context, r *common, o *op, failure error) {
-	state := model.JobDone
-	switch {
-	case failure != nil && fault.ReasonOf(failure) == fault.Canceled:
-		state = model.JobCancelled
-	case failure != nil:
-		state = model.JobFailed
-	}
+	finish := func(tx *inventory.Tx) error { return o.def.finish(tx, r, failure) }
 	for {
-		err := e.commit(ctx, o, func(tx *inventory.Tx) error { return o.def.finish(tx, r, failure) }, func(rec *record) {
-			rec.JobState = state
-			rec.Fault = fault.ReasonOf(failure)
+		err := e.commit(ctx, r, o, finish, func(rec *record) error {
+			rec.JobState, rec.Fault = outcome(failure), fault.ReasonOf(failure)
 			if failure != nil {
 				rec.Message = failure.Error()
 			}
-			rec.Step, rec.Undoing = max(rec.Step, 0), false
+			rec.Undoing = false
 			rec.Finished = e.opts.Clock.Wall()
 			rec.State = json.RawMessage("{}") // nothing of the request is needed any more, credentials least of all
+			return nil
 		})
 		if err == nil {
 			break
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if !errors.As(err, new(*unwritten)) { // Finish refused: the operation ends all the same
+			failure = errors.Join(failure, fmt.Errorf("cannot record the end: %w", err))
+			finish = nil
 		}
 		r.Log.Error("the end of an operation cannot be recorded; trying on", "err", err)
 	}
@@ -370,4 +322,14 @@ func (e *Engine) end(ctx context.Context, r *common, o *op, failure error) {
 	if e.opts.Ended != nil {
 		e.opts.Ended()
 	}
+}
+
+func outcome(failure error) model.JobState {
+	switch {
+	case failure == nil:
+		return model.JobDone
+	case fault.ReasonOf(failure) == fault.Canceled:
+		return model.JobCancelled
+	}
+	return model.JobFailed
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // Apply is what a step changes in the agent's own state. It runs in the transaction that marks the step as done, or undone;
-// its error fails the step. It may be nil.
+// its error fails the step, which is then undone itself. What it changes in Run.State counts only if the transaction is committed. It may
+// run several times and must not block. It may be nil.
 type Apply func(*inventory.Tx) error
 
 // Step is one step of operations with state S.
@@ -23,13 +24,14 @@ type Step[S any] struct {
 	Weight int            // share of the progress; 0 counts as 1
 	// Turn makes the operation take its turn in its environments before this step.
 	Turn bool
-	// Final marks the point of no return: once the step is done, the operation cannot be canceled and nothing is undone.
+	// Final marks the point of no return: once the step is done, the operation cannot be canceled and nothing is undone. The
+	// last step of an operation is always one.
 	Final bool
 	// Do carries the step out. What it learns it leaves in Run.State, which is stored with the step's end. It is entered
-	// again after a crash.
+	// again after a crash. A panic of it is logged and fails the step as internal.
 	Do func(context.Context, *Run[S]) (Apply, error)
-	// Undo takes back what Do did, wholly or in part; nil: there is nothing to take back. It is repeated until it succeeds
-	// or the deadline has passed.
+	// Undo takes back what Do did, wholly or in part or not at all; nil: there is nothing to take back. It is repeated until
+	// it succeeds or the total deadline has passed, at least for ten minutes; then the steps before it are undone all the same.
 	Undo func(context.Context, *Run[S]) (Apply, error)
 }
 
@@ -37,7 +39,8 @@ type Step[S any] struct {
 type Definition[S any] struct {
 	Kind  string // stored in the journal and shown as Job.Operation; never changes
 	Steps []Step[S]
-	// Finish runs in the transaction that ends the operation, with the error of a failed one. It must not fail for reasons of its own.
+	// Finish runs in the transaction that ends the operation, with the error of a failed one. It must not fail for reasons of its own:
+	// then the operation ends as failed, without what Finish wrote.
 	Finish func(tx *inventory.Tx, r *Run[S], err error) error
 }
 
@@ -52,7 +55,7 @@ type common struct {
 	engine   *Engine
 	op       *op
 	Log      *slog.Logger
-	Rebooted bool // the device has restarted since this step was entered first
+	Rebooted bool // the device has restarted since this step, a Do, was entered first
 }
 
 // ID returns the number of the job.
@@ -85,7 +88,8 @@ func (r *common) edit(f func(*record)) {
 	f(&r.op.rec)
 }
 
-// Progress tells how far the present step is: bytes of a transfer. total 0 is unknown. It may be called often.
+// Progress tells how far the present step is: bytes of a transfer. total 0 is unknown. It may be called often, from the goroutine of
+// the step.
 func (r *common) Progress(done, total int64) { r.engine.progress(r.op, done, total) }
 
 // definition is a Definition without its type parameter.
@@ -94,6 +98,7 @@ type definition interface {
 	count() int
 	info(i int) stepInfo
 	newState() any
+	restore(state any, from json.RawMessage) error
 	do(context.Context, *common, int) (Apply, error)
 	undo(context.Context, *common, int) (Apply, error)
 	finish(*inventory.Tx, *common, error) error
@@ -111,6 +116,16 @@ type stepInfo struct {
 func (d *Definition[S]) kind() string  { return d.Kind }
 func (d *Definition[S]) count() int    { return len(d.Steps) }
 func (d *Definition[S]) newState() any { return new(S) }
+
+// restore makes state what it was when it was stored.
+func (d *Definition[S]) restore(state any, from json.RawMessage) error {
+	var s S
+	if err := json.Unmarshal(from, &s); err != nil {
+		return err
+	}
+	*state.(*S) = s
+	return nil
+}
 
 func (d *Definition[S]) info(i int) stepInfo {
 	s := &d.Steps[i]
