@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/smmd-project/smmd/agent/baseline"
 	"github.com/smmd-project/smmd/agent/config"
 	"github.com/smmd-project/smmd/agent/deployment"
 	"github.com/smmd-project/smmd/agent/environment"
@@ -61,6 +62,7 @@ type Agent struct {
 	envs  *environment.Manager
 	eus   *execution.Units
 	dus   *deployment.Units
+	base  *baseline.Keeper
 
 	adapters []Adapter // by name
 	envOps   environment.Operations
@@ -69,6 +71,7 @@ type Agent struct {
 	install  *operation.Definition[deployment.InstallState]
 	update   *operation.Definition[deployment.UpdateState]
 	remove   *operation.Definition[deployment.UninstallState]
+	reset    *operation.Definition[baseline.State]
 	collect  chan struct{} // buffered 1: packages may have become useless
 }
 
@@ -131,7 +134,14 @@ func (a *Agent) wire() (err error) {
 	a.dus = deployment.New(deployment.Options{
 		Inventory: a.inv, Envs: a.envs, EUs: a.eus, Packages: pkgs, Fetcher: fetcher, Sealer: sealer,
 		UUIDVersion: cfg.DataModel.UUIDVersion, ExecEnvs: cfg.ExecEnvs, Parallel: cfg.Operations.Parallel, Log: log,
+		Pins: func(st *store.Tx) (map[string]bool, error) { return a.base.Pins(st) },
 	})
+	a.base, err = baseline.New(baseline.Options{
+		Inventory: a.inv, Envs: a.envs, EUs: a.eus, DUs: a.dus, Packages: pkgs, Dir: cfg.Agent.StateDir, Log: log,
+	})
+	if err != nil {
+		return err
+	}
 	if err := a.superviseAdapters(adapters); err != nil {
 		return err
 	}
@@ -140,11 +150,12 @@ func (a *Agent) wire() (err error) {
 	}
 	a.envOps, a.euOps, a.levelOp = a.envs.Operations(), a.eus.Operations(), levels.Operation()
 	a.install, a.update, a.remove = a.dus.Install(), a.dus.Update(), a.dus.Uninstall()
+	a.reset = a.base.Operation()
 	a.eng = operation.New(a.inv, operation.Options{
 		RunDeadline: cfg.Operations.RunDeadline, TotalDeadline: cfg.Operations.TotalDeadline, MaxOpen: cfg.Operations.MaxOpen,
 		KeepFinished: cfg.Operations.KeepFinished, Clock: a.opts.Clock, Log: log, Ended: a.ended,
 	},
-		a.install, a.update, a.remove, a.envOps.Enable, a.envOps.Disable, a.envOps.Restart, a.levelOp, a.euOps.Configure,
+		a.install, a.update, a.remove, a.reset, a.envOps.Enable, a.envOps.Disable, a.envOps.Restart, a.levelOp, a.euOps.Configure,
 		a.euOps.Requests[model.RequestActive], a.euOps.Requests[model.RequestIdle], a.euOps.Requests[model.RequestRestart])
 	return a.eng.Load()
 }
@@ -153,7 +164,13 @@ func (a *Agent) wire() (err error) {
 type observer struct{ a *Agent }
 
 func (o observer) Observe(tx *inventory.Tx, ob environment.Observation) error {
-	return o.a.dus.Observe(tx, ob)
+	if err := o.a.dus.Observe(tx, ob); err != nil {
+		return err
+	}
+	if env := tx.ExecEnvByID(ob.Env); ob.Synced && !env.Seen {
+		return o.a.base.First(tx, env)
+	}
+	return nil
 }
 func (o observer) Down(tx *inventory.Tx, env string, asked bool, why string) error {
 	return o.a.dus.Down(tx, env, asked, why)
@@ -262,6 +279,11 @@ func (a *Agent) work(ctx context.Context, ready func()) error {
 	g.Go(func() error { return a.envs.Run(ctx, a.eng) })
 	g.Go(func() error { return a.eng.Run(ctx) })
 	g.Go(func() error { return a.collectPackages(ctx) })
+	g.Go(func() error { return a.base.Run(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return a.state("stopping")
+	})
 	if err := a.state("running"); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -39,6 +40,8 @@ type Options struct {
 	UUIDVersion int
 	ExecEnvs    []config.ExecEnv
 	Parallel    int // downloads at once
+	// Pins returns the digests of packages that others need (package baseline); nil: nobody does.
+	Pins func(*store.Tx) (map[string]bool, error)
 	Log         *slog.Logger
 }
 
@@ -325,6 +328,13 @@ func (us *Units) needs(engine *operation.Engine) (needs, error) {
 		})
 		if err != nil {
 			return err
+		}
+		if us.Pins != nil {
+			others, err := us.Pins(st)
+			if err != nil {
+				return err
+			}
+			maps.Copy(n.packages, others)
 		}
 		open, err := engine.OpenOperations(st)
 		for _, o := range open {

@@ -29,6 +29,7 @@ const (
 	Enable                       Attribute = "Enable"                       // bool; ExecEnv
 	InitialRunLevel              Attribute = "InitialRunLevel"              // int; ExecEnv
 	InitialExecutionUnitRunLevel Attribute = "InitialExecutionUnitRunLevel" // int; ExecEnv
+	Reset                        Attribute = "Reset"                        // bool, to CWMP's baseline; ExecEnv
 	RequestedRunLevel            Attribute = "RequestedRunLevel"            // int; ExecEnv
 	AutoStart                    Attribute = "AutoStart"                    // bool; ExecutionUnit
 	RunLevel                     Attribute = "RunLevel"                     // int; ExecutionUnit

@@ -7,6 +7,7 @@
 //	├── unit_private      <number of the DU>           → Private: handle, package, sealed credentials
 //	├── unit_index        <uuid>|<version>|<env>       → number of the DU
 //	├── execution_unit    <number>                     → model.ExecutionUnit
+//	├── baseline          <kind>|<environment>         → the baseline record (package baseline)
 //	├── operation         <number of the job>          → the journal record (package operation)
 //	└── set_aside         <bucket>/<key>               → records that could not be read, as they were
 //
@@ -35,13 +36,16 @@ import (
 )
 
 // Schema is the version of the drawing above.
-const Schema = 1
+const Schema = 2
 
 // migrations[n] brings a file from schema n to n+1.
-var migrations = map[int]func(*bolt.Tx) error{}
+var migrations = map[int]func(*bolt.Tx) error{
+	1: func(*bolt.Tx) error { return nil }, // the bucket baseline is new; all buckets that lack are made anyway
+}
 
 var buckets = []string{
-	"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation", "set_aside",
+	"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation",
+	"baseline", "set_aside",
 }
 
 // Store is an open state.db. It is used by one process at a time; a second one is refused.

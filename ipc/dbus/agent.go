@@ -29,8 +29,13 @@ type Agent interface {
 	Request(ctx context.Context, eu model.RowID, r model.Request, originator string) (uint32, error)
 	// RestartExecEnv ends an environment, launches it again and brings it to its InitialRunLevel.
 	RestartExecEnv(ctx context.Context, instance uint32, reason, originator string) (uint32, error)
+	// RecordBaseline makes the present state of every environment the one that a Reset of kind cwmp or usp goes back to. The same
+	// token as that of the present baseline is the same request again and changes nothing.
+	RecordBaseline(ctx context.Context, kind, token string) error
+	// ResetExecEnv brings an environment back to its baseline of kind cwmp or usp and returns the job.
+	ResetExecEnv(ctx context.Context, instance uint32, kind, originator string) (uint32, error)
 	// Set applies all assignments or none, in one transaction. It returns the jobs of those that are still moving when it
-	// returns (Enable, AutoStart, RunLevel, RequestedState, RequestedRunLevel). The error is a *[model.SetError] when
+	// returns (Enable, Reset, AutoStart, RunLevel, RequestedState, RequestedRunLevel). The error is a *[model.SetError] when
 	// single assignments are refused.
 	Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error)
 	// Cancel ends a job. One that has ended already, or is past the point of no return, is refused (invalid-du-state).

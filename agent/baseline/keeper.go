@@ -1,0 +1,152 @@
+package baseline
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/smmd-project/smmd/agent/deployment"
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/execution"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/packages"
+	"github.com/smmd-project/smmd/agent/store"
+)
+
+// Options configure a keeper.
+type Options struct {
+	Inventory *inventory.Inventory
+	Envs      *environment.Manager
+	EUs       *execution.Units
+	DUs       *deployment.Units
+	Packages  *packages.Store
+	Dir       string // for files on their way into the package store; on the same file system
+	Log       *slog.Logger
+}
+
+// Keeper keeps the baselines.
+type Keeper struct {
+	Options
+	files   *packages.Fetcher // of exported files only
+	coming  sync.Map          // digests that are in the package store and not yet in a baseline
+	missing chan struct{}     // buffered 1: a baseline may lack packages
+}
+
+// New returns a keeper.
+func New(o Options) (*Keeper, error) {
+	files, err := packages.NewFetcher(o.Packages, packages.FetchOptions{Schemes: []string{"file"}, Idle: time.Minute})
+	if err != nil {
+		return nil, err
+	}
+	return &Keeper{Options: o, files: files, missing: make(chan struct{}, 1)}, nil
+}
+
+// Record takes the present state of every environment that has been seen as the baseline of a kind. It is durable when Record
+// returns. The same token as that of the present baseline changes nothing: it is the same request again.
+func (k *Keeper) Record(kind Kind, token string) error {
+	if kind != CWMP && kind != USP {
+		return fault.Errorf(fault.InvalidArguments, "cannot record the baseline %.20q: there are %s and %s", kind, CWMP, USP)
+	}
+	return k.Inventory.Update(func(tx *inventory.Tx) error {
+		for env := range tx.ExecEnvs() {
+			if !env.Seen {
+				continue // its first sync records it
+			}
+			if err := k.record(tx, kind, env, token); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// First takes the baselines of an environment that has just been seen for the first time. It runs in the transaction of that sync.
+func (k *Keeper) First(tx *inventory.Tx, env *model.ExecEnv) error {
+	for _, kind := range []Kind{CWMP, USP} {
+		if err := k.record(tx, kind, env, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token string) error {
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
+	if old, there, err := records.Get(st, key(kind, env.ID)); err != nil {
+		return err
+	} else if there && token != "" && old.Token == token {
+		return nil
+	}
+	r := Record{
+		Env: env.ID, Token: token, Taken: time.Now().UTC().Round(0),
+		InitialRunLevel: env.InitialRunLevel, InitialExecutionUnitRunLevel: env.InitialExecutionUnitRunLevel,
+	}
+	for du := range tx.DeploymentUnits() {
+		if du.Env != env.ID || du.Missing || du.Status == model.DUInstalling {
+			continue // what is being installed has not been part of any state yet
+		}
+		p, _, err := store.Privates.Get(st, du.ID)
+		if err != nil {
+			return err
+		}
+		r.Units = append(r.Units, unit(tx, du, p))
+	}
+	tx.AfterCommit(k.look)
+	return records.Put(st, key(kind, env.ID), r)
+}
+
+func unit(tx *inventory.Tx, du *model.DeploymentUnit, p store.Private) Unit {
+	u := Unit{
+		Key: du.Key, UUID: du.UUID, Version: du.Version, Name: du.Name, Alias: du.Alias, URL: du.URL,
+		Package: File{p.SHA256, p.Size}, Credentials: p.Credentials,
+	}
+	for eu := range tx.ExecutionUnitsOf(du.ID) {
+		u.Modules = append(u.Modules, Module{eu.Module, eu.AutoStart, eu.RunLevel})
+	}
+	return u
+}
+
+// Pins returns the digests of the packages that the baselines need.
+func (k *Keeper) Pins(st *store.Tx) (map[string]bool, error) {
+	pins := map[string]bool{}
+	err := records.Load(st, func(_ string, r Record) error {
+		pins[r.Version.SHA256] = true
+		for _, u := range r.Units {
+			pins[u.Package.SHA256] = true
+		}
+		return nil
+	})
+	k.coming.Range(func(digest, _ any) bool {
+		pins[digest.(string)] = true
+		return true
+	})
+	return pins, err
+}
+
+func (k *Keeper) look() {
+	select {
+	case k.missing <- struct{}{}:
+	default:
+	}
+}
+
+// Run fetches, in the background, the packages that baselines lack from the environments, until ctx is done.
+func (k *Keeper) Run(ctx context.Context) error {
+	k.look()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.missing:
+		}
+		if err := k.complete(ctx); err != nil && ctx.Err() == nil {
+			k.Log.Warn("baselines could not be completed", "err", err)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package baseline
+
+import (
+	"time"
+
+	"github.com/smmd-project/smmd/agent/store"
+)
+
+// Kind is a protocol that has a baseline of its own.
+type Kind string
+
+// The kinds; the strings are stored.
+const (
+	CWMP Kind = "cwmp"
+	USP  Kind = "usp"
+)
+
+// Record is the baseline of one kind for one environment.
+type Record struct {
+	Env   string    `json:"env"`
+	Token string    `json:"token"` // of the caller: the same token is the same baseline; empty: taken by the agent
+	Taken time.Time `json:"taken"` // wall time
+
+	InitialRunLevel              int  `json:"initial_run_level"`
+	InitialExecutionUnitRunLevel int  `json:"initial_execution_unit_run_level"`
+	Version                      File `json:"version"` // what the environment itself ran from; empty: the environment has no such file
+
+	Units []Unit `json:"units"`
+}
+
+// File is a pinned file in the package store.
+type File struct {
+	SHA256 string `json:"sha256,omitempty"`
+	Size   int64  `json:"size,omitempty"`
+}
+
+// Unit is a deployment unit in a baseline.
+type Unit struct {
+	Key         string   `json:"key"`
+	UUID        string   `json:"uuid"`
+	Version     string   `json:"version"`
+	Name        string   `json:"name"`
+	Alias       string   `json:"alias"`
+	URL         string   `json:"url"`
+	Package     File     `json:"package"` // empty: not restorable
+	Credentials []byte   `json:"credentials,omitempty"`
+	Modules     []Module `json:"modules"`
+}
+
+// Module is an execution unit in a baseline.
+type Module struct {
+	ID        string `json:"id"`
+	AutoStart bool   `json:"auto_start"`
+	RunLevel  int    `json:"run_level"`
+}
+
+// records is the table of baselines; the key is <kind>|<environment>.
+var records = store.NewTable[string, Record]("baseline")
+
+func key(k Kind, env string) string { return string(k) + "|" + env }

@@ -1,0 +1,270 @@
+package baseline
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/smmd-project/smmd/agent/deployment"
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// State is the state of the operation reset-exec-env.
+type State struct {
+	Env     string   `json:"env"`
+	Kind    Kind     `json:"baseline"`
+	Record  Record   `json:"record"`  // the baseline as it was when the Reset began
+	Pins    []string `json:"pins"`    // its packages: they stay while the operation is open
+	Touched []string `json:"touched"` // keys of units whose rows a step may have left in a transitory state
+	Failed  []string `json:"failed"`  // what could not be restored, for the operator
+}
+
+type run = operation.Run[State]
+
+// Operation returns the kind of operation that resets an environment. Every step may be entered again: it looks at what is
+// there and does what is left. A unit that cannot be brought back is noted and fails the job at its end, when all the rest
+// is restored.
+func (k *Keeper) Operation() *operation.Definition[State] {
+	step := func(name string, do func(context.Context, *run) error) operation.Step[State] {
+		return operation.Step[State]{Name: name, State: model.JobConfiguring, Turn: true, Final: true,
+			Do: func(ctx context.Context, r *run) (operation.Apply, error) {
+				if _, err := k.Envs.Ready(ctx, r.State.Env); err != nil {
+					return nil, err
+				}
+				return nil, do(ctx, r)
+			}}
+	}
+	return &operation.Definition[State]{Kind: "reset-exec-env", Steps: []operation.Step[State]{
+		{Name: "begin", State: model.JobConfiguring, Turn: true, Do: k.begin},
+		step("remove", k.remove), step("roll-back", k.rollBack), step("install", k.install),
+		step("configure", k.configure), step("version", k.version), step("restart", k.restart),
+	}}
+}
+
+// Begin returns the operation's first state; unknown baselines are an error at once.
+func (k *Keeper) Begin(tx *inventory.Tx, kind Kind, env string) (*State, error) {
+	st, err := tx.Store()
+	if err != nil {
+		return nil, err
+	}
+	if _, there, err := records.Get(st, key(kind, env)); err != nil {
+		return nil, err
+	} else if !there {
+		return nil, fault.Errorf(fault.RequestDenied, "cannot reset environment %s: it has no baseline yet, because it has never been up", env)
+	}
+	return &State{Env: env, Kind: kind}, nil
+}
+
+// begin fixes the baseline that this Reset goes to.
+func (k *Keeper) begin(ctx context.Context, r *run) (operation.Apply, error) {
+	if _, err := k.Envs.Ready(ctx, r.State.Env); err != nil {
+		return nil, err
+	}
+	return func(tx *inventory.Tx) error {
+		st, err := tx.Store()
+		if err != nil {
+			return err
+		}
+		r.State.Record, _, err = records.Get(st, key(r.State.Kind, r.State.Env))
+		for _, u := range r.State.Record.Units {
+			r.State.Pins = append(r.State.Pins, u.Package.SHA256)
+		}
+		r.State.Pins = append(r.State.Pins, r.State.Record.Version.SHA256)
+		return err
+	}, nil
+}
+
+// plan compares the baseline with what is there now.
+func (k *Keeper) plan(s *State) (plan, error) {
+	var now []present
+	err := k.Inventory.View(func(st *store.Tx) error {
+		for du := range k.Inventory.Snapshot().DeploymentUnits() {
+			if du.Env != s.Env {
+				continue
+			}
+			if seen, ok := k.Envs.Seen(s.Env, du.Key); ok && seen.System {
+				continue
+			}
+			p, _, err := store.Privates.Get(st, du.ID)
+			if err != nil {
+				return err
+			}
+			now = append(now, present{du, p.SHA256})
+		}
+		return nil
+	})
+	return compare(s.Record, now), err
+}
+
+// note keeps a failure for the end. Only the end of the agent, or of the operation's time, stops a Reset on its way.
+func note(ctx context.Context, r *run, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	r.Log.Warn("a part of a Reset failed", "env", r.State.Env, "what", what, "err", err)
+	r.State.Failed = append(r.State.Failed, fmt.Sprintf("%s: %v", what, err))
+	return nil
+}
+
+func (k *Keeper) remove(ctx context.Context, r *run) error {
+	p, err := k.plan(r.State)
+	if err != nil {
+		return err
+	}
+	for _, row := range p.remove {
+		r.State.Touched = append(r.State.Touched, row.Key)
+		err := k.DUs.TakeOut(ctx, opID(r, "remove", row.Key), row)
+		if err := note(ctx, r, "cannot remove "+row.Name+" "+row.Version, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func opID(r *run, step, key string) adapter.OpID { return r.OpID() + adapter.OpID("-"+step+"-"+key) }
+
+func (k *Keeper) rollBack(ctx context.Context, r *run) error {
+	p, err := k.plan(r.State)
+	if err != nil {
+		return err
+	}
+	for _, c := range p.rollBack {
+		r.State.Touched = append(r.State.Touched, c.to.Key)
+		err := restorable(c.to)
+		if err == nil {
+			err = k.DUs.RollBack(ctx, opID(r, "back", c.to.Key), c.row, wanted(r.State.Env, c.to))
+		}
+		if err := note(ctx, r, "cannot bring "+c.to.Name+" back to "+c.to.Version, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) install(ctx context.Context, r *run) error {
+	p, err := k.plan(r.State)
+	if err != nil {
+		return err
+	}
+	for _, u := range p.install {
+		r.State.Touched = append(r.State.Touched, u.Key)
+		err := restorable(u)
+		if err == nil {
+			err = k.DUs.PutBack(ctx, opID(r, "install", u.Key), wanted(r.State.Env, u))
+		}
+		if err := note(ctx, r, "cannot install "+u.Name+" "+u.Version+" again", err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func restorable(u Unit) error {
+	if u.Package == (File{}) {
+		return fault.Errorf(fault.NotSupported, "it is not restorable: its package could not be had")
+	}
+	return nil
+}
+
+func wanted(env string, u Unit) deployment.Wanted {
+	return deployment.Wanted{
+		Env: env, Key: u.Key, UUID: u.UUID, Version: u.Version, Alias: u.Alias, URL: u.URL,
+		SHA256: u.Package.SHA256, Size: u.Package.Size, Credentials: u.Credentials,
+	}
+}
+
+// configure restores levels and AutoStart.
+func (k *Keeper) configure(ctx context.Context, r *run) error {
+	s := r.State
+	err := k.Inventory.Update(func(tx *inventory.Tx) error {
+		row := *tx.ExecEnvByID(s.Env)
+		row.InitialRunLevel, row.InitialExecutionUnitRunLevel = s.Record.InitialRunLevel, s.Record.InitialExecutionUnitRunLevel
+		return tx.PutExecEnv(&row)
+	})
+	if err != nil {
+		return err
+	}
+	_, desc := k.Envs.Adapter(s.Env)
+	if desc.Has(adapter.CapRunLevels) && s.Record.InitialExecutionUnitRunLevel >= 0 {
+		err := k.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
+			return a.SetInitialModuleRunLevel(ctx, r.OpID(), s.Env, s.Record.InitialExecutionUnitRunLevel)
+		})
+		if err := note(ctx, r, "cannot restore InitialExecutionUnitRunLevel", err); err != nil {
+			return err
+		}
+	}
+	p, err := k.plan(s)
+	if err != nil {
+		return err
+	}
+	for _, c := range p.keep {
+		if err := k.configureUnit(ctx, r, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configureUnit restores one unit's levels and AutoStart; the restart at the end makes the rest of it.
+func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
+	for _, m := range c.to.Modules {
+		for eu := range k.Inventory.Snapshot().ExecutionUnitsOf(c.row.ID) {
+			if eu.Module != m.ID || eu.AutoStart == m.AutoStart && eu.RunLevel == m.RunLevel {
+				continue
+			}
+			err := k.Inventory.Update(func(tx *inventory.Tx) error {
+				row := *tx.ExecutionUnit(eu.ID)
+				row.AutoStartPending, row.RunLevelPending = row.AutoStart != m.AutoStart, row.RunLevel != m.RunLevel
+				row.AutoStart, row.RunLevel = m.AutoStart, m.RunLevel
+				return tx.PutExecutionUnit(&row)
+			})
+			if err != nil {
+				return err
+			}
+			err = k.EUs.Settle(ctx, opID(r, "configure", eu.EUID), eu.ID)
+			if fault.ReasonOf(err) == fault.StartFailed || fault.ReasonOf(err) == fault.DependencyUnresolved {
+				err = nil // the flag is set; the restart shows whether it starts
+			}
+			if err := note(ctx, r, "cannot restore AutoStart and RunLevel of "+eu.Name, err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// version makes the environment run from what it ran from.
+func (k *Keeper) version(ctx context.Context, r *run) error {
+	s := r.State
+	_, desc := k.Envs.Adapter(s.Env)
+	if !desc.Has(adapter.CapVersions) || s.Record.Version == (File{}) {
+		return nil
+	}
+	p, err := k.Packages.Get(s.Record.Version.SHA256, s.Record.Version.Size)
+	if err == nil {
+		err = k.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
+			return a.RestoreVersion(ctx, r.OpID(), s.Env, adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size})
+		})
+	}
+	return note(ctx, r, "cannot restore the version of the environment", err)
+}
+
+// restart is the last step: TR-181, Reset() (6).
+func (k *Keeper) restart(ctx context.Context, r *run) error {
+	if err := k.Envs.Restart(ctx, r.State.Env, r.OpID()); err != nil {
+		return err
+	}
+	if len(r.State.Failed) > 0 {
+		return fault.Errorf(fault.RequestDenied, "cannot restore everything: %s", strings.Join(r.State.Failed, "; "))
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package deployment
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Wanted is a unit as it is to be again. Its package is in the package store.
+type Wanted struct {
+	Env, Key, UUID, Version, Alias, URL string
+	SHA256                              string
+	Size                                int64
+	Credentials                         []byte // sealed
+}
+
+// The methods below are steps of larger operations (package baseline). Each leaves a state that the data model tells truthfully,
+// whatever ends it, and may be repeated with the same OpID. Their callers have the turn in the environment.
+
+// TakeOut uninstalls a unit.
+func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit) error {
+	ref, err := us.ref(row)
+	if err != nil {
+		return err
+	}
+	if err := us.status(row.ID, model.DUUninstalling); err != nil {
+		return err
+	}
+	err = us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error {
+		_, err := a.Uninstall(ctx, op, ref)
+		return err
+	})
+	if err != nil {
+		return us.failed(ctx, row.ID, err)
+	}
+	us.Envs.Arrived(ctx, row.Env, row.Key, func(_ adapter.Unit, there bool) bool { return !there })
+	return us.Inventory.Update(func(tx *inventory.Tx) error { return tx.DeleteDeploymentUnit(row.ID) })
+}
+
+// failed makes the row of a call that failed tell what its environment has, unless the step is to be entered again.
+func (us *Units) failed(ctx context.Context, id model.RowID, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	put := us.Inventory.Update(func(tx *inventory.Tx) error { return us.putRight(tx, id) })
+	return errors.Join(environment.Classify(err), put)
+}
+
+// PutRight ends the transitory states of units that a larger operation has left on its way.
+func (us *Units) PutRight(tx *inventory.Tx, env string, keys []string) error {
+	for _, du := range slices.Collect(tx.DeploymentUnits()) {
+		if du.Env == env && slices.Contains(keys, du.Key) {
+			if err := us.putRight(tx, du.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// status moves a row to a state in a transaction of its own.
+func (us *Units) status(id model.RowID, next model.DUStatus) error {
+	return us.Inventory.Update(func(tx *inventory.Tx) error { return setStatus(tx, id, next) })
+}
+
+// PutBack installs a unit from the package store. A row that is there without its unit is kept.
+func (us *Units) PutBack(ctx context.Context, op adapter.OpID, w Wanted) error {
+	p, err := us.stored(w)
+	if err != nil {
+		return err
+	}
+	id, err := us.rowFor(w)
+	if err != nil {
+		return err
+	}
+	var unit adapter.Unit
+	err = us.Envs.Call(ctx, w.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+		unit, err = a.Install(ctx, op, adapter.InstallSpec{Env: w.Env, Key: w.Key, Package: p, RunLevel: -1})
+		return err
+	})
+	if err != nil {
+		return us.failed(ctx, id, err)
+	}
+	return us.settle(id, w, unit)
+}
+
+func (us *Units) stored(w Wanted) (adapter.Package, error) {
+	p, err := us.Packages.Get(w.SHA256, w.Size)
+	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, err
+}
+
+// present returns the package that a unit has now.
+func (us *Units) present(id model.RowID) (adapter.Package, error) {
+	var p store.Private
+	err := us.Inventory.View(func(st *store.Tx) (err error) {
+		p, _, err = store.Privates.Get(st, id)
+		return err
+	})
+	if err != nil {
+		return adapter.Package{}, err
+	}
+	return us.stored(Wanted{SHA256: p.SHA256, Size: p.Size})
+}
+
+// rowFor returns the row of a unit that is put back, making it when there is none.
+func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
+	err = us.Inventory.Update(func(tx *inventory.Tx) error {
+		for du := range tx.DeploymentUnits() {
+			if du.Env == w.Env && du.Key == w.Key {
+				id = du.ID
+				return nil
+			}
+		}
+		if id, err = tx.NextNumber(model.KindDeploymentUnit); err != nil {
+			return err
+		}
+		return tx.PutDeploymentUnit(&model.DeploymentUnit{
+			ID: id, Alias: us.freeAlias(tx, w.Alias, id), Env: w.Env, Key: w.Key, UUID: w.UUID, Version: w.Version,
+			URL: w.URL, Status: model.DUInstalling,
+		})
+	})
+	return id, err
+}
+
+// freeAlias returns the Alias that a unit had, unless another one has it now.
+func (us *Units) freeAlias(tx *inventory.Tx, alias string, id model.RowID) string {
+	for du := range tx.DeploymentUnits() {
+		if du.Alias == alias {
+			return "cpe-" + strconv.FormatUint(uint64(id), 10)
+		}
+	}
+	return alias
+}
+
+// settle records a unit that is what is wanted again.
+func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit) error {
+	return us.Inventory.Update(func(tx *inventory.Tx) error {
+		old := tx.DeploymentUnit(id)
+		if old == nil {
+			return fault.Errorf(fault.Internal, "cannot record %s: row %d is gone", w.UUID, id)
+		}
+		row := *old
+		row.Status, row.Version, row.URL, row.LastUpdate = model.DUInstalled, w.Version, w.URL, now()
+		if row.Installed.IsZero() {
+			row.Installed = now()
+		}
+		if err := tx.PutDeploymentUnit(&row); err != nil {
+			return err
+		}
+		if err := us.take(tx, &row, unit, newUnits{}); err != nil {
+			return err
+		}
+		return private(tx, id, store.Private{Handle: unit.Handle, SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials})
+	})
+}
+
+// RollBack makes the wanted package the present generation of a unit that is there with another one.
+func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, w Wanted) error {
+	next, err := us.stored(w)
+	if err != nil {
+		return err
+	}
+	ref, err := us.ref(row)
+	if err != nil {
+		return err
+	}
+	old, err := us.present(row.ID)
+	if err != nil {
+		// What is there now came by another way: it cannot be reverted to, so it is replaced as a whole.
+		if err := us.TakeOut(ctx, op+"-out", row); err != nil {
+			return err
+		}
+		return us.PutBack(ctx, op, w)
+	}
+	if err := us.status(row.ID, model.DUUpdating); err != nil {
+		return err
+	}
+	var unit adapter.Unit
+	err = us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) (err error) {
+		unit, err = a.Update(ctx, op, ref, old, next)
+		return err
+	})
+	if err != nil {
+		return us.failed(ctx, row.ID, err)
+	}
+	if err := us.settle(row.ID, w, unit); err != nil {
+		return err
+	}
+	err = us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error { return a.Discard(ctx, op, ref) })
+	if err != nil {
+		us.Log.Warn("the generation that was rolled back could not be discarded", "env", row.Env, "du", row.UUID, "err", err)
+	}
+	return nil
+}
