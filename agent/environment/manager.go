@@ -223,11 +223,15 @@ func Away(err error) bool {
 	return r == fault.DisabledExecEnv || r == fault.ExecEnvUnavailable
 }
 
+// maxCalls is how often a call is made in whose middle the environment goes away: as often as a step that takes the agent down (package
+// operation). It may be the call that does it, and each time everything else in the environment goes down too.
+const maxCalls = 3
+
 // Call makes a call into the adapter of an environment, and makes it again, with the same OpID, when the environment went away
 // in the middle of it: after it is back. Its error is the adapter's; [Classify] gives it a neutral reason. One that keeps the call from
 // being made again says that the outcome is unknown.
 func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, Adapter) error) error {
-	for tries := range 5 {
+	for tries := range maxCalls {
 		a, err := m.Ready(ctx, id)
 		if err != nil && tries > 0 {
 			return &openError{err}

@@ -185,8 +185,8 @@ func TestUpdateAndUninstallFaults(t *testing.T) {
 	unchanged(t, before, d, c)
 }
 
-// A bundle that ends the whole framework does no lasting harm: its start fails, and the environment comes back with everything
-// else.
+// A bundle that ends the whole framework does no lasting harm: its start is tried three times and fails, and the environment comes back
+// with everything else.
 func TestABundleThatEndsTheFramework(t *testing.T) {
 	parallel(t)
 	d := boot(t, support.Env{})
@@ -200,6 +200,13 @@ func TestABundleThatEndsTheFramework(t *testing.T) {
 		t.Error(show(j))
 	}
 	d.Up()
+	log, err := os.ReadFile(filepath.Join(d.State, "env", "felix", "host.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), "=== launch"); n != 1+3 {
+		t.Errorf("the framework was launched %d times", n)
+	}
 	c = d.Console("felix")
 	agree(t, d, "felix", c)
 	wantUnit(t, d.Unit(sample.Object), "1.0.0", "Active", true)
