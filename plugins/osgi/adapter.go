@@ -3,7 +3,8 @@
 // The framework runs in a JVM of its own, the host process, which a small Java program (folder host) makes answer on a Unix
 // socket. The host process is no child that the adapter needs: it lives in its own session, outlives the adapter, and is found
 // again through its socket. The adapter translates between the contract of package adapter and the host's protocol, keeps no
-// state, and reads bundles itself, so that a package can be judged without a running framework.
+// state but the version that an environment was put back to, and reads bundles itself, so that a package can be judged without a running
+// framework.
 //
 // A deployment unit is a bundle, found again by its location, which is the unit's key. Its one execution unit has the ID
 // "bundle". Run levels are the framework's start levels; its lowest is 1, and 0 is read as 1. AutoStart is the framework's
@@ -32,9 +33,11 @@ const Version = "1.0.0"
 var (
 	_ adapter.RunLeveler  = (*osgi)(nil)
 	_ adapter.AutoStarter = (*osgi)(nil)
+	_ adapter.Exporter    = (*osgi)(nil)
+	_ adapter.Versioner   = (*osgi)(nil)
 )
 
-// New returns the adapter. It implements [adapter.RunLeveler] and [adapter.AutoStarter] too.
+// New returns the adapter. It implements all optional interfaces too.
 func New(log *slog.Logger) adapter.Adapter { return newAdapter(log, defaultLimits()) }
 
 func newAdapter(log *slog.Logger, l limits) *osgi {
@@ -53,7 +56,7 @@ type osgi struct {
 
 func (o *osgi) Describe(context.Context) (adapter.Description, error) {
 	return adapter.Description{Kind: Kind, Version: Version,
-		Capabilities: []adapter.Capability{adapter.CapRunLevels, adapter.CapAutoStart}}, nil
+		Capabilities: []adapter.Capability{adapter.CapRunLevels, adapter.CapAutoStart, adapter.CapExport, adapter.CapVersions}}, nil
 }
 
 func (o *osgi) Configure(_ context.Context, configs []adapter.EnvConfig) error {

@@ -42,6 +42,7 @@ type double struct {
 	calls   []string                 // the methods that were called but hello
 	on      map[string]func(p *peer) // by method: instead of an answer
 	fail    map[string]*hostError    // by method: the answer
+	stored  exportAnswer             // the answer to export
 	wg      sync.WaitGroup
 }
 
@@ -208,6 +209,10 @@ func (d *double) serve(p *peer) {
 				d.event(map[string]any{"event": "removed", "location": r.Params.Location})
 			}
 			result = map[string]bool{"pending": false}
+		case "export":
+			if needs() {
+				result = d.stored
+			}
 		case "start":
 			if needs() {
 				b.State, b.AutoStart = "ACTIVE", b.AutoStart || !r.Params.Transient

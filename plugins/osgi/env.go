@@ -218,7 +218,11 @@ func (e *env) enable(ctx context.Context) error {
 	}
 	e.setStopped(false)
 	if !up {
-		child, err := e.host.launch()
+		files, err := e.host.versions().settle(ctx, e.host.configured())
+		if err != nil {
+			return e.launchFailed(ctx, adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err))
+		}
+		child, err := e.host.launch(files)
 		if err != nil {
 			return err
 		}

@@ -58,6 +58,13 @@ type child struct {
 
 func (h *host) storage() string { return filepath.Join(h.dir, storageName) }
 
+// configured are the files that the configuration names to run from.
+func (h *host) configured() []string { return append([]string{h.set.framework}, h.set.classPath...) }
+
+func (h *host) versions() *versionDir {
+	return &versionDir{dir: filepath.Join(h.dir, versionName), log: h.log}
+}
+
 // dial connects to the host's socket. The name of a Unix socket has at most 107 bytes, a state directory may have more: it is
 // reached through a descriptor of its directory.
 func (h *host) dial(ctx context.Context) (net.Conn, error) {
@@ -123,12 +130,12 @@ func age(pid int) (time.Duration, error) {
 	return time.Duration(seconds*float64(time.Second)) - time.Duration(ticks)*(time.Second/100), nil
 }
 
-// launch starts the process and returns; it does not wait until the host answers.
-func (h *host) launch() (*child, error) {
+// launch starts the process, with a framework that runs from files, and returns; it does not wait until the host answers.
+func (h *host) launch(files []string) (*child, error) {
 	fail := func(err error) error {
 		return adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", h.env, err)
 	}
-	for _, jar := range append([]string{h.set.framework}, h.set.classPath...) {
+	for _, jar := range files {
 		if _, err := os.Stat(jar); err != nil {
 			return nil, fail(err) // the JVM would skip it in silence
 		}
@@ -152,7 +159,7 @@ func (h *host) launch() (*child, error) {
 		return nil, fail(err)
 	}
 
-	cmd := exec.Command(h.set.java, h.arguments(class)...)
+	cmd := exec.Command(h.set.java, h.arguments(class, files)...)
 	cmd.Dir = h.dir
 	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = out, out
@@ -173,13 +180,13 @@ func (h *host) launch() (*child, error) {
 	return c, nil
 }
 
-func (h *host) arguments(class string) []string {
+func (h *host) arguments(class string, files []string) []string {
 	args := slices.Clone(h.set.jvmOptions)
 	if h.set.memory > 0 {
 		args = append(args, fmt.Sprintf("-Xmx%dk", h.set.memory))
 	}
 	args = append(args, "-XX:+ExitOnOutOfMemoryError",
-		"-cp", strings.Join(append([]string{h.set.hostJar, h.set.framework}, h.set.classPath...), ":"), class,
+		"-cp", strings.Join(append([]string{h.set.hostJar}, files...), ":"), class,
 		"--socket", "/proc/self/cwd/"+socketName, // a short name for it, as in dial
 		"--storage", h.storage(), "--start-level", "1")
 	keys := make([]string, 0, len(h.set.properties))

@@ -231,7 +231,7 @@ func TestHostProcessOfAnotherVersion(t *testing.T) {
 		t.Errorf("process %d is left of the launch that failed", pid)
 	}
 	// One that runs is left alone until it is to end.
-	child, err := o.envs["home"].host.launch()
+	child, err := o.envs["home"].host.launch(o.envs["home"].host.configured())
 	if err != nil {
 		t.Fatal(err)
 	}

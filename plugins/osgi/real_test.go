@@ -1,8 +1,14 @@
 package osgi
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,6 +145,77 @@ func (k *killable) SetRunLevel(ctx context.Context, op adapter.OpID, env string,
 	return k.osgi.SetRunLevel(ctx, op, env, level)
 }
 
+func (k *killable) Export(ctx context.Context, u adapter.UnitRef, path string) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.osgi.Export(ctx, u, path)
+}
+
+func (k *killable) SaveVersion(ctx context.Context, env, path string) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.osgi.SaveVersion(ctx, env, path)
+}
+
+func (k *killable) RestoreVersion(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.osgi.RestoreVersion(ctx, op, env, p)
+}
+
+// linked makes path a link to a framework, as what a package manager keeps up to date.
+func linked(t adaptertest.TB, path, framework string) {
+	if _, err := os.Lstat(path); err == nil {
+		return // of an earlier adapter on the device
+	}
+	if err := os.Symlink(framework, path); err != nil {
+		t.Fatalf("cannot link the framework: %v", err)
+	}
+}
+
+// upgrade replaces the framework behind the link at path by one of other content: the same with something more in the comment that
+// ends a zip file. A framework that runs from the old one keeps it.
+func upgrade(t adaptertest.TB, path string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("cannot read the framework: %v", err)
+	}
+	end := bytes.LastIndex(data, []byte("PK\x05\x06"))
+	data = append(data, '!')
+	binary.LittleEndian.PutUint16(data[end+20:], uint16(len(data)-end-22))
+	next := fmt.Sprintf("%s-%d", path, len(data))
+	err = errors.Join(os.WriteFile(next, data, 0o600), os.Symlink(next, path+".next"), os.Rename(path+".next", path))
+	if err != nil {
+		t.Fatalf("cannot replace the framework: %v", err)
+	}
+}
+
+// runsFrom are the digests of the jars that the environment's process has open, without the host's.
+func runsFrom(t adaptertest.TB, data, hostJar string) string {
+	pid, err := (&host{dir: data}).find()
+	if err != nil || pid == 0 {
+		t.Fatalf("cannot find the host: %v", err)
+	}
+	fds := fmt.Sprintf("/proc/%d/fd", pid)
+	open, err := os.ReadDir(fds)
+	if err != nil {
+		t.Fatalf("cannot see what the host has open: %v", err)
+	}
+	found := map[string]bool{}
+	for _, fd := range open {
+		link := filepath.Join(fds, fd.Name())
+		name, err := os.Readlink(link)
+		if err != nil || strings.HasPrefix(name, filepath.Join(data, storageName)) || name == hostJar || !strings.Contains(name, ".jar") {
+			continue
+		}
+		// Of a file that was removed the descriptor still has the content.
+		if content, err := os.ReadFile(link); err == nil {
+			found[fmt.Sprintf("%x", sha256.Sum256(content))] = true
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(found)), " ")
+}
+
 func TestConformance(t *testing.T) {
 	onEach(t, func(t *testing.T, settings map[string]any) {
 		if testing.Short() {
@@ -154,6 +231,7 @@ func TestConformance(t *testing.T) {
 			}
 		}
 		hangsStop.Release = hangs.Release
+		framework, hostJar := settings["framework"].(string), settings["host_jar"].(string)
 		adaptertest.Run(t, adaptertest.Harness{
 			Kind: Kind,
 			Open: func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
@@ -168,6 +246,8 @@ func TestConformance(t *testing.T) {
 				for _, env := range []string{"one", "two"} {
 					settings["properties"] = map[string]string{"smmd.test.release": filepath.Join(dir, "release")}
 					settings["stop_timeout"] = "3s" // for the bundle that hangs
+					settings["framework"] = filepath.Join(dir, env+".jar")
+					linked(t, filepath.Join(dir, env+".jar"), framework)
 					raw, err := json.Marshal(settings)
 					if err != nil {
 						t.Fatalf("cannot encode the settings: %v", err)
@@ -194,7 +274,63 @@ func TestConformance(t *testing.T) {
 					t.Fatalf("cannot kill the host: %v", err)
 				}
 			},
+			Versions: &adaptertest.Versions{
+				Upgrade: func(t adaptertest.TB, dir, env string) { upgrade(t, filepath.Join(dir, env+".jar")) },
+				Running: func(t adaptertest.TB, dir, env string) string { return runsFrom(t, filepath.Join(dir, env), hostJar) },
+			},
 		})
+	})
+}
+
+// TestRestoredFrameworkRuns saves a real framework, replaces it, and puts it back.
+func TestRestoredFrameworkRuns(t *testing.T) {
+	onEach(t, func(t *testing.T, settings map[string]any) {
+		dir := t.TempDir()
+		endHost(t, dir)
+		configuredJar := filepath.Join(t.TempDir(), "framework.jar")
+		linked(t, configuredJar, settings["framework"].(string))
+		settings["framework"] = configuredJar
+		o := configured(t, defaultLimits(), dir, settings)
+		relaunched := func() string {
+			t.Helper()
+			if err := errors.Join(o.SetEnabled(t.Context(), "op", "home", false), o.SetEnabled(t.Context(), "op", "home", true)); err != nil {
+				t.Fatal(err)
+			}
+			return runsFrom(t, dir, settings["host_jar"].(string))
+		}
+		first := relaunched()
+		p := testBundle(t, "sample-1.0.0.jar")
+		u, err := o.Install(t.Context(), "op", adapter.InstallSpec{Env: "home", Key: "sample", Package: p, RunLevel: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved := filepath.Join(t.TempDir(), "saved")
+		if err := o.SaveVersion(t.Context(), "home", saved); err != nil {
+			t.Fatal(err)
+		}
+		upgrade(t, configuredJar)
+		second := relaunched()
+		if strings.Contains(second, " ") || second == first {
+			t.Fatalf("it ran from %q and runs from %q", first, second)
+		}
+		if err := o.RestoreVersion(t.Context(), "op", "home", adapter.Package{Path: saved}); err != nil {
+			t.Fatal(err)
+		}
+		if got := relaunched(); got != first {
+			t.Errorf("it runs from %q, want the restored %q", got, first)
+		}
+		// The bundle is still there, and what is exported of it is what was installed.
+		exported := filepath.Join(t.TempDir(), "exported")
+		if err := o.Export(t.Context(), adapter.UnitRef{Env: "home", Key: u.Key, Handle: u.Handle}, exported); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := digestsOf(t.Context(), []string{p.Path, exported}); err != nil || d[0] != d[1] {
+			t.Errorf("the exported bundle is another: %v, %v", d, err)
+		}
+		upgrade(t, configuredJar)
+		if got := relaunched(); got == first || got == second {
+			t.Errorf("after another upgrade it runs from %q as before", got)
+		}
 	})
 }
 

@@ -174,7 +174,7 @@ final class Requests {
     Bundle bundle = inventory.get(location, what);
     JsonObject result = new JsonObject();
     result.put("path", jars.of(bundle, what).toString());
-    result.put("symbolicName", String.valueOf(bundle.getSymbolicName()));
+    result.put("symbolicName", bundle.getSymbolicName() == null ? "" : bundle.getSymbolicName());
     result.put("version", bundle.getVersion().toString());
     return result;
   }

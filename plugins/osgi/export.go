@@ -1,0 +1,88 @@
+package osgi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// exportAnswer is the host's answer to export.
+type exportAnswer struct {
+	Path         string `json:"path"`
+	SymbolicName string `json:"symbolicName"`
+	Version      string `json:"version"`
+}
+
+// Export implements [adapter.Exporter]: it copies the jar that the framework keeps of the bundle.
+func (o *osgi) Export(ctx context.Context, u adapter.UnitRef, path string) error {
+	e, err := o.env(u.Env)
+	if err != nil {
+		return err
+	}
+	loc, err := location(u)
+	if err != nil {
+		return err
+	}
+	what := "export " + bundleName(e.id, loc)
+	if !filepath.IsAbs(path) {
+		return adapter.Errorf(adapter.InvalidArgument, "cannot %s: path %q is not absolute", what, path)
+	}
+	var stored exportAnswer
+	if err := e.request(ctx, what, "export", map[string]any{"location": loc}, &stored, e.limits.change); err != nil {
+		return err
+	}
+	if err := e.host.keeps(stored.Path); err != nil {
+		return adapter.Errorf(adapter.Internal, "cannot %s: %v", what, err)
+	}
+	err = writeFile(path, func(w io.Writer) error { return copyFile(ctx, w, stored.Path) })
+	if errors.Is(err, os.ErrNotExist) {
+		err = adapter.Errorf(adapter.BadState, "the framework removed it meanwhile: %v", err)
+	}
+	if err != nil {
+		return fileError(ctx, what, err)
+	}
+	if err := sameBundle(ctx, path, stored); err != nil {
+		return fileError(ctx, what, errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// keeps checks that a file is in the host's storage. Bundles run in the host's process and could answer in its place: what they can
+// make the adapter read must be their framework's.
+func (h *host) keeps(file string) error {
+	real, err := filepath.EvalSymlinks(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // which the copy tells
+	}
+	if err != nil {
+		return err
+	}
+	storage, err := filepath.EvalSymlinks(h.storage())
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(real, storage+string(filepath.Separator)) {
+		return fmt.Errorf("%w: %s is not in its storage", errFrame, file)
+	}
+	return nil
+}
+
+// sameBundle checks that the file is whole and the bundle that the framework spoke of: it may have been updated while it was copied.
+func sameBundle(ctx context.Context, path string, stored exportAnswer) error {
+	m, err := inspectBundle(ctx, path)
+	switch {
+	case adapter.ReasonOf(err) == adapter.Mismatch: // a bundle of manifest version 1
+		return adapter.Errorf(adapter.NotSupported, "it could not be installed again: %v", err)
+	case err != nil:
+		return err
+	case m.Name != stored.SymbolicName || m.Version != stored.Version:
+		return adapter.Errorf(adapter.BadState, "it is %s %s, and the copy of it is %s %s", stored.SymbolicName, stored.Version, m.Name, m.Version)
+	}
+	return nil
+}
