@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -57,7 +58,7 @@ func (e *Engine) commit(ctx context.Context, r *common, o *op, apply Apply, chan
 		var err error
 		if apply == nil {
 			err = write()
-		} else if err = guard(r.Log, o.rec.Entry, write); refused == nil {
+		} else if err = guard(r.Log, cmp.Or(o.rec.Entry, "end"), write); refused == nil {
 			if p, ok := err.(*panicked); ok {
 				refused = p
 			}

@@ -3,6 +3,7 @@ package operation
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -56,6 +57,10 @@ func TestKilledAnywhere(t *testing.T) {
 	for name := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			want, commits, calls := undisturbed(t, name)
+			whole := "world: 1 fetch, 1 inspect, 1 install, 1 record, 1 start\nrow: uuid-1 Installed\njob: 1 "
+			if !strings.HasPrefix(want, whole) && !strings.HasPrefix(want, "world: \njob: 1 failed ") {
+				t.Fatalf("neither done nor undone:\n%s", want)
+			}
 			check := func(point string, arm func(*device), reboot bool) {
 				synctest.Test(t, func(t *testing.T) {
 					d := setUp(t, name)

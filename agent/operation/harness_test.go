@@ -90,7 +90,7 @@ func (w *world) call(ctx context.Context, call, thing string, there bool) error 
 		at(call, true)
 	}
 	if failing && f.panic {
-		panic("a defect")
+		panic("boom with s3cret")
 	}
 	if failing {
 		return f.err
@@ -334,7 +334,7 @@ func (w *world) install() *Definition[toy] {
 	}, Finish: func(tx *inventory.Tx, r *Run[toy], err error) error {
 		f := w.fail["finish"]
 		if f.panic {
-			panic("a defect")
+			panic("boom with s3cret")
 		}
 		return f.err
 	}}

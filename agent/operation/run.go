@@ -186,7 +186,7 @@ func (e *Engine) done(ctx context.Context, r *common, o *op, step stepInfo, appl
 	if !last && o.ticket == nil && o.def.info(next).turn {
 		o.ticket, joined = e.turns.join(o.rec.Envs), true
 	}
-	err := e.commit(ctx, r, o, apply, func(rec *record) error {
+	record := func(rec *record) error {
 		if (step.final || last) && rec.Cancel && !rec.Passed {
 			return errCanceled // it came before the point of no return
 		}
@@ -198,7 +198,12 @@ func (e *Engine) done(ctx context.Context, r *common, o *op, step stepInfo, appl
 		rec.enter(next, o.def.info(next).name)
 		rec.Waiting = joined && !o.ticket.had()
 		return nil
-	})
+	}
+	err := e.commit(ctx, r, o, apply, record)
+	for o.rec.Passed && errors.As(err, new(*unwritten)) && ctx.Err() == nil { // it cannot be turned back, so it is not failed either
+		r.Log.Error("the journal cannot be written; trying on", "err", err)
+		err = e.commit(ctx, r, o, apply, record)
+	}
 	if err != nil && joined {
 		o.ticket.leave()
 		o.ticket = nil

@@ -1,0 +1,654 @@
+package operation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/store"
+)
+
+func TestOrderOfSteps(t *testing.T) {
+	forward := []string{"do fetch", "do verify", "do inspect", "do install", "do record", "do start"}
+	for _, c := range []struct {
+		name  string
+		fail  map[string]failure
+		calls []string
+		state model.JobState
+		fault fault.Reason
+	}{
+		{"done", nil, forward, model.JobDone, fault.None},
+		{"refused", map[string]failure{"do install": {err: refused}},
+			append(slices.Clone(forward[:4]), "undo inspect", "undo fetch"), model.JobFailed, fault.PackageCorrupt},
+		{"broken", map[string]failure{"do install": {err: broken}},
+			append(slices.Clone(forward[:4]), "undo install", "undo inspect", "undo fetch"), model.JobFailed, fault.Internal},
+		{"says that it has begun", map[string]failure{"do install": {err: begun{refused}}},
+			append(slices.Clone(forward[:4]), "undo install", "undo inspect", "undo fetch"), model.JobFailed, fault.PackageCorrupt},
+		{"the first refused", map[string]failure{"do fetch": {err: refused}}, forward[:1], model.JobFailed, fault.PackageCorrupt},
+		{"a panic", map[string]failure{"do verify": {panic: true}},
+			append(slices.Clone(forward[:2]), "undo fetch"), model.JobFailed, fault.Internal},
+		{"not recorded", map[string]failure{"apply record": {err: refused}},
+			append(slices.Clone(forward[:5]), "undo record", "undo install", "undo inspect", "undo fetch"), model.JobFailed, fault.PackageCorrupt},
+		{"after the point of no return", map[string]failure{"do start": {err: broken}}, forward, model.JobFailed, fault.Internal},
+		{"undo fails for a time", map[string]failure{"do verify": {err: refused}, "undo fetch": {err: broken, times: 2}},
+			append(slices.Clone(forward[:2]), "undo fetch", "undo fetch", "undo fetch"), model.JobFailed, fault.PackageCorrupt},
+		{"undo has a defect", map[string]failure{"do install": {err: broken}, "undo install": {panic: true}},
+			append(slices.Clone(forward[:4]), "undo install", "undo install", "undo install", "undo inspect", "undo fetch"), model.JobFailed, fault.Internal},
+		{"finish fails", map[string]failure{"finish": {err: refused}}, forward, model.JobFailed, fault.PackageCorrupt},
+		{"finish has a defect", map[string]failure{"finish": {panic: true}}, forward, model.JobFailed, fault.Internal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				if c.fail != nil {
+					w.fail = c.fail
+				}
+				d := newDevice(t, w)
+				d.start()
+				j := d.await(d.mustSubmit(Request{Originator: "me"}))
+				if diff := cmp.Diff(c.calls, w.log()); diff != "" {
+					t.Errorf("calls (-want +got):\n%s", diff)
+				}
+				if j.State != c.state || j.Fault != c.fault || j.Progress != 1 || j.Originator != "me" || (j.Message == "") != (c.fault == "") {
+					t.Errorf("job %+v", j)
+				}
+				if strings.Contains(j.Message, "boom") || strings.Contains(j.Message, "s3cret") {
+					t.Errorf("the message tells too much: %q", j.Message)
+				}
+			})
+		})
+	}
+}
+
+type begun struct{ error }
+
+func (b begun) Unwrap() error    { return b.error }
+func (b begun) Indefinite() bool { return true }
+
+// An undo that fails until the deadline does not keep the steps before it from being undone.
+func TestUndoThatNeverSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.fail["do install"], w.fail["undo install"] = failure{err: broken, acted: true}, failure{err: refused}
+		d := newDevice(t, w)
+		d.start()
+		began := time.Now()
+		j := d.await(d.mustSubmit(Request{}))
+		if j.State != model.JobFailed || j.Fault != fault.Internal || !strings.Contains(j.Message, "step install could not be undone") {
+			t.Errorf("job %+v", j)
+		}
+		if took := time.Since(began); took < 24*time.Hour || took > 25*time.Hour {
+			t.Errorf("tried for %v", took)
+		}
+		if want, got := []string{"1 install"}, w.contents(); !slices.Equal(got, want) {
+			t.Errorf("left %q, want %q", got, want)
+		}
+		if n := d.inv.Snapshot().Count(model.KindDeploymentUnit); n != 0 {
+			t.Errorf("%d rows are left", n)
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	for _, c := range []struct {
+		when  string // a call; empty: before the engine runs
+		after bool
+		want  model.JobState
+	}{
+		{"", false, model.JobCancelled},
+		{"do fetch", false, model.JobCancelled},
+		{"do fetch", true, model.JobCancelled},
+		{"do verify", true, model.JobCancelled},
+		{"do inspect", false, model.JobCancelled},
+		{"do inspect", true, model.JobCancelled},
+		{"do install", false, model.JobCancelled},
+		{"do install", true, model.JobCancelled},
+		{"do record", false, model.JobCancelled},
+		{"do record", true, model.JobCancelled}, // done, but not yet recorded
+		{"do start", false, model.JobDone},
+		{"do start", true, model.JobDone},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.when, " ", c.after, " ", restart), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					d := newDevice(t, newWorld())
+					d.load()
+					id := d.mustSubmit(Request{})
+					var err error
+					d.world.at = func(call string, after bool) {
+						if call == c.when && after == c.after {
+							err = d.eng.Cancel(id)
+							if restart {
+								d.kill() // the answer is durable
+							}
+						}
+					}
+					if c.when == "" {
+						err = d.eng.Cancel(id)
+					}
+					d.run()
+					d.await(id)
+					d.eng.waitIdle()
+					if d.gone {
+						d.world.at = nil
+						d.restart()
+						d.await(id)
+						d.eng.waitIdle()
+					}
+					j := d.inv.Snapshot().Job(id)
+					if j.State != c.want || (err == nil) != (c.want == model.JobCancelled) {
+						t.Errorf("job %+v, cancel said %v", j, err)
+					}
+					if err != nil && fault.ReasonOf(err) != fault.InvalidDUState {
+						t.Errorf("cancel said %s", fault.ReasonOf(err))
+					}
+					if c.want == model.JobCancelled && (j.Fault != fault.Canceled || len(d.world.contents()) != 0 ||
+						d.inv.Snapshot().Count(model.KindDeploymentUnit) != 0) {
+						t.Errorf("left:\n%s", d.state())
+					}
+					if err := d.eng.Cancel(id); fault.ReasonOf(err) != fault.InvalidDUState {
+						t.Errorf("cancel of what has ended: %v", err)
+					}
+					if err := d.eng.Cancel(99); fault.ReasonOf(err) != fault.UnknownDU {
+						t.Errorf("cancel of what is not there: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// An operation without a step marked Final passes its point of no return with the last one.
+func TestCancelOfTheLastStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		def := &Definition[toy]{Kind: "start", Steps: []Step[toy]{{Name: "start", Do: func(ctx context.Context, r *Run[toy]) (Apply, error) {
+			return nil, w.call(ctx, "do start", "1 start", true)
+		}}}}
+		d := newDevice(t, w, def)
+		d.start()
+		w.at = func(_ string, after bool) {
+			if after {
+				if err := d.eng.Cancel(1); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if j := d.await(d.mustSubmit(Request{})); j.State != model.JobCancelled {
+			t.Errorf("cancel was accepted, and the job is %+v", j)
+		}
+		w.at = nil
+		d.commits = func() error {
+			if d.record(2).Step == 1 { // the step is recorded, the end is not
+				go func() {
+					if err := d.eng.Cancel(2); err == nil {
+						t.Error("a cancel after the last step is accepted")
+					}
+				}()
+			}
+			return nil
+		}
+		if j := d.await(d.mustSubmit(Request{})); j.State != model.JobDone {
+			t.Errorf("job %+v", j)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestLocksAndLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		d := newDevice(t, w)
+		d.opts.MaxOpen = 3
+		d.load()
+		def := d.defs[0].(*Definition[toy])
+		first := d.mustSubmit(Request{Locks: []model.RowID{7, 8}})
+		if _, err := d.submit(def, Request{Locks: []model.RowID{1, 8}}); fault.ReasonOf(err) != fault.InvalidDUState {
+			t.Errorf("a locked unit: %v", err)
+		}
+		// Within one transaction too: of two on the same unit the second is refused.
+		err := d.inv.Update(func(tx *inventory.Tx) error {
+			if _, err := Submit(d.eng, tx, def, &toy{}, Request{Locks: []model.RowID{9}}); err != nil {
+				return err
+			}
+			_, err := Submit(d.eng, tx, def, &toy{}, Request{Locks: []model.RowID{9}})
+			return err
+		})
+		if fault.ReasonOf(err) != fault.InvalidDUState {
+			t.Errorf("twice in a transaction: %v", err)
+		}
+		second := d.mustSubmit(Request{Locks: []model.RowID{9}}) // nothing of the refused transaction holds it
+		err = d.inv.Update(func(tx *inventory.Tx) error {
+			if _, err := Submit(d.eng, tx, def, &toy{}, Request{}); err != nil {
+				return err
+			}
+			_, err := Submit(d.eng, tx, def, &toy{}, Request{})
+			return err
+		})
+		if fault.ReasonOf(err) != fault.TooManyOperations {
+			t.Errorf("the fourth: %v", err)
+		}
+		d.stop()
+		d.load() // locks are held after a restart
+		if _, err := d.submit(def, Request{Locks: []model.RowID{7}}); fault.ReasonOf(err) != fault.InvalidDUState {
+			t.Errorf("a locked unit after a restart: %v", err)
+		}
+		d.run()
+		d.await(first)
+		d.await(second)
+		third := d.mustSubmit(Request{Locks: []model.RowID{7, 9}}) // whoever sees the end finds the locks free
+		if third != 3 {
+			t.Errorf("number %d", third)
+		}
+		d.await(third)
+	})
+}
+
+func TestQueueKeepsTheOrderOfAcceptance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var order []uint32
+		hold := make(chan struct{})
+		def := &Definition[toy]{Kind: "start", Steps: []Step[toy]{{Name: "start", Turn: true, Do: func(ctx context.Context, r *Run[toy]) (Apply, error) {
+			order = append(order, r.ID()) // the turn is the lock
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+			return nil, ctx.Err()
+		}}}}
+		d := newDevice(t, w, def)
+		d.start()
+		var want []uint32
+		for range 4 { // several in a transaction, as a Set makes them
+			err := d.inv.Update(func(tx *inventory.Tx) error {
+				for range 3 {
+					id, err := Submit(d.eng, tx, def, &toy{}, Request{Envs: []string{"osgi"}})
+					if err != nil {
+						return err
+					}
+					want = append(want, id)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if !slices.Equal(order, want[:1]) {
+			t.Fatalf("at work: %v", order)
+		}
+		// Whoever waits has not entered its step, however often the agent ends meanwhile and however it does.
+		for range 2 * maxEntries {
+			d.kill()
+			d.restart()
+			synctest.Wait()
+			d.restart()
+			synctest.Wait()
+		}
+		for _, id := range want[1:] {
+			if r := d.record(id); !r.Waiting || r.Again || r.Entries > 1 {
+				t.Errorf("job %d waits: %+v", id, r)
+			}
+		}
+		order = nil
+		close(hold)
+		for _, id := range want {
+			if j := d.await(id); j.State != model.JobDone {
+				t.Errorf("job %+v", j)
+			}
+		}
+		if !slices.Equal(order, want[1:]) {
+			t.Errorf("order %v, want %v", order, want[1:])
+		}
+	})
+}
+
+func TestLoopBreaker(t *testing.T) {
+	for _, c := range []struct {
+		call  string
+		fail  map[string]failure
+		times int
+	}{
+		{"do install", nil, maxEntries},
+		{"undo install", map[string]failure{"do install": {err: broken, acted: true}}, maxEntries},
+		{"do start", nil, maxEntries},
+	} {
+		t.Run(c.call, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				if c.fail != nil {
+					w.fail = c.fail
+				}
+				w.at = nil
+				d := newDevice(t, w)
+				d.load()
+				id := d.mustSubmit(Request{})
+				w.at = func(call string, after bool) {
+					if call == c.call {
+						d.kill()
+					}
+				}
+				d.run()
+				d.await(id)
+				for range 10 {
+					if !d.gone {
+						break
+					}
+					d.restart()
+					d.await(id)
+					synctest.Wait()
+				}
+				entered := 0
+				for _, call := range w.log() {
+					if call == c.call {
+						entered++
+					}
+				}
+				j := d.inv.Snapshot().Job(id)
+				if entered != c.times || j.State != model.JobFailed || j.Fault != fault.Internal {
+					t.Errorf("entered %d times, job %+v", entered, j)
+				}
+				if c.call == "do install" && len(w.contents()) != 0 {
+					t.Errorf("left %q", w.contents())
+				}
+			})
+		})
+	}
+}
+
+// An orderly end does not count for the loop breaker.
+func TestOrderlyEndsAreNoLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		hang := true
+		def := &Definition[toy]{Kind: "fetch", Steps: []Step[toy]{{Name: "fetch", Do: func(ctx context.Context, r *Run[toy]) (Apply, error) {
+			if hang {
+				<-ctx.Done()
+			}
+			return nil, context.Cause(ctx)
+		}}}}
+		d := newDevice(t, w, def)
+		d.start()
+		id := d.mustSubmit(Request{})
+		synctest.Wait()
+		for range 3 * maxEntries {
+			d.restart()
+			synctest.Wait()
+		}
+		hang = false
+		d.restart()
+		if j := d.await(id); j.State != model.JobDone {
+			t.Errorf("job %+v", j)
+		}
+	})
+}
+
+// What an earlier process may have done is undone, also when this one refuses at once.
+func TestRefusedAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		d := newDevice(t, w)
+		d.load()
+		id := d.mustSubmit(Request{})
+		w.at = func(call string, after bool) {
+			if call == "do install" && after {
+				d.kill()
+			}
+		}
+		d.run()
+		d.await(id)
+		w.at = nil
+		w.fail["do install"] = failure{err: refused}
+		d.restart()
+		if j := d.await(id); j.Fault != fault.PackageCorrupt {
+			t.Errorf("job %+v", j)
+		}
+		if got := w.contents(); len(got) != 0 {
+			t.Errorf("left %q", got)
+		}
+	})
+}
+
+func TestRebooted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []bool
+		hang := true
+		do := func(ctx context.Context, r *Run[toy]) (Apply, error) {
+			told = append(told, r.Rebooted)
+			if hang {
+				<-ctx.Done()
+			}
+			return nil, context.Cause(ctx)
+		}
+		def := &Definition[toy]{Kind: "fetch", Steps: []Step[toy]{{Name: "one", Do: do}, {Name: "two", Do: do}}}
+		d := newDevice(t, newWorld(), def)
+		d.start()
+		id := d.mustSubmit(Request{})
+		synctest.Wait()
+		d.restart()
+		synctest.Wait()
+		d.stop()
+		d.clock.reboot()
+		d.start()
+		synctest.Wait()
+		d.restart() // once more in the same boot: the device has restarted since all the same
+		synctest.Wait()
+		hang = false
+		d.restart()
+		d.await(id)
+		if want := []bool{false, false, true, true, true, false}; !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
+func TestJournalThatCannotBeCarriedOn(t *testing.T) {
+	for name, spoil := range map[string]func(*record){
+		"unknown kind":     func(r *record) { r.Kind = "brew" },
+		"unknown step":     func(r *record) { r.Entry = "boil" },
+		"step too high":    func(r *record) { r.Step = 17 },
+		"step too low":     func(r *record) { r.Step = -1 },
+		"undoing too high": func(r *record) { r.Step, r.Entry, r.Undoing = 6, "", true },
+		"unreadable state": func(r *record) { r.State = []byte(`{"row":"one"}`) },
+		"no state":         func(r *record) { r.State = []byte(`[]`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDevice(t, newWorld())
+				d.load()
+				id := d.mustSubmit(Request{Locks: []model.RowID{5}, Envs: []string{"osgi"}})
+				err := d.inv.Update(func(tx *inventory.Tx) error {
+					st, err := tx.Store()
+					if err != nil {
+						return err
+					}
+					r, _, err := journal.Get(st, id)
+					if err != nil {
+						return err
+					}
+					spoil(&r)
+					return journal.Put(st, id, r)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.stop()
+				d.start()
+				j := d.await(id)
+				if j.State != model.JobFailed || j.Fault != fault.Internal || !strings.Contains(j.Message, "cannot resume operation 1") {
+					t.Errorf("job %+v", j)
+				}
+				if calls := d.world.log(); len(calls) != 0 {
+					t.Errorf("calls %q", calls)
+				}
+				d.mustSubmit(Request{Locks: []model.RowID{5}}) // its locks are free
+			})
+		})
+	}
+}
+
+func TestFinishedJobsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice(t, newWorld())
+		d.start()
+		id := d.mustSubmit(Request{})
+		want := d.await(id)
+		time.Sleep(30 * time.Minute) // of the bubble
+		d.restart()
+		if diff := cmp.Diff(want, d.inv.Snapshot().Job(id), cmp.FilterPath(func(p cmp.Path) bool {
+			return strings.HasPrefix(p.Last().String(), ".Bytes")
+		}, cmp.Ignore())); diff != "" {
+			t.Errorf("after a restart (-before +after):\n%s", diff)
+		}
+		if r := d.record(id); string(r.State) != "{}" {
+			t.Errorf("the request is kept: %s", r.State)
+		}
+		time.Sleep(29 * time.Minute)
+		if d.inv.Snapshot().Job(id) == nil {
+			t.Error("it is gone before its hour is over")
+		}
+		d.stop()
+		d.clock.reboot() // nobody knows how long that took: the hour begins anew
+		d.start()
+		time.Sleep(59 * time.Minute)
+		if d.inv.Snapshot().Job(id) == nil {
+			t.Error("it is gone before its hour is over, after a reboot")
+		}
+		time.Sleep(3 * time.Minute)
+		if j := d.inv.Snapshot().Job(id); j != nil {
+			t.Errorf("it is kept: %+v", j)
+		}
+		d.restart()
+		if j := d.inv.Snapshot().Job(id); j != nil {
+			t.Errorf("it comes back: %+v", j)
+		}
+		if next := d.mustSubmit(Request{}); next != 2 {
+			t.Errorf("the next number is %d", next)
+		}
+	})
+}
+
+func TestJobsReappear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice(t, newWorld())
+		d.load()
+		for want := uint32(1); want <= 3; want++ {
+			if id := d.mustSubmit(Request{Originator: fmt.Sprint(want)}); id != want {
+				t.Errorf("number %d, want %d", id, want)
+			}
+		}
+		keys := map[string]bool{}
+		for range 2 {
+			d.stop()
+			d.load()
+			for id := uint32(1); id <= 3; id++ {
+				if j := d.inv.Snapshot().Job(id); j == nil || j.Originator != fmt.Sprint(id) || j.State != model.JobQueued {
+					t.Errorf("job %d: %+v", id, j)
+				}
+			}
+			err := d.inv.View(func(st *store.Tx) error {
+				open, err := d.eng.OpenOperations(st)
+				for _, o := range open {
+					keys[o.Key] = true
+					if !strings.Contains(string(o.State), "s3cret") || o.Kind != "install" {
+						t.Errorf("open %+v", o)
+					}
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(keys) != 3 {
+			t.Errorf("operation ids %v", keys)
+		}
+		d.run()
+		for id := uint32(1); id <= 3; id++ {
+			d.await(id)
+		}
+	})
+}
+
+// A disk that is full for a while, at the n-th commit and after, holds an operation up or turns it back; it never leaves it between.
+func TestCommitsThatFail(t *testing.T) {
+	full := errors.New("no space left on device")
+	for n := 1; n <= 8; n++ {
+		for _, howMany := range []int{1, 8, 40, 200} {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDevice(t, newWorld())
+				d.load()
+				id := d.mustSubmit(Request{})
+				seen := 0
+				d.commits = func() error {
+					if seen++; seen >= n && seen < n+howMany {
+						return full
+					}
+					return nil
+				}
+				d.run()
+				j := d.await(id)
+				d.eng.waitIdle()
+				done := j.State == model.JobDone && len(d.world.contents()) == 5 && d.inv.Snapshot().Count(model.KindDeploymentUnit) == 1
+				undone := j.State == model.JobFailed && j.Fault == fault.SystemResourcesExceeded &&
+					len(d.world.contents()) == 0 && d.inv.Snapshot().Count(model.KindDeploymentUnit) == 0
+				if !done && !undone {
+					t.Errorf("commits %d to %d failed:\n%s", n, n+howMany-1, d.state())
+				}
+				if howMany == 1 && !done {
+					t.Errorf("one failed commit, the %d., turned it back:\n%s", n, d.state())
+				}
+				before := d.state()
+				d.commits = nil
+				d.restart()
+				if diff := cmp.Diff(before, d.state()); diff != "" {
+					t.Errorf("on the disk is something else:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// A number that was taken in a transaction that failed belongs to somebody else then: undoing leaves that one alone.
+func TestUndoLeavesOthersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.fail["apply inspect"] = failure{err: refused}
+		d := newDevice(t, w)
+		d.start()
+		w.at = func(call string, after bool) {
+			if call != "undo inspect" || after {
+				return
+			}
+			err := d.inv.Update(func(tx *inventory.Tx) error {
+				id, err := tx.NextNumber(model.KindDeploymentUnit)
+				if err != nil {
+					return err
+				}
+				return tx.PutDeploymentUnit(&model.DeploymentUnit{ID: id, UUID: "another", Status: model.DUInstalling})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		j := d.await(d.mustSubmit(Request{}))
+		if n := d.inv.Snapshot().Count(model.KindDeploymentUnit); n != 1 {
+			t.Errorf("%d rows are left, want that of somebody else", n)
+		}
+		if len(j.Objects) != 0 {
+			t.Errorf("the job shows %v", j.Objects)
+		}
+	})
+}
