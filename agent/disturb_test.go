@@ -88,7 +88,7 @@ var errSkip = errors.New("not here")
 
 // disturb runs each change undisturbed, then with something that happens at each of its adapter calls, before and after the
 // effect, and wants the same end.
-func disturb(t *testing.T, happens func(d *device, c fake.Call) error, after func(d *device)) {
+func disturb(t *testing.T, happens func(d *device, c fake.Call) error, after func(d *device, job uint32)) {
 	for name, o := range map[string]fake.Options{"levels": levels, "plain": plain} {
 		for _, c := range changes {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func disturb(t *testing.T, happens func(d *device, c fake.Call) error, after fun
 								d.end(job)
 								return
 							}
-							after(d)
+							after(d, job)
 							if got := d.outcome(job); got != want {
 								t.Errorf("the end is\n%s\nnot\n%s\n%s", got, want, dump(d.agent.Snapshot()))
 							}
@@ -135,8 +135,17 @@ func TestAgentKilled(t *testing.T) {
 	disturb(t, func(d *device, _ fake.Call) error {
 		d.cancel()
 		return context.Canceled
-	}, func(d *device) {
+	}, func(d *device, job uint32) {
+		// The operation is resumed before its environment has told anything.
+		d.held = true
 		d.restart()
+		d.until("the operation is resumed", func(s *model.Snapshot) error {
+			if j := s.Job(job); j.State == model.JobQueued {
+				return fmt.Errorf("it is %+v", *j)
+			}
+			return nil
+		})
+		d.doubles["fake"].resume()
 		d.up()
 	})
 }
@@ -145,7 +154,7 @@ func TestAdapterKilled(t *testing.T) {
 	disturb(t, func(d *device, _ fake.Call) error {
 		d.doubles["fake"].crash(false)
 		return adapter.Errorf(adapter.Unavailable, "cannot: the adapter is gone")
-	}, func(*device) {})
+	}, func(*device, uint32) {})
 }
 
 func TestEnvironmentLost(t *testing.T) {
@@ -154,7 +163,7 @@ func TestEnvironmentLost(t *testing.T) {
 			return errSkip // the one needs no environment, and the other is overtaken by the AutoStart of the next launch
 		}
 		return errors.Join(d.console("e").Lose("a test"), adapter.Errorf(adapter.Unavailable, "cannot: the environment is gone"))
-	}, func(d *device) {
+	}, func(d *device, _ uint32) {
 		d.until("the environment is launched again", func(s *model.Snapshot) error {
 			if e := s.ExecEnvByID("e"); e.Status != model.EEUp || e.Launch != "e#2" {
 				return fmt.Errorf("it is %s, launch %s: %s", e.Status, e.Launch, e.StatusDetail)

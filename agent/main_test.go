@@ -39,6 +39,7 @@ type device struct {
 	doubles map[string]*double
 	cancel  context.CancelFunc
 	ended   chan error
+	held    bool // adapters do not start before [double.resume]
 }
 
 // levels is a World whose environments are as those of OSGi.
@@ -99,6 +100,7 @@ func (d *device) start() {
 	d.doubles = map[string]*double{}
 	a, err := agent.New(d.cfg, agent.Options{Log: d.log, Supervise: func(o supervisor.Options) agent.Adapter {
 		d.doubles[o.Name] = newDouble(o, d.worlds[o.Name])
+		d.doubles[o.Name].held = d.held
 		return d.doubles[o.Name]
 	}})
 	if err != nil {

@@ -146,7 +146,9 @@ func TestChoice(t *testing.T) {
 	choose := func(d *device, kind string) (uint32, error) {
 		return d.agent.Install(d.t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a", Kind: kind})})
 	}
-	where := func(d *device, j *model.Job) string { return d.agent.Snapshot().DeploymentUnit(j.Objects[0].Instance).Env }
+	where := func(d *device, j *model.Job) string {
+		return d.agent.Snapshot().DeploymentUnit(j.Objects[0].Instance).Env
+	}
 
 	t.Run("the one that takes it", func(t *testing.T) {
 		d := start(t, plain, fakes)
