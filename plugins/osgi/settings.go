@@ -55,7 +55,30 @@ func parseSettings(env string, raw []byte) (settings, error) {
 			return s, adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: osgi: %v", env, err)
 		}
 	}
-	readers := map[string]func(json.RawMessage) error{
+	readers := s.readers()
+	keys := make([]string, 0, len(table))
+	for key := range table {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys) // the same file gives the same error
+	for _, key := range keys {
+		reader, ok := readers[key]
+		if !ok {
+			return s, bad(key, errors.New("there is no such setting"))
+		}
+		if err := reader(table[key]); err != nil {
+			return s, bad(key, err)
+		}
+	}
+	if s.framework == "" {
+		return s, bad("framework", errors.New("the path of the framework's jar is required"))
+	}
+	return s, nil
+}
+
+// readers read the settings that there are, by their keys.
+func (s *settings) readers() map[string]func(json.RawMessage) error {
+	return map[string]func(json.RawMessage) error{
 		"framework":  s.path(&s.framework),
 		"host_jar":   s.path(&s.hostJar),
 		"class_path": s.paths(&s.classPath),
@@ -86,24 +109,6 @@ func parseSettings(env string, raw []byte) (settings, error) {
 		"call_timeout":  s.duration(&s.callTimeout),
 		"stop_timeout":  s.duration(&s.stopTimeout),
 	}
-	keys := make([]string, 0, len(table))
-	for key := range table {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys) // the same file gives the same error
-	for _, key := range keys {
-		reader, ok := readers[key]
-		if !ok {
-			return s, bad(key, errors.New("there is no such setting"))
-		}
-		if err := reader(table[key]); err != nil {
-			return s, bad(key, err)
-		}
-	}
-	if s.framework == "" {
-		return s, bad("framework", errors.New("the path of the framework's jar is required"))
-	}
-	return s, nil
 }
 
 // read decodes one value; null, which TOML does not have, is refused.

@@ -1,11 +1,19 @@
 package osgi
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -31,6 +39,62 @@ func TestSettings(t *testing.T) {
 	want.framework = "/f.jar"
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(settings{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestAgentTomlShowsTheSettings compares the table that the shipped configuration shows, commented out, with the settings that there are.
+func TestAgentTomlShowsTheSettings(t *testing.T) {
+	file, err := os.ReadFile("../../agent.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(file), "\n#[exec_env.osgi]\n")
+	if !found {
+		t.Fatal("agent.toml has no table exec_env.osgi")
+	}
+	setting := regexp.MustCompile(`^#[a-z_]+ = `)
+	// A setting without a default is told of in a sentence that begins with it.
+	noDefault := regexp.MustCompile(`^# ([a-z_]+), such as "([^"]*)",.* no default\.$`)
+	shown := map[string]bool{}
+	text := ""
+	for line := range strings.Lines(section) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, "#[") {
+			break
+		}
+		if m := noDefault.FindStringSubmatch(line); m != nil {
+			shown[m[1]] = true
+			if _, err := parseSettings("home", fmt.Appendf(nil, `{"framework":"/f","%s":%q}`, m[1], m[2])); err != nil {
+				t.Errorf("the example of %s: %v", m[1], err)
+			}
+		}
+		if setting.MatchString(line) {
+			text += line[1:] + "\n"
+		}
+	}
+	var table map[string]any
+	if _, err := toml.Decode(text, &table); err != nil {
+		t.Fatal(err)
+	}
+	for key := range table {
+		shown[key] = true
+	}
+	known := slices.Sorted(maps.Keys(new(settings).readers()))
+	if diff := cmp.Diff(known, slices.Sorted(maps.Keys(shown))); diff != "" {
+		t.Errorf("settings that there are (-) and that agent.toml shows (+):\n%s", diff)
+	}
+	raw, err := json.Marshal(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseSettings("home", raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaultSettings()
+	want.framework = got.framework // which has none
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(settings{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("defaults (-) and what agent.toml shows (+):\n%s", diff)
 	}
 }
 

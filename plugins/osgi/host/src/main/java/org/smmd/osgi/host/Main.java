@@ -51,6 +51,7 @@ public final class Main {
       Log.warn("another host has " + options.storage());
       return LOCKED;
     }
+    BrokenUpdates.takeBack(storage.framework());
     Framework framework = FrameworkLauncher.init(options, storage);
     InstallLog installs = InstallLog.open(storage.installs());
     installs.retain(
