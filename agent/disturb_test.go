@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
@@ -148,6 +149,26 @@ func TestAgentKilled(t *testing.T) {
 		d.doubles["fake"].resume()
 		d.up()
 	})
+}
+
+// TestResumedInstallFails is about an install whose effect is there when the agent is ended, and that is refused afterwards.
+func TestResumedInstallFails(t *testing.T) {
+	d := start(t, levels)
+	w := d.worlds["fake"]
+	hit := make(chan struct{})
+	w.Hook("Install", fake.After, func(fake.Call) error {
+		w.Hook("Install", fake.After, nil)
+		d.cancel()
+		close(hit)
+		return context.Canceled
+	})
+	job, err := d.install(fake.Spec{Name: "a"})
+	d.ok(err)
+	<-hit
+	w.FailCall("Install", 1, adapter.Errorf(adapter.NotSupported, "cannot: a test"))
+	d.restart()
+	d.failed(fault.NotSupported)(job, nil)
+	d.clean()
 }
 
 func TestAdapterKilled(t *testing.T) {
