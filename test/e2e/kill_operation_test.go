@@ -3,12 +3,15 @@ package e2e
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -324,6 +327,60 @@ func TestKillUpdate(t *testing.T) {
 			next(t, k.hanging(v, "updating", update), url)
 		})
 	}
+	t.Run("JVM while it writes the new content", func(t *testing.T) {
+		k.fresh()
+		url := k.Serve("/written.jar", fileserver.File{Content: inflated(t, k.Content("sample-"+versions[0]+".jar"), 48<<20)})
+		before := k.Tree()
+		k.launch = before.ExecEnvs[0].Name
+		jvm := k.JVM(felix)
+		bundle := filepath.Join(k.State, "env", felix, "storage", "framework", "bundle"+u.DUID)
+		contents := len(k.contents(bundle))
+		job := k.begun(k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: url}))
+		for end := time.Now().Add(support.Patience); len(k.contents(bundle)) == contents && time.Now().Before(end); {
+			runtime.Gosched() // it takes a few milliseconds only
+		}
+		jvm.Kill(t)
+		k.kills++
+		all := k.contents(bundle)
+		if len(all) != contents+1 {
+			t.Fatalf("it was not killed in time: there are %v", all)
+		}
+		if _, err := os.Stat(filepath.Join(all[contents], "revision.location")); err == nil {
+			t.Error("it was not killed in time: the new content is whole")
+		}
+		j := k.one(before, job)
+		k.whole(theJVM)
+		next(t, j, url)
+	})
+	t.Run("agent while a stopped unit is updated", func(t *testing.T) {
+		k.Done(k.Client.Stop(t.Context(), u.EU.Object))
+		url := k.Files.URL + "/sample-" + versions[0] + ".jar"
+		wantDone(t, k.hanging(theAgent, "updating", update))
+		if eu := k.Unit(u.Object).EU; eu.Status != "Idle" || !eu.AutoStart {
+			t.Errorf("the unit was stopped before and is %s, AutoStart %v", eu.Status, eu.AutoStart)
+		}
+		j := k.Done(k.Client.Start(t.Context(), u.EU.Object))
+		agree(t, k.Device, felix, k.c)
+		next(t, j, url)
+	})
+}
+
+// contents returns what Felix has of the content of a bundle, the newest last.
+func (k *crash) contents(bundle string) []string {
+	k.t.Helper()
+	all, err := filepath.Glob(filepath.Join(bundle, "version*"))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmpNumber(filepath.Ext(a), filepath.Ext(b)) })
+	return all
+}
+
+// cmpNumber compares numbers with a dot before them.
+func cmpNumber(a, b string) int {
+	x, _ := strconv.Atoi(a[1:]) // Felix made the names
+	y, _ := strconv.Atoi(b[1:])
+	return x - y
 }
 
 // rounds is how many operations are hit at random, and seed what they are drawn from.
@@ -360,14 +417,13 @@ func TestKillAtRandom(t *testing.T) {
 
 	version := "" // of the unit; none: it is not there
 	var unit support.Unit
-	usual := map[string]time.Duration{} // how long an operation to a version takes on this machine
+	usual := map[string]pace{} // of an operation to a version on this machine
 	for round := 0; round < n || version != ""; round++ {
 		k.fresh()
 		tree := k.Tree()
+		next := map[string]string{"": "1.0.0", "1.0.0": "2.0.0", "2.0.0": ""}[version]
 		var job dbus.ObjectPath
 		var err error
-		next := map[string]string{"": "1.0.0", "1.0.0": "2.0.0", "2.0.0": ""}[version]
-		begin := time.Now()
 		switch next {
 		case "1.0.0":
 			job, err = k.Client.Install(t.Context(), urls[next], client.InstallOptions{ExecEnv: felix})
@@ -377,19 +433,26 @@ func TestKillAtRandom(t *testing.T) {
 			job, err = k.Client.Uninstall(t.Context(), unit.Object)
 		}
 		k.begun(job, err)
-		v := victims[random.IntN(len(victims))]
-		delay := support.Patience
-		if usual[next] > 0 {
-			delay = time.Duration(random.Int64N(int64(usual[next])))
-		}
-		what := fmt.Sprintf("round %d, from version %q to %q, the %s dies after %v", round, version, next, v, delay)
-		j := k.after(delay, v, job)
-		if j != nil { // undisturbed, to know how long it takes
-			usual[next] = time.Since(begin)
-			v = ""
+		v, what := victim(""), fmt.Sprintf("round %d, from version %q to %q", round, version, next)
+		if p, known := usual[next]; !known {
+			usual[next] = k.pace(job)
 		} else {
-			j = k.one(tree, job)
+			v = victims[random.IntN(len(victims))]
+			delay := time.Duration(random.Int64N(int64(p.whole)))
+			atWork := random.IntN(2) == 0 // half of the rounds are for the part that the environment takes
+			if atWork {
+				delay = time.Duration(random.Int64N(int64(p.work)))
+				k.busy(job)
+			}
+			what += fmt.Sprintf(", the %s dies after %v (at work: %v)", v, delay, atWork)
+			<-time.After(delay) // the moment is the point, not something to wait for
+			if j, err := k.Client.Job(t.Context(), job); err == nil {
+				what += " while it is " + j.State
+			}
+			k.die(v)
 		}
+		t.Log(what)
+		j := k.one(tree, job)
 		k.whole(v)
 		if j.State != client.JobDone {
 			t.Logf("%s: %s %s %s", what, j.State, j.FaultName, j.Message)
@@ -411,27 +474,31 @@ func TestKillAtRandom(t *testing.T) {
 	}
 }
 
-// after kills a process after a while, unless the job has ended sooner: then it is returned.
-func (k *crash) after(delay time.Duration, v victim, job dbus.ObjectPath) *client.Job {
+// pace is how long an operation takes.
+type pace struct{ whole, work time.Duration }
+
+// pace follows a job to its end.
+func (k *crash) pace(job dbus.ObjectPath) pace {
 	k.t.Helper()
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-timer.C:
-			k.die(v)
-			return nil
-		case <-tick.C:
+	begin := time.Now()
+	k.busy(job)
+	work := time.Now()
+	k.Job(job, nil)
+	return pace{time.Since(begin), time.Since(work)}
+}
+
+// busy waits until the environment is at work for a job, or the job has ended.
+func (k *crash) busy(job dbus.ObjectPath) {
+	k.t.Helper()
+	ctx, cancel := context.WithCancel(k.t.Context())
+	defer cancel()
+	_, err := k.Client.WaitJob(ctx, job, func(j *client.Job) {
+		if slices.Contains([]string{"installing", "updating", "uninstalling"}, j.State) {
+			cancel()
 		}
-		j, err := k.Client.Job(k.t.Context(), job)
-		if err != nil {
-			k.t.Fatal(err)
-		}
-		if j.Final() && delay == support.Patience {
-			return j
-		}
+	})
+	if err != nil && ctx.Err() == nil {
+		k.t.Fatal(err)
 	}
 }
 
