@@ -73,6 +73,7 @@ func TestGetParameterNames(t *testing.T) {
 		{sm + "ExecutionUnit.3.Extensions.", false, []string{sm + "ExecutionUnit.3.Extensions."}},
 		{sm + "ExecutionUnit.3.Extensions.", true, nil},
 		{sm + "ExecEnv.1.Enable", false, []string{sm + "ExecEnv.1.Enable*"}},
+		{sm + "ExecEnv.1.Reset", false, []string{sm + "ExecEnv.1.Reset*"}},
 		{sm + "ExecEnv.1.Status", false, []string{sm + "ExecEnv.1.Status"}},
 		{sm + "ExecEnv.[cpe-osgi].Alias", false, []string{sm + "ExecEnv.[cpe-osgi].Alias*"}},
 	} {
@@ -100,7 +101,7 @@ func TestGetParameterNames(t *testing.T) {
 	if device, err := face.GetParameterNames("Device.", false); err != nil || !slices.Equal(device, all) {
 		t.Errorf("the tree of Device. is not that of the root: %v", err)
 	}
-	if got, want := len(all), 2+3+3+(1+18)+2*(1+21+1); got != want {
+	if got, want := len(all), 2+3+3+(1+19)+2*(1+21+1); got != want {
 		t.Errorf("%d names in all, want %d", got, want)
 	}
 	if all[0] != (cwmp.ParameterName{Name: "Device."}) || all[1] != (cwmp.ParameterName{Name: sm}) {
@@ -119,7 +120,7 @@ func TestBadNames(t *testing.T) {
 	for _, path := range []string{
 		"Device", "Device.SoftwareModules", "InternetGatewayDevice.", "Device.DeviceInfo.", "Device..", sm + "ExecEnv", sm + "ExecEnv.1",
 		sm + "ExecEnv.2.", sm + "ExecEnv.01.", sm + "ExecEnv.[nobody].", sm + "ExecEnv.*.", sm + "ExecEnv.1.Nothing", sm + "ExecEnv.1.Enable.",
-		sm + "ExecEnv.1.Reset", sm + "execenv.", sm + "Config.", sm + "ExecutionUnit.3.AutoRestart.", " Device.",
+		sm + "ExecEnv.1.CreatedAt", sm + "execenv.", sm + "Config.", sm + "ExecutionUnit.3.AutoRestart.", " Device.",
 	} {
 		_, names := face.GetParameterNames(path, false)
 		_, next := face.GetParameterNames(path, true)
@@ -169,7 +170,7 @@ func TestGetParameterValues(t *testing.T) {
 		t.Errorf("%v, difference:\n%s", err, diff)
 	}
 	all, err := face.GetParameterValues([]string{""})
-	if err != nil || len(all) != 3+18+2*21 {
+	if err != nil || len(all) != 3+19+2*21 {
 		t.Errorf("the whole tree: %d values, %v", len(all), err)
 	}
 	if none, err := face.GetParameterValues(nil); err != nil || len(none) != 0 {
@@ -206,6 +207,33 @@ func TestSetParameterValues(t *testing.T) {
 	}
 }
 
+// TestReset: the command is passed on as it is written, and reads false at any time.
+func TestReset(t *testing.T) {
+	name := sm + "ExecEnv.1.Reset"
+	for _, tc := range []struct {
+		value string
+		want  bool
+		jobs  []uint32
+	}{
+		{"true", true, []uint32{1}},
+		{"1", true, nil},
+		{"false", false, nil}, // the agent accepts it without effect
+	} {
+		a := newAgent()
+		a.jobs = tc.jobs
+		face := cwmp.New(a)
+		status, err := face.SetParameterValues(t.Context(), []cwmp.ParameterValue{{Name: name, Type: "xsd:boolean", Value: tc.value}}, "acs")
+		want := []model.Assignment{{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.Reset, Value: tc.want}}
+		if diff := cmp.Diff(want, a.set); status != int32(len(tc.jobs)) || err != nil || diff != "" {
+			t.Errorf("%s: status %d, %v, difference:\n%s", tc.value, status, err, diff)
+		}
+		got, err := face.GetParameterValues([]string{name})
+		if err != nil || len(got) != 1 || got[0] != (cwmp.ParameterValue{Name: name, Type: "xsd:boolean", Value: "false"}) {
+			t.Errorf("it reads %v, %v", got, err)
+		}
+	}
+}
+
 func TestSetParameterValuesRefuses(t *testing.T) {
 	good := cwmp.ParameterValue{Name: sm + "ExecEnv.1.Enable", Type: "xsd:boolean", Value: "false"}
 	for _, tc := range []struct {
@@ -221,6 +249,7 @@ func TestSetParameterValuesRefuses(t *testing.T) {
 		{"type", cwmp.ParameterValue{Name: sm + "ExecEnv.1.InitialRunLevel", Type: "xsd:int", Value: "1"}, 9006},
 		{"not a type", cwmp.ParameterValue{Name: sm + "ExecEnv.1.InitialRunLevel", Type: "xsd:", Value: "1"}, 9006},
 		{"value", cwmp.ParameterValue{Name: sm + "ExecEnv.1.InitialRunLevel", Type: "xsd:unsignedInt", Value: "-1"}, 9007},
+		{"reset", cwmp.ParameterValue{Name: sm + "ExecEnv.1.Reset", Type: "xsd:boolean", Value: "perhaps"}, 9007},
 		{"enum", cwmp.ParameterValue{Name: sm + "ExecutionUnit.3.RequestedState", Type: "xsd:string", Value: "Starting"}, 9007},
 		{"alias", cwmp.ParameterValue{Name: sm + "ExecutionUnit.3.Alias", Type: "xsd:string", Value: ""}, 9007},
 		{"read-only", cwmp.ParameterValue{Name: sm + "ExecEnv.1.Status", Type: "xsd:string", Value: "Up"}, 9008},
@@ -344,7 +373,7 @@ func BenchmarkGetParameterValues(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		values, err := face.GetParameterValues([]string{sm})
-		if err != nil || len(values) != 3+18+300*(16+21) {
+		if err != nil || len(values) != 3+19+300*(16+21) {
 			b.Fatal(len(values), err)
 		}
 	}

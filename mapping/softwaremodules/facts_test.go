@@ -31,7 +31,6 @@ var leftOut = map[string]string{
 	"ExecEnv.{i}.CreatedAt":                        "environments are configured, not created",
 	"ExecEnv.{i}.ExecEnvClassRef":                  "no ExecEnvClass table",
 	"ExecEnv.{i}.ApplicationDataNumberOfEntries":   "no ApplicationData table",
-	"ExecEnv.{i}.Reset":                            "no baseline to go back to",
 	"ExecutionUnit.{i}.Privileged":                 "containers by USP arguments only",
 	"ExecutionUnit.{i}.AllocatedDiskSpace":         "limits by USP arguments only",
 	"ExecutionUnit.{i}.AllocatedMemory":            "limits by USP arguments only",
@@ -159,7 +158,7 @@ func TestTableAgreesWithFacts(t *testing.T) {
 
 // TestProtocols holds the CWMP-only marks against the facts: what the common file lacks and the CWMP file has.
 func TestProtocols(t *testing.T) {
-	want := []string{"RequestedRunLevel", "RequestedState", "SupportedDataModelList"} // Reset is left out
+	want := []string{"Reset", "RequestedRunLevel", "RequestedState", "SupportedDataModelList"}
 	var got []string
 	for _, table := range subtree(t).Objects {
 		for _, p := range table.Parameters {

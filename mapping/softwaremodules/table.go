@@ -89,6 +89,7 @@ var Root = &object{Objects: []*object{{Name: "Device", Objects: []*object{{
 			Parameters: []*parameter{
 				{Name: "Enable", Type: dm.Boolean, Since: "2.1", Attribute: attribute(model.Enable), Bool: func(r Row) bool { return r.env.Enable }},
 				{Name: "Status", Type: dm.String, Enum: []string{"Up", "Error", "Disabled"}, Since: "2.1", Text: envStatus},
+				{Name: "Reset", Type: dm.Boolean, Since: "2.1", Protocol: dm.CWMPOnly, Command: true, Attribute: attribute(model.Reset)},
 				{Name: "Alias", Type: dm.String, Length: 64, Since: "2.1", Check: alias, Attribute: attribute(model.Alias), Text: func(r Row) string { return r.env.Alias }},
 				{Name: "Name", Type: dm.String, Length: 256, Since: "2.1", Text: func(r Row) string { return r.env.Name }},
 				{Name: "Type", Type: dm.String, Length: 64, Since: "2.1", Text: func(r Row) string { return r.env.Type }},

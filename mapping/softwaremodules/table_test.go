@@ -73,7 +73,7 @@ func TestValues(t *testing.T) {
 	for name, want := range map[string]string{
 		"ExecEnvNumberOfEntries": "3", "DeploymentUnitNumberOfEntries": "2", "ExecutionUnitNumberOfEntries": "4",
 
-		"ExecEnv.1.Enable": "true", "ExecEnv.1.Status": "Up", "ExecEnv.1.Alias": "cpe-linux", "ExecEnv.1.Name": "linux",
+		"ExecEnv.1.Enable": "true", "ExecEnv.1.Status": "Up", "ExecEnv.1.Reset": "false", "ExecEnv.1.Alias": "cpe-linux", "ExecEnv.1.Name": "linux",
 		"ExecEnv.1.Type": "Linux systemd portable", "ExecEnv.1.InitialRunLevel": "0", "ExecEnv.1.RequestedRunLevel": "-1",
 		"ExecEnv.1.CurrentRunLevel": "-1", "ExecEnv.1.InitialExecutionUnitRunLevel": "-1", "ExecEnv.1.Vendor": "systemd",
 		"ExecEnv.1.Version": "252", "ExecEnv.1.ParentExecEnv": "", "ExecEnv.1.AllocatedDiskSpace": "-1",
@@ -108,7 +108,7 @@ func TestValues(t *testing.T) {
 			t.Errorf("%s = %q (there: %t), want %q", name, v, there, want)
 		}
 	}
-	if want := 3 + 3*18 + 2*16 + 4*21; len(got) != want {
+	if want := 3 + 3*19 + 2*16 + 4*21; len(got) != want {
 		t.Errorf("%d parameters, want %d", len(got), want)
 	}
 }
@@ -116,7 +116,7 @@ func TestValues(t *testing.T) {
 // TestAttributes holds what is written against the model: each attribute once in each table that has it.
 func TestAttributes(t *testing.T) {
 	want := map[string][]model.Attribute{
-		"ExecEnv":        {model.Enable, model.Alias, model.InitialRunLevel, model.RequestedRunLevel, model.InitialExecutionUnitRunLevel},
+		"ExecEnv":        {model.Enable, model.Reset, model.Alias, model.InitialRunLevel, model.RequestedRunLevel, model.InitialExecutionUnitRunLevel},
 		"DeploymentUnit": {model.Alias},
 		"ExecutionUnit":  {model.Alias, model.RequestedState, model.AutoStart, model.RunLevel},
 	}
@@ -157,6 +157,9 @@ func TestWriteRules(t *testing.T) {
 		{"ExecutionUnit.Alias", "_a", nil},
 		{"ExecutionUnit.Alias", "a\x07", nil},
 		{"ExecEnv.Enable", "1", true},
+		{"ExecEnv.Reset", "true", true},
+		{"ExecEnv.Reset", "0", false},
+		{"ExecEnv.Reset", "", nil},
 		{"ExecEnv.InitialRunLevel", "65535", 65535},
 		{"ExecEnv.InitialRunLevel", "-1", nil}, // an unsignedInt cannot hold it
 		{"ExecEnv.InitialRunLevel", "65536", nil},
