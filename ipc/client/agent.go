@@ -99,6 +99,28 @@ func (c *Client) RestartExecEnv(ctx context.Context, env dbus.ObjectPath, reason
 	return c.job(ctx, "cannot restart", env, KindExecEnv, "Restart", opts)
 }
 
+// The kinds of baseline: one for each protocol.
+const (
+	BaselineCWMP = "cwmp" // the state at the last "0 BOOTSTRAP" Inform
+	BaselineUSP  = "usp"  // the state at the last Boot! after a factory reset
+)
+
+// RecordBaseline makes the present state of every environment the baseline of that kind, which [Client.ResetExecEnv] goes back
+// to. The token of the present baseline changes nothing; an empty one is always a new baseline. Other kinds are refused with
+// InvalidArguments.
+func (c *Client) RecordBaseline(ctx context.Context, kind, token string) error {
+	_, err := c.call(ctx, "cannot record the baseline "+kind, Root, BusName+".RecordBaseline", []any{kind, token})
+	return err
+}
+
+// ResetExecEnv begins to bring an environment back to its baseline of that kind, "" for [BaselineCWMP], and returns the job: units
+// that came since are removed with their data. A job that fails has restored all but what its message names.
+func (c *Client) ResetExecEnv(ctx context.Context, env dbus.ObjectPath, kind string) (dbus.ObjectPath, error) {
+	opts := options{}
+	opts.put("baseline", kind)
+	return c.job(ctx, "cannot reset", env, KindExecEnv, "Reset", opts)
+}
+
 // SetRunLevel asks an environment to go to a run level. It returns when that is accepted, not when the level is reached.
 func (c *Client) SetRunLevel(ctx context.Context, env dbus.ObjectPath, level int32) error {
 	_, err := c.call(ctx, "cannot set the run level of "+nameOf(env), env, KindExecEnv.iface()+".SetRunLevel", []any{level, options{}})

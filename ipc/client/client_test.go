@@ -128,7 +128,10 @@ func TestMethods(t *testing.T) {
 		func() error { _, err := c.RestartExecEnv(ctx, env, "because"); return err },
 		func() error { return c.SetRunLevel(ctx, env, 7) },
 		func() error { return c.SetProperty(ctx, env, "Alias", "home") },
+		func() error { return c.RecordBaseline(ctx, client.BaselineUSP, "boot 7") },
+		func() error { _, err := c.ResetExecEnv(ctx, env, client.BaselineUSP); return err },
 		func() error { _, err := c.Uninstall(ctx, du); return err },
+		func() error { _, err := c.ResetExecEnv(ctx, env, ""); return err },
 	} {
 		if err := call(); err != nil {
 			t.Error(err)
@@ -147,6 +150,10 @@ func TestMethods(t *testing.T) {
 			got = append(got, fmt.Sprint("request ", a.EU, a.Request))
 		case ipctest.Restart:
 			got = append(got, fmt.Sprint("restart ", a.Instance, a.Reason))
+		case ipctest.Baseline:
+			got = append(got, fmt.Sprint("baseline ", a.Kind, a.Token))
+		case ipctest.Reset:
+			got = append(got, fmt.Sprint("reset ", a.Instance, a.Kind))
 		case ipctest.Set:
 			got = append(got, fmt.Sprint("set ", a.Assignments[0].Attribute, a.Assignments[0].Value))
 		case ipctest.Uninstall:
@@ -154,7 +161,7 @@ func TestMethods(t *testing.T) {
 		}
 	}
 	want := []string{"update 1http://files/c.jarup", "request 2Idle", "request 2Active", "request 2Restart", "restart 1because",
-		"set RequestedRunLevel7", "set Aliashome", "uninstall 1"}
+		"set RequestedRunLevel7", "set Aliashome", "baseline uspboot 7", "reset 1usp", "uninstall 1", "reset 1cwmp"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
@@ -181,6 +188,12 @@ func TestErrors(t *testing.T) {
 	_, err = c.Job(t.Context(), client.ObjectPath(client.KindJob, 99))
 	if !client.IsName(err, "UnknownObject") {
 		t.Errorf("a job that does not exist is %v", err)
+	}
+	if err := c.RecordBaseline(t.Context(), "tr069", ""); !client.IsName(err, "InvalidArguments") {
+		t.Errorf("an unknown baseline is %v", err)
+	}
+	if _, err := c.ResetExecEnv(t.Context(), client.ObjectPath(client.KindExecEnv, 1), "tr069"); !client.IsName(err, "InvalidArguments") {
+		t.Errorf("a Reset to an unknown baseline is %v", err)
 	}
 	if err := c.SetProperty(t.Context(), client.ObjectPath(client.KindExecEnv, 1), "Enable", "yes"); !client.IsName(err, "InvalidArgs") {
 		t.Errorf("a value of the wrong type is %v", err)

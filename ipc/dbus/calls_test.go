@@ -165,6 +165,9 @@ func TestMethodsReachTheAgent(t *testing.T) {
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestIdle, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Restart", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestRestart, Originator: origin}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Restart", []any{options{"reason": v("why")}}, ipctest.Restart{Instance: 1, Reason: "why", Originator: origin}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", []any{options{}}, ipctest.Reset{Instance: 1, Kind: "cwmp", Originator: origin}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", []any{options{"baseline": v("usp")}}, ipctest.Reset{Instance: 1, Kind: "usp", Originator: origin}},
+		{contract.Root, contract.Agent + ".RecordBaseline", []any{"usp", "boot 7"}, ipctest.Baseline{Kind: "usp", Token: "boot 7"}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".SetRunLevel", []any{int32(3), options{}}, ipctest.Set{Originator: origin, Assignments: []model.Assignment{
 			{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.RequestedRunLevel, Value: 3}}}},
 		{row("ExecEnv", "1"), contract.Properties + ".Set", []any{contract.ExecEnv, "InitialRunLevel", v(uint32(9))}, ipctest.Set{Originator: origin, Assignments: []model.Assignment{
@@ -249,6 +252,8 @@ func TestRefusals(t *testing.T) {
 		{contract.Root, contract.Agent + ".Install", cwmp.DUResult, usp.Event, []any{"http://x", options{}}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", cwmp.DUResult, usp.Event, []any{options{}}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", cwmp.ParameterCode, usp.Operate, []any{options{}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", cwmp.ParameterCode, usp.Operate, []any{options{}}},
+		{contract.Root, contract.Agent + ".RecordBaseline", cwmp.RPC, usp.Operate, []any{"cwmp", "x"}},
 		{row("ExecEnv", "1"), contract.Properties + ".Set", cwmp.ParameterCode, usp.Operate, []any{contract.ExecEnv, "Enable", v(false)}},
 	} {
 		for _, r := range fault.Reasons() {

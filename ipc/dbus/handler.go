@@ -179,12 +179,14 @@ func arg[T any](c *call, i int) T { return c.body[i].(T) }
 func bind() map[string]*iface {
 	served := map[string]map[string]method{
 		xml.Agent: {
-			"Install":  {serve: install, change: true},
-			"Adapters": {serve: adapters},
+			"Install":        {serve: install, change: true},
+			"RecordBaseline": {serve: recordBaseline, change: true},
+			"Adapters":       {serve: adapters},
 		},
 		xml.ExecEnv: {
 			"SetRunLevel": {serve: setRunLevel, change: true},
 			"Restart":     {serve: restartExecEnv, change: true},
+			"Reset":       {serve: resetExecEnv, change: true},
 		},
 		xml.DeploymentUnit: {
 			"Update":    {serve: update, change: true},

@@ -72,6 +72,10 @@ func TestOptions(t *testing.T) {
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", "force", []any{options{"force": v(true)}}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", "now", []any{options{"now": v(true)}}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Restart", "reason", []any{options{"reason": v(true)}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", "baseline", []any{options{"baseline": v(1)}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", "baseline", []any{options{"baseline": v(big)}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", "reason", []any{options{"reason": v("why")}}},
+		{contract.Root, contract.Agent + ".RecordBaseline", "token", []any{"cwmp", big}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".SetRunLevel", "x", []any{int32(1), options{"x": v(true)}}},
 		{row("Job", "1"), contract.Job + ".Cancel", "x", []any{options{"x": v(true)}}},
 	} {

@@ -182,7 +182,7 @@ func TestEveryMethodIsServed(t *testing.T) {
 			}
 		}
 	}
-	if err := c.refused(contract.Root, contract.Agent+".RecordBaseline", "cwmp", "x"); err.Name != "org.freedesktop.DBus.Error.UnknownMethod" {
+	if err := c.refused(contract.Root, contract.Agent+".Uninstall", options{}); err.Name != "org.freedesktop.DBus.Error.UnknownMethod" {
 		t.Errorf("a method that is not offered: %s", err.Name)
 	}
 	if err := c.refused(contract.Root, "org.smmd.USP1.Get"); err.Name != "org.freedesktop.DBus.Error.UnknownInterface" {

@@ -4,6 +4,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/ipc/xml"
 )
 
 // job is the answer of a method that returns one.
@@ -77,6 +78,31 @@ func restartExecEnv(c *call) ([]any, error) {
 	}
 	id, err := c.agent.RestartExecEnv(c.ctx, c.object.ref.Instance, reason, c.originator())
 	return job(id, err, ofCall)
+}
+
+func recordBaseline(c *call) ([]any, error) {
+	kind, token := arg[string](c, 0), arg[string](c, 1)
+	if err := checkBaseline(kind); err != nil {
+		return nil, refusal(err, ofCall)
+	}
+	if len(token) > maxText {
+		return nil, invalid("cannot record the baseline %s: the token is too long", kind)
+	}
+	c.log.Info("recording a baseline", "baseline", kind, "originator", c.originator())
+	if err := c.agent.RecordBaseline(c.ctx, kind, token); err != nil {
+		return nil, refusal(err, ofCall)
+	}
+	return nil, nil
+}
+
+// resetExecEnv begins a Reset. CWMP would set the parameter Reset.
+func resetExecEnv(c *call) ([]any, error) {
+	kind := xml.BaselineCWMP
+	if err := parse(options(c, 0), map[string]option{"baseline": intoBaseline(&kind)}); err != nil {
+		return nil, err
+	}
+	id, err := c.agent.ResetExecEnv(c.ctx, c.object.ref.Instance, kind, c.originator())
+	return job(id, err, ofParameter)
 }
 
 func update(c *call) ([]any, error) {

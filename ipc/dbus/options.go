@@ -61,6 +61,29 @@ func intoBool(p **bool) option {
 	}
 }
 
+// intoBaseline takes the kind of a baseline.
+func intoBaseline(p *string) option {
+	return func(key string, value any) error {
+		var kind string
+		if err := intoString(&kind)(key, value); err != nil {
+			return err
+		}
+		if err := checkBaseline(kind); err != nil {
+			return refusal(err, ofParameter)
+		}
+		*p = kind
+		return nil
+	}
+}
+
+// checkBaseline refuses what is no kind of baseline.
+func checkBaseline(kind string) error {
+	if kind != xml.BaselineCWMP && kind != xml.BaselineUSP {
+		return fault.Errorf(fault.InvalidArguments, "cannot find the baseline %s: there are %s and %s", quote(kind), xml.BaselineCWMP, xml.BaselineUSP)
+	}
+	return nil
+}
+
 // intoExecEnv takes an object path or a string that names an environment, and keeps the ID of the environment.
 func intoExecEnv(s *model.Snapshot, id *string) option {
 	return func(key string, value any) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/ipc/xml"
 )
 
 // Epoch is the time of everything that happens in an [Agent].
@@ -27,15 +28,16 @@ type Agent struct {
 	refusal  error
 	auto     bool
 	asked    []any
-	plans    map[uint32][]step // what is left of each open job
-	job, row uint32            // the last numbers given
+	plans    map[uint32][]step   // what is left of each open job
+	goals    map[string]baseline // by kind
+	job, row uint32              // the last numbers given
 }
 
 // New returns an agent with the environments osgi (instance 1, up, run level 1) and lxc (instance 2, disabled), the adapter
 // processes of both, and nothing installed.
 func New() *Agent {
 	a := &Agent{
-		draft: model.NewDraft(), feeds: map[*feed]bool{}, plans: map[uint32][]step{},
+		draft: model.NewDraft(), feeds: map[*feed]bool{}, plans: map[uint32][]step{}, goals: map[string]baseline{},
 		adapters: []model.AdapterInfo{
 			{Name: "lxc", Version: "0.1", State: "broken", Detail: "five failures in ten minutes", Restarts: 5},
 			{Name: "osgi", Version: "0.1", Capabilities: []string{"auto-start", "run-level"}, State: "running", PID: 4711},
@@ -55,6 +57,7 @@ func New() *Agent {
 			AllocatedMemory: -1, AvailableMemory: -1,
 		})
 	})
+	a.goals[xml.BaselineCWMP], a.goals[xml.BaselineUSP] = baseline{state: a.snap}, baseline{state: a.snap}
 	return a
 }
 
@@ -98,7 +101,7 @@ func (a *Agent) SetAdapters(list []model.AdapterInfo) {
 }
 
 // Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, [Uninstall], [Request], [Restart],
-// [Set] or [Cancel].
+// [Baseline], [Reset], [Set] or [Cancel].
 func (a *Agent) Asked() []any {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -119,6 +122,11 @@ type (
 	Restart struct {
 		Instance           uint32
 		Reason, Originator string
+	}
+	Baseline struct{ Kind, Token string }
+	Reset    struct {
+		Instance         uint32
+		Kind, Originator string
 	}
 	Set struct {
 		Assignments []model.Assignment
@@ -141,7 +149,8 @@ func (a *Agent) Adapters() []model.AdapterInfo {
 	return slices.Clone(a.adapters)
 }
 
-// Set applies all assignments or none. Out of range is what the data model says; nothing is ever still moving.
+// Set applies all assignments or none. Out of range is what the data model says; nothing but a Reset is ever still
+// moving.
 func (a *Agent) Set(_ context.Context, as []model.Assignment, originator string) ([]uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -160,7 +169,16 @@ func (a *Agent) Set(_ context.Context, as []model.Assignment, originator string)
 	}
 	a.asked = append(a.asked, Set{as, originator})
 	a.commit(func(*model.Draft) { a.draft = next })
-	return nil, nil
+	var moving []uint32
+	for _, s := range as {
+		if s.Attribute != model.Reset || s.Value != true {
+			continue
+		}
+		if id := a.reset(s.Row.Instance, xml.BaselineCWMP, originator); a.plans[id] != nil {
+			moving = append(moving, id)
+		}
+	}
+	return moving, nil
 }
 
 func assign(d *model.Draft, s model.Assignment) error {
@@ -191,6 +209,10 @@ func assign(d *model.Draft, s model.Assignment) error {
 			e.InitialRunLevel = s.Value.(int)
 		case model.InitialExecutionUnitRunLevel:
 			e.InitialExecutionUnitRunLevel = s.Value.(int)
+		case model.Reset:
+			if s.Value == true && !e.Enable {
+				return disabled(e.Instance)
+			}
 		case model.RequestedRunLevel:
 			e.CurrentRunLevel = s.Value.(int)
 		}

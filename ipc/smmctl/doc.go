@@ -12,7 +12,9 @@
 //	start, stop, restart        {"job": Job, "execution_units": […]}
 //	ee list                     [ExecEnv …]
 //	ee enable, disable,
-//	   run-level, restart       {"job": Job or null, "exec_env": ExecEnv}
+//	   run-level, restart,
+//	   reset                    {"job": Job or null, "exec_env": ExecEnv}
+//	baseline                    {"baseline": "cwmp" or "usp", "token": …}
 //	jobs                        [Job …]
 //	job                         Job
 //	cancel                      {"job": Job}

@@ -18,9 +18,9 @@ func newExecEnvs(a *app) *cobra.Command {
 		Use:     "ee",
 		Short:   "Look at and change execution environments",
 		Long:    "Look at and change execution environments.\n\n" + execEnvHelp,
-		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix",
+		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix\n  smmctl ee reset felix",
 	}
-	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a))
+	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a), newExecEnvReset(a))
 	return group(cmd)
 }
 

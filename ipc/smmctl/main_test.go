@@ -153,6 +153,8 @@ func TestExitStatus(t *testing.T) {
 		{statusFailed, "there is no job 99", []string{"job", "99"}},
 		{statusFailed, "InvalidDUState", []string{"cancel", "1"}},
 		{statusFailed, "cannot restart", []string{"ee", "restart", "lxc"}},
+		{statusFailed, "smmctl: cannot reset environment 2: it is disabled (DisabledExecEnv, CWMP 9007, USP ", []string{"ee", "reset", "lxc"}},
+		{statusFailed, `there is no execution environment "x"`, []string{"ee", "reset", "x"}},
 		{statusFailed, "CWMP 9005", []string{"get", "Device.SoftwareModules.Nothing"}},
 		{statusFailed, "CWMP 9005", []string{"set", "Device.SoftwareModules.Nothing=1"}},
 		{statusFailed, "CWMP 9008", []string{"set", "Device.SoftwareModules.ExecEnv.1.Alias=x", "Device.SoftwareModules.ExecEnv.1.Status=Up"}},
@@ -170,6 +172,10 @@ func TestExitStatus(t *testing.T) {
 		{statusUsage, `"0" is no job`, []string{"cancel", "0"}},
 		{statusUsage, `"65536" is no run level`, []string{"ee", "run-level", "osgi", "65536"}},
 		{statusUsage, `"-1" is no run level`, []string{"ee", "run-level", "osgi", "--", "-1"}},
+		{statusUsage, `"tr069" is no baseline: give cwmp or usp`, []string{"baseline", "tr069"}},
+		{statusUsage, `"" is no baseline`, []string{"ee", "reset", "osgi", "--baseline", ""}},
+		{statusUsage, "accepts at most 1 arg(s)", []string{"baseline", "cwmp", "usp"}},
+		{statusUsage, "accepts 1 arg(s), received 0", []string{"ee", "reset"}},
 		{statusUsage, "invalid argument", []string{"install", "http://files/a.jar", "--auto-start=perhaps"}},
 	} {
 		s.fails(tt.status, tt.want, tt.args...)
@@ -177,7 +183,7 @@ func TestExitStatus(t *testing.T) {
 	s.agent.Refuse(fault.Errorf(fault.DisabledExecEnv, "cannot install http://files/app.jar: osgi is disabled"))
 	s.fails(statusFailed, "smmctl: cannot install http://files/app.jar: osgi is disabled (DisabledExecEnv, CWMP ", "install", "http://files/app.jar")
 
-	for _, args := range [][]string{{"tree"}, {"get", "Device."}, {"install", "http://x/y"}, {"ee", "list"}, {"watch"}, {"adapters"}, {"job", "1"}} {
+	for _, args := range [][]string{{"tree"}, {"get", "Device."}, {"install", "http://x/y"}, {"ee", "list"}, {"watch"}, {"adapters"}, {"job", "1"}, {"baseline"}, {"ee", "reset", "osgi"}} {
 		other := &shell{t: t, address: ipctest.Bus(t), stdin: s.stdin}
 		other.fails(statusUnreachable, "agent not reachable", args...)
 		other.address = "unix:path=/nonexistent/bus"
@@ -188,7 +194,7 @@ func TestExitStatus(t *testing.T) {
 func TestHelp(t *testing.T) {
 	s := &shell{t: t, stdin: strings.NewReader("")}
 	for _, args := range [][]string{nil, {"tree"}, {"get"}, {"set"}, {"install"}, {"update"}, {"uninstall"}, {"start"}, {"stop"}, {"restart"},
-		{"ee", "list"}, {"ee", "enable"}, {"ee", "disable"}, {"ee", "run-level"}, {"ee", "restart"}, {"jobs"}, {"job"}, {"cancel"}, {"watch"}, {"adapters"}} {
+		{"ee", "list"}, {"ee", "enable"}, {"ee", "disable"}, {"ee", "run-level"}, {"ee", "restart"}, {"ee", "reset"}, {"baseline"}, {"jobs"}, {"job"}, {"cancel"}, {"watch"}, {"adapters"}} {
 		if got := s.ok(append(args, "--help")...); !strings.Contains(got, "Examples:\n") || !strings.Contains(got, "--json") {
 			t.Errorf("smmctl %v --help:\n%s", args, got)
 		}
@@ -208,6 +214,8 @@ func TestCompletion(t *testing.T) {
 	for want, args := range map[string][]string{
 		"osgi\nlxc\n": {"install", "http://x/y", "--ee", ""},
 		"app\n":       {"uninstall", ""},
+		"osgi\nlxc":   {"ee", "reset", ""},
+		"cwmp\nusp\n": {"baseline", ""},
 	} {
 		var out, err bytes.Buffer
 		if status := run(t.Context(), newApp(s.stdin, &out, &err), append([]string{"__complete"}, args...)); status != statusDone || !strings.HasPrefix(out.String(), want) {

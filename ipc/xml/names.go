@@ -26,6 +26,12 @@ const (
 	ObjectManager  = "org.freedesktop.DBus.ObjectManager"
 )
 
+// The kinds of baseline that Reset goes back to: one for each protocol.
+const (
+	BaselineCWMP = "cwmp"
+	BaselineUSP  = "usp"
+)
+
 // NoObject is the path that stands for a reference to nothing.
 const NoObject = "/"
 
