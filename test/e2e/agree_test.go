@@ -81,7 +81,7 @@ func framework(tree *client.Tree, env string, c *support.Console) error {
 
 // onlyCWMP are the parameters that have no property: commands, lists that are always empty.
 var onlyCWMP = map[string]string{
-	"RequestedRunLevel": "-1", "RequestedState": "", "ProcessorRefList": "", "VendorLogList": "", "VendorConfigList": "", "References": "",
+	"Reset": "false", "RequestedRunLevel": "-1", "RequestedState": "", "ProcessorRefList": "", "VendorLogList": "", "VendorConfigList": "", "References": "",
 	"AssociatedProcessList": "", "SupportedDataModelList": "",
 }
 

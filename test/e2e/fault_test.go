@@ -51,7 +51,7 @@ func TestInstallFaults(t *testing.T) {
 	parallel(t)
 	d := support.Boot(t, support.Options{
 		Programs: programs, Envs: []support.Env{{}, {Name: "off", Disabled: true}},
-		Config: "[packages]\nmax_size = \"1MiB\"\nquota = \"1MiB\"\n",
+		Config: "[packages]\nmax_size = \"4MiB\"\nquota = \"4MiB\"\n",
 	})
 	c := d.InstallConsole("felix")
 	there := d.Install("sample-1.0.0.jar", "felix")
@@ -87,7 +87,7 @@ func TestInstallFaults(t *testing.T) {
 		{name: "no URL", url: "", fault: "InvalidArguments", cwmp: 9003, usp: 7004, atOnce: true},
 		{name: "larger than the limit, as it says", url: d.Serve("/large.jar", fileserver.File{Content: d.Content("large-1.0.0.jar")}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
 		{name: "larger than the limit, without saying so", url: d.Serve("/larger.jar", fileserver.File{Content: d.Content("large-1.0.0.jar"), Length: fileserver.Bytes(-1)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
-		{name: "larger than what the quota leaves", url: d.Serve("/quota.jar", fileserver.File{Content: make([]byte, 1<<20-1000)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
+		{name: "larger than what the quota leaves", url: d.Serve("/quota.jar", fileserver.File{Content: make([]byte, 4<<20-1000)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.options.ExecEnv == "" {
