@@ -188,20 +188,24 @@ func TestCancelOfTheLastStep(t *testing.T) {
 			t.Errorf("cancel was accepted, and the job is %+v", j)
 		}
 		w.at = nil
+		between := make(chan struct{}) // the step is recorded, the end is not
 		d.commits = func() error {
-			if d.record(2).Step == 1 { // the step is recorded, the end is not
-				go func() {
-					if err := d.eng.Cancel(2); err == nil {
-						t.Error("a cancel after the last step is accepted")
-					}
-				}()
+			if d.record(2).Step != 1 {
+				return nil
 			}
-			return nil
+			d.commits = nil
+			close(between)
+			return errors.New("no space left on device")
 		}
-		if j := d.await(d.mustSubmit(Request{})); j.State != model.JobDone {
+		id := d.mustSubmit(Request{})
+		<-between
+		synctest.Wait() // it pauses before it tries again
+		if err := d.eng.Cancel(id); fault.ReasonOf(err) != fault.InvalidDUState {
+			t.Errorf("a cancel after the last step: %v", err)
+		}
+		if j := d.await(id); j.State != model.JobDone {
 			t.Errorf("job %+v", j)
 		}
-		synctest.Wait()
 	})
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -119,7 +120,7 @@ func TestOpenRefuses(t *testing.T) {
 		make func(*bolt.Tx) error
 		want string
 	}{
-		{"newer", schema("\x00\x00\x00\x09"), "it has schema 9, this program knows 1"},
+		{"newer", schema("\x00\x00\x00\xff"), fmt.Sprintf("it has schema 255, this program knows %d", Schema)},
 		{"damaged schema", schema("1"), "its schema cannot be read"},
 		{"schema zero", schema("\x00\x00\x00\x00"), "its schema cannot be read"},
 		{"another program's", foreign, `a bucket "cats" and no schema`},
@@ -176,24 +177,26 @@ func TestMigration(t *testing.T) {
 		return tx.Bucket([]byte("exec_env")).Put([]byte("osgi"), append([]byte{recordVersion}, `{"id":"osgi","alias":"new"}`...))
 	}
 
-	failing := form{3, map[int]func(*bolt.Tx) error{1: rename, 2: func(*bolt.Tx) error { return errors.New("no") }}, sync}
+	failing := form{Schema + 2, map[int]func(*bolt.Tx) error{
+		Schema: rename, Schema + 1: func(*bolt.Tx) error { return errors.New("no") },
+	}, sync}
 	if s, err := failing.open(path, quiet); err == nil {
 		_ = s.Close()
 		t.Fatal("a failing migration is no error")
-	} else if !strings.Contains(err.Error(), "from schema 2: no") {
+	} else if !strings.Contains(err.Error(), fmt.Sprintf("from schema %d: no", Schema+1)) {
 		t.Errorf("error %q", err)
 	}
 	if got := aliasIn(t, path); got != "old" {
 		t.Errorf("after a failed migration the record says %q", got)
 	}
-	gap := form{3, map[int]func(*bolt.Tx) error{1: rename}, sync}
+	gap := form{Schema + 2, map[int]func(*bolt.Tx) error{Schema: rename}, sync}
 	if s, err := gap.open(path, quiet); err == nil {
 		_ = s.Close()
 		t.Fatal("a missing migration is no error")
 	}
 
 	synced = 0
-	good := form{2, map[int]func(*bolt.Tx) error{1: rename}, sync}
+	good := form{Schema + 1, map[int]func(*bolt.Tx) error{Schema: rename}, sync}
 	s, err := good.open(path, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -204,10 +207,11 @@ func TestMigration(t *testing.T) {
 	if synced != 2 { // the backup, then the file
 		t.Errorf("synced %d times, want 2", synced)
 	}
-	if got := aliasIn(t, path+".1"); got != "old" {
+	backup := fmt.Sprintf("%s.%d", path, Schema)
+	if got := aliasIn(t, backup); got != "old" {
 		t.Errorf("the backup says %q, want old", got)
 	}
-	if _, err := os.Stat(path + ".1.new"); !os.IsNotExist(err) {
+	if _, err := os.Stat(backup + ".new"); !os.IsNotExist(err) {
 		t.Errorf("a part of a backup is left: %v", err)
 	}
 	if s, err := Open(path, quiet); err == nil {
@@ -229,7 +233,7 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// aliasIn reads the alias of the environment from a file of schema 1, past this package.
+// aliasIn reads the alias of the environment from a file of the present schema.
 func aliasIn(t *testing.T, path string) string {
 	t.Helper()
 	s, err := Open(path, quiet)
@@ -247,6 +251,44 @@ func aliasIn(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return alias
+}
+
+// A file of the first schema is brought to the present one, with what it holds.
+func TestMigrationFromTheFirstSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range []string{
+			"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation", "set_aside",
+		} {
+			if _, err := tx.CreateBucket([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return errors.Join(tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte{0, 0, 0, 1}),
+			tx.Bucket([]byte("exec_env")).Put([]byte("osgi"), []byte("\x01{\"id\":\"osgi\",\"alias\":\"old\"}")))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got := aliasIn(t, path); got != "old" {
+		t.Errorf("the record says %q", got)
+	}
+	s := openAt(t, path)
+	err = s.View(func(tx *Tx) error {
+		for _, name := range buckets {
+			if tx.tx.Bucket([]byte(name)) == nil {
+				t.Errorf("there is no bucket %s", name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestMigrationsAreComplete(t *testing.T) {
