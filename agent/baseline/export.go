@@ -107,7 +107,11 @@ func (k *Keeper) bring(ctx context.Context, env, name string, write func(context
 	if err != nil {
 		return f, nil, fmt.Errorf("cannot make a directory for a package: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			k.Log.Warn("a directory could not be removed", "path", dir, "err", err)
+		}
+	}()
 	path := filepath.Join(dir, "package")
 	err = k.Envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error { return write(ctx, a, path) })
 	if err != nil {

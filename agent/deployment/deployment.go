@@ -42,7 +42,7 @@ type Options struct {
 	Parallel    int // downloads at once
 	// Pins returns the digests of packages that others need (package baseline); nil: nobody does.
 	Pins func(*store.Tx) (map[string]bool, error)
-	Log         *slog.Logger
+	Log  *slog.Logger
 }
 
 // Units carries out operations on deployment units.
@@ -50,14 +50,15 @@ type Units struct {
 	Options
 	autoStart map[string]bool // by environment
 	downloads chan struct{}   // as many as may run at once
-	// undone are the units of installs that were taken back: news of them may still be on its way. It is used in transactions only.
-	undone map[unitName]time.Time
+	// removed are units that operations have removed while older news of them may still be on its way. It is used in transactions
+	// only.
+	removed map[unitName]time.Time
 }
 
 // New returns the deployment units of an inventory.
 func New(o Options) *Units {
 	us := &Units{
-		Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1)), undone: map[unitName]time.Time{},
+		Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1)), removed: map[unitName]time.Time{},
 	}
 	for _, e := range o.ExecEnvs {
 		us.autoStart[e.Name] = e.AutoStart

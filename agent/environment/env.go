@@ -3,7 +3,6 @@ package environment
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -114,12 +113,6 @@ func (e *env) take() []news {
 	n := e.news
 	e.news = nil
 	return n
-}
-
-func (e *env) all() map[string]adapter.Unit {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return maps.Clone(e.seen)
 }
 
 func notify(c chan struct{}) {

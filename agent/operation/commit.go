@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -59,7 +60,7 @@ func (e *Engine) commit(ctx context.Context, r *common, o *op, apply Apply, chan
 		if apply == nil {
 			err = write()
 		} else if err = guard(r.Log, cmp.Or(o.rec.Entry, "end"), write); refused == nil {
-			if p, ok := err.(*panicked); ok {
+			if p := (*panicked)(nil); errors.As(err, &p) {
 				refused = p
 			}
 		}

@@ -117,7 +117,7 @@ func cause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	if why := context.Cause(ctx); why == errCanceled || why == errDeadline {
+	if why := context.Cause(ctx); errors.Is(why, errCanceled) || errors.Is(why, errDeadline) {
 		return why
 	}
 	return err

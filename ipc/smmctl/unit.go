@@ -73,7 +73,7 @@ An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 		Example: `  smmctl install https://files.example.net/app-1.0.jar --ee felix
   smmctl install https://files.example.net/app-1.0.jar --ee felix --username field --password-file /run/secret
   pass show files | smmctl install https://files.example.net/app-1.0.jar --username field --password-file -
-  smmctl install file:///srv/app.tar.xz --ee systemd --auto-start=false --no-wait`,
+  smmctl install file:///srv/app-1.2.jar --ee felix --auto-start=false --no-wait`,
 		Args: cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
