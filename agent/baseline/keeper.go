@@ -9,7 +9,6 @@ import (
 	"github.com/smmd-project/smmd/agent/deployment"
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/execution"
-	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/packages"
@@ -47,8 +46,8 @@ func New(o Options) (*Keeper, error) {
 // Record takes the present state of every environment that has been seen as the baseline of a kind. It is durable when Record
 // returns. The same token as that of the present baseline changes nothing: it is the same request again.
 func (k *Keeper) Record(kind Kind, token string) error {
-	if kind != CWMP && kind != USP {
-		return fault.Errorf(fault.InvalidArguments, "cannot record the baseline %.20q: there are %s and %s", kind, CWMP, USP)
+	if err := kind.check(); err != nil {
+		return err
 	}
 	return k.Inventory.Update(func(tx *inventory.Tx) error {
 		for env := range tx.ExecEnvs() {

@@ -3,6 +3,7 @@ package baseline
 import (
 	"time"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/store"
 )
 
@@ -14,6 +15,13 @@ const (
 	CWMP Kind = "cwmp"
 	USP  Kind = "usp"
 )
+
+func (k Kind) check() error {
+	if k != CWMP && k != USP {
+		return fault.Errorf(fault.InvalidArguments, "cannot use the baseline %.20q: there are %s and %s", k, CWMP, USP)
+	}
+	return nil
+}
 
 // Record is the baseline of one kind for one environment.
 type Record struct {

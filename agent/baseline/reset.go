@@ -49,6 +49,9 @@ func (k *Keeper) Operation() *operation.Definition[State] {
 
 // Begin returns the operation's first state; unknown baselines are an error at once.
 func (k *Keeper) Begin(tx *inventory.Tx, kind Kind, env string) (*State, error) {
+	if err := kind.check(); err != nil {
+		return nil, err
+	}
 	st, err := tx.Store()
 	if err != nil {
 		return nil, err

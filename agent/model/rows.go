@@ -115,7 +115,7 @@ type ExecutionUnit struct {
 // A Job is an operation as its observers see it.
 type Job struct {
 	ID         uint32
-	Operation  string // install, update, uninstall, start, stop, restart, enable, disable, run-level, restart-exec-env, configure
+	Operation  string // install, update, uninstall, start, stop, restart, enable, disable, run-level, restart-exec-env, reset-exec-env, configure
 	State      JobState
 	Progress   float64 // 0..1; 1 only together with a final state
 	BytesDone  uint64
