@@ -1,0 +1,64 @@
+package baseline
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/smmd-project/smmd/agent/model"
+)
+
+func TestCompare(t *testing.T) {
+	r := Record{Units: []Unit{
+		{Key: "same", Version: "1", Package: File{"aa", 1}},
+		{Key: "updated", Version: "1", Package: File{"bb", 1}},
+		{Key: "other package", Version: "1", Package: File{"cc", 1}},
+		{Key: "removed", Version: "1", Package: File{"dd", 1}},
+		{Key: "missing", Version: "1", Package: File{"ee", 1}},
+		{Key: "found", Version: "1"},                               // its package could not be had
+		{Key: "found later", Version: "1", Package: File{"ff", 1}}, // the present one is not known
+	}}
+	now := []present{
+		{&model.DeploymentUnit{Key: "same", Version: "1"}, "aa"},
+		{&model.DeploymentUnit{Key: "updated", Version: "2"}, "b2"},
+		{&model.DeploymentUnit{Key: "other package", Version: "1"}, "c2"},
+		{&model.DeploymentUnit{Key: "missing", Version: "1", Missing: true}, "ee"},
+		{&model.DeploymentUnit{Key: "found", Version: "1"}, ""},
+		{&model.DeploymentUnit{Key: "found later", Version: "1"}, ""},
+		{&model.DeploymentUnit{Key: "new", Version: "1"}, "gg"},
+		{&model.DeploymentUnit{Key: "new and gone", Version: "1", Missing: true}, "hh"},
+	}
+	p := compare(r, now)
+	var got struct{ Remove, RollBack, Install, Keep []string }
+	for _, row := range p.remove {
+		got.Remove = append(got.Remove, row.Key)
+	}
+	for _, c := range p.rollBack {
+		if c.row.Key != c.to.Key {
+			t.Errorf("%q is rolled back to %q", c.row.Key, c.to.Key)
+		}
+		got.RollBack = append(got.RollBack, c.row.Key)
+	}
+	for _, u := range p.install {
+		got.Install = append(got.Install, u.Key)
+	}
+	for _, c := range p.keep {
+		got.Keep = append(got.Keep, c.row.Key)
+	}
+	want := got
+	want.Remove = []string{"new", "new and gone"}
+	want.RollBack = []string{"updated", "other package"}
+	want.Install = []string{"removed", "missing"}
+	want.Keep = []string{"same", "found", "found later"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if again := compare(r, []present{
+		{&model.DeploymentUnit{Key: "same", Version: "1"}, "aa"}, {&model.DeploymentUnit{Key: "updated", Version: "1"}, "bb"},
+		{&model.DeploymentUnit{Key: "other package", Version: "1"}, "cc"}, {&model.DeploymentUnit{Key: "removed", Version: "1"}, "dd"},
+		{&model.DeploymentUnit{Key: "missing", Version: "1"}, "ee"}, {&model.DeploymentUnit{Key: "found", Version: "1"}, ""},
+		{&model.DeploymentUnit{Key: "found later", Version: "1"}, "ff"},
+	}); len(again.remove)+len(again.rollBack)+len(again.install) != 0 {
+		t.Errorf("the baseline itself needs changes: %+v", again)
+	}
+}
