@@ -153,22 +153,42 @@ func TestAgentKilled(t *testing.T) {
 
 // TestResumedInstallFails is about an install whose effect is there when the agent is ended, and that is refused afterwards.
 func TestResumedInstallFails(t *testing.T) {
-	d := start(t, levels)
-	w := d.worlds["fake"]
-	hit := make(chan struct{})
-	w.Hook("Install", fake.After, func(fake.Call) error {
-		w.Hook("Install", fake.After, nil)
-		d.cancel()
-		close(hit)
-		return context.Canceled
+	resumed := func(t *testing.T, meanwhile func(*device), want fault.Reason) *device {
+		d := start(t, levels)
+		w := d.worlds["fake"]
+		hit := make(chan struct{})
+		w.Hook("Install", fake.After, func(fake.Call) error {
+			w.Hook("Install", fake.After, nil)
+			d.cancel()
+			close(hit)
+			return context.Canceled
+		})
+		job, err := d.install(fake.Spec{Name: "a"})
+		d.ok(err)
+		<-hit
+		d.kill()
+		meanwhile(d)
+		d.start()
+		d.failed(want)(job, nil)
+		return d
+	}
+	t.Run("its own", func(t *testing.T) {
+		resumed(t, func(d *device) {
+			d.worlds["fake"].FailCall("Install", 1, adapter.Errorf(adapter.NotSupported, "cannot: a test"))
+		}, fault.NotSupported).clean()
 	})
-	job, err := d.install(fake.Spec{Name: "a"})
-	d.ok(err)
-	<-hit
-	w.FailCall("Install", 1, adapter.Errorf(adapter.NotSupported, "cannot: a test"))
-	d.restart()
-	d.failed(fault.NotSupported)(job, nil)
-	d.clean()
+	t.Run("another's", func(t *testing.T) {
+		d := resumed(t, func(d *device) {
+			c := d.console("e")
+			for key := range d.units("e") {
+				d.ok(c.Remove(key))
+				d.ok(c.Install(key, fake.Spec{Name: "foreign", Version: "1"}))
+			}
+		}, fault.DuplicateDU)
+		if len(d.units("e")) != 1 {
+			t.Error("the unit of somebody else was removed")
+		}
+	})
 }
 
 func TestAdapterKilled(t *testing.T) {

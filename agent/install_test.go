@@ -307,14 +307,10 @@ func TestUninstallFails(t *testing.T) {
 		d.clean()
 	})
 	t.Run("part of the environment", func(t *testing.T) {
-		d := d.in(t)
+		d := prepare(t, levels)
 		d.ok(d.console("e").InstallSystem("system", fake.Spec{Name: "s", Version: "1"}))
-		s := d.until("it is found", func(s *model.Snapshot) error {
-			if s.Count(model.KindDeploymentUnit) == 0 {
-				return errors.New("no row")
-			}
-			return nil
-		})
+		d.start()
+		s := d.up()
 		for du := range s.DeploymentUnits() {
 			_, err := d.uninstall(du.ID)
 			wantReason(t, fault.RequestDenied, err)

@@ -174,7 +174,9 @@ func (us *Units) installForget(_ context.Context, r *installRun) (operation.Appl
 			return fmt.Errorf("cannot remove %s: it is %s", row.UUID, row.Status)
 		}
 		r.SetObjects()
-		tx.AfterCommit(func() { us.undone[unitName{row.Env, row.Key}] = time.Now() })
+		if r.State.attempt.open() {
+			tx.AfterCommit(func() { us.removed[unitName{row.Env, row.Key}] = time.Now() })
+		}
 		return tx.DeleteDeploymentUnit(row.ID)
 	}, nil
 }
@@ -192,13 +194,11 @@ func (us *Units) installInstall(ctx context.Context, r *installRun) (operation.A
 		s.Unit, err = a.Install(ctx, r.OpID(), spec)
 		return err
 	})
+	if adapter.ReasonOf(err) == adapter.Exists {
+		s.attempt = attempt{own: true} // what is there is not ours to remove
+	}
 	if err != nil {
-		err = environment.Classify(err)
-		// A unit that was there before is not ours to remove.
-		if !s.attempt.own && adapter.ReasonOf(err) != adapter.Exists {
-			return nil, &openError{err}
-		}
-		return nil, err
+		return nil, environment.Classify(err)
 	}
 	us.Envs.Arrived(ctx, s.Env, s.Key, func(_ adapter.Unit, there bool) bool { return there })
 	return nil, nil

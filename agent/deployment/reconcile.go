@@ -30,7 +30,7 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 	}
 	for _, unit := range o.Units {
 		row := rows[unit.Key]
-		if row == nil && us.takenBack(unit) {
+		if row == nil && us.outdated(unit) {
 			continue
 		}
 		if row == nil {
@@ -47,7 +47,7 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 		}
 	}
 	for _, key := range o.Removed {
-		delete(us.undone, unitName{o.Env, key})
+		delete(us.removed, unitName{o.Env, key})
 	}
 	gone := o.Removed
 	if o.Synced {
@@ -76,14 +76,14 @@ func (us *Units) Down(tx *inventory.Tx, env string, asked bool, why string) erro
 // newsAge is how old the news of a unit can be at most.
 const newsAge = time.Minute
 
-// takenBack reports whether a unit is what an install left for a moment that has been undone since.
-func (us *Units) takenBack(unit adapter.Unit) bool {
-	for name, at := range us.undone {
+// outdated reports whether the news of a unit is older than its removal by an operation.
+func (us *Units) outdated(unit adapter.Unit) bool {
+	for name, at := range us.removed {
 		if time.Since(at) > newsAge {
-			delete(us.undone, name)
+			delete(us.removed, name)
 		}
 	}
-	_, recent := us.undone[unitName{unit.Env, unit.Key}]
+	_, recent := us.removed[unitName{unit.Env, unit.Key}]
 	return recent
 }
 

@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -17,6 +18,8 @@ type UninstallState struct {
 	Env    string          `json:"env"`
 	Active []string        `json:"active"` // modules that ran before
 	Ref    adapter.UnitRef `json:"ref"`
+
+	told bool // the environment has told that the unit is gone
 }
 
 type uninstallRun = operation.Run[UninstallState]
@@ -84,7 +87,7 @@ func (us *Units) uninstallRemove(ctx context.Context, r *uninstallRun) (operatio
 	if result.Pending {
 		r.Remark("what is left goes at the next restart of %s", s.Env)
 	}
-	us.Envs.Arrived(ctx, s.Env, s.Ref.Key, func(_ adapter.Unit, there bool) bool { return !there })
+	s.told = us.Envs.Arrived(ctx, s.Env, s.Ref.Key, func(_ adapter.Unit, there bool) bool { return !there })
 	return nil, nil
 }
 
@@ -97,6 +100,9 @@ func (us *Units) uninstallRecord(_ context.Context, r *uninstallRun) (operation.
 		}
 		if !row.Status.CanBecome(model.DUUninstalled) {
 			return fault.Errorf(fault.Internal, "cannot remove %s: it is %s", row.UUID, row.Status)
+		}
+		if !r.State.told {
+			tx.AfterCommit(func() { us.removed[unitName{row.Env, row.Key}] = time.Now() })
 		}
 		return tx.DeleteDeploymentUnit(row.ID)
 	}, nil

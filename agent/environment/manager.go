@@ -266,20 +266,19 @@ func (e *openError) Indefinite() bool { return true }
 // arrival is how long the news of a change is waited for after the call that made it.
 const arrival = 2 * time.Second
 
-// Arrived waits a moment until what the environment has told of a unit is as cond says: the news of a change comes before or
-// shortly after the answer of the call that made it. When Arrived returns because of cond, no older news of the unit follows.
-func (m *Manager) Arrived(ctx context.Context, id, key string, cond func(u adapter.Unit, there bool) bool) {
+// Arrived waits a moment until the environment is up, has told all its units, and what it has told of one is as cond says: the news
+// of a change comes before or shortly after the answer of the call that made it. It reports whether that has come; no older
+// news of the unit follows then.
+func (m *Manager) Arrived(ctx context.Context, id, key string, cond func(u adapter.Unit, there bool) bool) bool {
 	e := m.envs[id]
 	if e == nil {
-		return
+		return false
 	}
 	err := e.await(ctx, arrival, func() bool {
 		u, there := e.seen[key]
-		return !e.usable() || cond(u, there)
+		return e.usable() && cond(u, there)
 	})
-	if err != nil {
-		m.opts.Log.Debug("an environment did not tell of a change", "env", id, "du", key, "err", err)
-	}
+	return err == nil
 }
 
 // Synced reports whether the environment is up and has told all its units: what was not seen is not there.
