@@ -152,7 +152,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	err := s.SetWriteDeadline(time.Now().Add(writeTimeout))
 	n := 0
 	if err == nil {
-		n, err = s.Conn.Write(p) //nolint:staticcheck // the method of the embedded one, not this
+		n, err = s.Conn.Write(p)
 	}
 	if err != nil {
 		s.Conn.Close()
