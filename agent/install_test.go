@@ -233,7 +233,7 @@ func TestUpdateFails(t *testing.T) {
 		w.Hook("Update", fake.Before, func(fake.Call) error { return c.Remove(other.Key) })
 		defer w.Hook("Update", fake.Before, nil)
 		d.failed(fault.UnknownDU)(d.update(other.ID, fake.Spec{Name: "b", Version: "2"}))
-		if now := d.agent.Snapshot().DeploymentUnit(other.ID); now.Status != model.DUInstalled || !now.Missing {
+		if now := d.row("b", gone); now.Status != model.DUInstalled {
 			t.Errorf("the row is %+v", *now)
 		}
 		_, err := d.update(other.ID, fake.Spec{Name: "b", Version: "2"})
@@ -292,8 +292,8 @@ func TestUninstallFails(t *testing.T) {
 		w.Hook("Uninstall", fake.After, func(fake.Call) error { return errors.New("a test") })
 		d.failed(fault.Internal)(d.uninstall(du.ID))
 		w.Hook("Uninstall", fake.After, nil)
-		if now := d.agent.Snapshot().DeploymentUnit(du.ID); now.Status != model.DUInstalled || !now.Missing || now.Resolved {
-			t.Errorf("the row does not tell that the unit is gone: %+v", *now)
+		if now := d.row("a", gone); now.Status != model.DUInstalled || now.Resolved {
+			t.Errorf("the row is %+v", *now)
 		}
 		d.done(d.uninstall(du.ID))
 		d.clean()
