@@ -157,7 +157,10 @@ func (a *Agent) wire() (err error) {
 	},
 		a.install, a.update, a.remove, a.reset, a.envOps.Enable, a.envOps.Disable, a.envOps.Restart, a.levelOp, a.euOps.Configure,
 		a.euOps.Requests[model.RequestActive], a.euOps.Requests[model.RequestIdle], a.euOps.Requests[model.RequestRestart])
-	return a.eng.Load()
+	if err := a.eng.Load(); err != nil {
+		return err
+	}
+	return a.dus.Orphans(a.eng)
 }
 
 // observer breaks the circle between environments and their units, which are made after them.

@@ -11,6 +11,7 @@ import (
 	"github.com/smmd-project/smmd/agent/execution"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/mapping/uuidname"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -66,6 +67,29 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 		}
 	}
 	return nil
+}
+
+// Orphans ends the transitory states of rows whose operation is not in the journal any more, because its record could not be read:
+// what was there is Installed again, and what was being installed is found anew if it is there. It is called once, after the journal is loaded.
+func (us *Units) Orphans(engine *operation.Engine) error {
+	return us.Inventory.Update(func(tx *inventory.Tx) error {
+		for _, du := range slices.Collect(tx.DeploymentUnits()) {
+			env := model.Ref{Kind: model.KindExecEnv, Instance: tx.ExecEnvByID(du.Env).Instance}
+			unit := model.Ref{Kind: model.KindDeploymentUnit, Instance: du.ID}
+			if du.Status == model.DUInstalled || engine.Concerned(unit) || engine.Concerned(env) {
+				continue
+			}
+			us.Log.Warn("a unit was left by an operation that is lost", "env", du.Env, "du", du.UUID, "status", du.Status)
+			end := func() error { return setStatus(tx, du.ID, model.DUInstalled) }
+			if du.Status == model.DUInstalling {
+				end = func() error { return tx.DeleteDeploymentUnit(du.ID) }
+			}
+			if err := end(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Down implements [environment.Observer].

@@ -13,6 +13,7 @@ import (
 
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/store"
 )
 
@@ -268,6 +269,18 @@ func (e *Engine) forget() error {
 		})
 		return nil
 	})
+}
+
+// Concerned reports whether an open operation has locked a deployment unit or is about the row.
+func (e *Engine) Concerned(row model.Ref) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, o := range e.open {
+		if slices.Contains(o.rec.Objects, row) || row.Kind == model.KindDeploymentUnit && slices.Contains(o.rec.Locks, row.Instance) {
+			return true
+		}
+	}
+	return false
 }
 
 // OpenOperations returns the unfinished operations as the journal has them in tx.
