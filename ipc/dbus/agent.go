@@ -24,8 +24,8 @@ type Agent interface {
 	Update(ctx context.Context, r model.UpdateRequest) (uint32, error)
 	Uninstall(ctx context.Context, du model.RowID, originator string) (uint32, error)
 
-	// Request begins the start, stop or restart of an execution unit and returns its job. A request that the state makes
-	// needless succeeds with a job that has ended already.
+	// Request begins the start, stop or restart of an execution unit and returns its job. A request that the state has
+	// made needless when its turn comes succeeds without effect.
 	Request(ctx context.Context, eu model.RowID, r model.Request, originator string) (uint32, error)
 	// RestartExecEnv ends an environment, launches it again and brings it to its InitialRunLevel.
 	RestartExecEnv(ctx context.Context, instance uint32, reason, originator string) (uint32, error)

@@ -19,7 +19,8 @@ import (
 	"fmt"
 )
 
-// OpID is the idempotency key of every mutation: the same key means the same request, made again.
+// OpID is the idempotency key of every mutation: the same key, for the same method and the same unit or module, means the same request, made again. One
+// operation of the agent makes calls of several methods, and about several modules, under one key.
 type OpID string
 
 // A Handle is what the adapter needs to find a unit again. The agent stores it and gives it back unread.
