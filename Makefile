@@ -7,6 +7,7 @@ SHELL := /bin/sh
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0-dev)
 RUN_DIR ?= ./run
+FUZZ_TIME ?= 5m
 TAGS := grpcnotrace
 MVN := mvn -q -B
 export CGO_ENABLED ?= 0
@@ -28,8 +29,8 @@ test: deps-test build java ## Install what is missing and run every layer of tes
 	CGO_ENABLED=1 go test -race -timeout 25m ./...
 
 .PHONY: test-all
-test-all: lint test ## The long form of test: lint, and an hour of fuzzing
-	packaging/fuzz.sh 20m
+test-all: lint test ## The long form of test: lint, and FUZZ_TIME=5m of fuzzing for each parser
+	packaging/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: build
 build: build/smmd build/smmctl ## Build build/smmd and its other name build/smmctl
