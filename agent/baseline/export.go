@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/inventory"
@@ -31,6 +32,9 @@ func (k *Keeper) complete(ctx context.Context) error {
 			failures = append(failures, err)
 		}
 	}
+	if len(all) > 0 && len(failures) == 0 {
+		k.Log.Debug("baselines are complete, as far as packages can be had", "baselines", len(all))
+	}
 	return errors.Join(failures...)
 }
 
@@ -46,7 +50,13 @@ func (k *Keeper) all() (map[string]Record, error) {
 }
 
 func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
-	_, desc := k.Envs.Adapter(r.Env)
+	if whole(r) {
+		return nil
+	}
+	desc, err := k.Envs.Describe(ctx, r.Env) // of an adapter that is not there yet nothing is known
+	if err != nil {
+		return fmt.Errorf("cannot complete the baseline of %s: %w", r.Env, err)
+	}
 	var failures []error
 	if r.Version == (File{}) && desc.Has(adapter.CapVersions) {
 		f, done, err := k.bring(ctx, r.Env, name, func(ctx context.Context, a environment.Adapter, path string) error {
@@ -62,11 +72,19 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 		if u.Package != (File{}) || !desc.Has(adapter.CapExport) || !k.unchanged(r.Env, u) {
 			continue
 		}
-		if err := k.export(ctx, name, r, u); err != nil {
+		err := k.export(ctx, name, r, u)
+		if environment.Away(err) {
+			failures = append(failures, err)
+		} else if err != nil {
 			k.Log.Warn("the package of a unit cannot be had: a Reset cannot restore it", "env", r.Env, "du", u.UUID, "err", err)
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// whole reports whether a baseline lacks nothing that an adapter could give.
+func whole(r Record) bool {
+	return r.Version != (File{}) && !slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Package == (File{}) })
 }
 
 // export brings the package of one unit.

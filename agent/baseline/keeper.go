@@ -87,8 +87,8 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 		InitialRunLevel: env.InitialRunLevel, InitialExecutionUnitRunLevel: env.InitialExecutionUnitRunLevel,
 	}
 	for du := range tx.DeploymentUnits() {
-		if du.Env != env.ID || du.Missing || du.Status == model.DUInstalling {
-			continue // what is being installed has not been part of any state yet
+		if du.Env != env.ID || du.Missing || du.Status == model.DUInstalling || k.system(env.ID, du.Key) {
+			continue // what is being installed has not been part of any state yet, and parts of the environment go with its version
 		}
 		p, _, err := store.Privates.Get(st, du.ID)
 		if err != nil {
@@ -135,17 +135,31 @@ func (k *Keeper) look() {
 	}
 }
 
+// After a failure the environments are asked again for packages that baselines lack, as they may have been away: after firstPause, which
+// doubles up to longestPause.
+const (
+	firstPause   = time.Minute
+	longestPause = time.Hour
+)
+
 // Run fetches, in the background, the packages that baselines lack from the environments, until ctx is done.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.look()
+	var retry <-chan time.Time
+	pause := firstPause
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-k.missing:
+			pause = firstPause
+		case <-retry:
 		}
+		retry = nil
 		if err := k.complete(ctx); err != nil && ctx.Err() == nil {
-			k.Log.Warn("baselines could not be completed", "err", err)
+			k.Log.Warn("baselines could not be completed; trying again later", "err", err)
+			retry = time.After(pause)
+			pause = min(2*pause, longestPause)
 		}
 	}
 }

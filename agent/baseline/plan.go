@@ -6,6 +6,7 @@ import "github.com/smmd-project/smmd/agent/model"
 type present struct {
 	row    *model.DeploymentUnit
 	sha256 string // of its package, empty when unknown
+	system bool   // part of the environment itself
 }
 
 // plan says what brings the units of an environment back to a baseline. Units are the same when the environment knows them by the same
@@ -32,12 +33,17 @@ func compare(r Record, now []present) plan {
 	for _, n := range now {
 		u, known := wanted[n.row.Key]
 		switch {
+		case n.system:
+			delete(wanted, n.row.Key) // it comes with the version of the environment
+			continue
+		case n.row.Status == model.DUInstalling:
+			continue // an earlier process did not get further with it; or an install is to have its turn after this one
 		case !known:
 			p.remove = append(p.remove, n.row)
 			continue
 		case n.row.Missing:
 			continue // stays in wanted: installed again, into its row
-		case n.row.Version != u.Version, u.Package.SHA256 != "" && n.sha256 != "" && n.sha256 != u.Package.SHA256:
+		case n.row.Status == model.DUUpdating, n.row.Version != u.Version, u.Package.SHA256 != "" && n.sha256 != "" && n.sha256 != u.Package.SHA256:
 			p.rollBack = append(p.rollBack, change{n.row, u})
 		default:
 			p.keep = append(p.keep, change{n.row, u})

@@ -17,16 +17,23 @@ func TestCompare(t *testing.T) {
 		{Key: "missing", Version: "1", Package: File{"ee", 1}},
 		{Key: "found", Version: "1"},                               // its package could not be had
 		{Key: "found later", Version: "1", Package: File{"ff", 1}}, // the present one is not known
+		{Key: "begun", Version: "1", Package: File{"jj", 1}},
+		{Key: "roll-back begun", Version: "1", Package: File{"kk", 1}},
+		{Key: "system", Version: "1"},
 	}}
 	now := []present{
-		{&model.DeploymentUnit{Key: "same", Version: "1"}, "aa"},
-		{&model.DeploymentUnit{Key: "updated", Version: "2"}, "b2"},
-		{&model.DeploymentUnit{Key: "other package", Version: "1"}, "c2"},
-		{&model.DeploymentUnit{Key: "missing", Version: "1", Missing: true}, "ee"},
-		{&model.DeploymentUnit{Key: "found", Version: "1"}, ""},
-		{&model.DeploymentUnit{Key: "found later", Version: "1"}, ""},
-		{&model.DeploymentUnit{Key: "new", Version: "1"}, "gg"},
-		{&model.DeploymentUnit{Key: "new and gone", Version: "1", Missing: true}, "hh"},
+		{row: &model.DeploymentUnit{Key: "same", Version: "1"}, sha256: "aa"},
+		{row: &model.DeploymentUnit{Key: "updated", Version: "2"}, sha256: "b2"},
+		{row: &model.DeploymentUnit{Key: "other package", Version: "1"}, sha256: "c2"},
+		{row: &model.DeploymentUnit{Key: "missing", Version: "1", Missing: true}, sha256: "ee"},
+		{row: &model.DeploymentUnit{Key: "found", Version: "1"}, sha256: ""},
+		{row: &model.DeploymentUnit{Key: "found later", Version: "1"}, sha256: ""},
+		{row: &model.DeploymentUnit{Key: "new", Version: "1"}, sha256: "gg"},
+		{row: &model.DeploymentUnit{Key: "new and gone", Version: "1", Missing: true}, sha256: "hh"},
+		{row: &model.DeploymentUnit{Key: "begun", Version: "1", Status: model.DUInstalling}},
+		{row: &model.DeploymentUnit{Key: "waiting install", Version: "1", Status: model.DUInstalling}},
+		{row: &model.DeploymentUnit{Key: "roll-back begun", Version: "1", Status: model.DUUpdating}, sha256: "kk"},
+		{row: &model.DeploymentUnit{Key: "system", Version: "2"}, system: true},
 	}
 	p := compare(r, now)
 	var got struct{ Remove, RollBack, Install, Keep []string }
@@ -47,17 +54,20 @@ func TestCompare(t *testing.T) {
 	}
 	want := got
 	want.Remove = []string{"new", "new and gone"}
-	want.RollBack = []string{"updated", "other package"}
-	want.Install = []string{"removed", "missing"}
+	want.RollBack = []string{"updated", "other package", "roll-back begun"}
+	want.Install = []string{"removed", "missing", "begun"}
 	want.Keep = []string{"same", "found", "found later"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if again := compare(r, []present{
-		{&model.DeploymentUnit{Key: "same", Version: "1"}, "aa"}, {&model.DeploymentUnit{Key: "updated", Version: "1"}, "bb"},
-		{&model.DeploymentUnit{Key: "other package", Version: "1"}, "cc"}, {&model.DeploymentUnit{Key: "removed", Version: "1"}, "dd"},
-		{&model.DeploymentUnit{Key: "missing", Version: "1"}, "ee"}, {&model.DeploymentUnit{Key: "found", Version: "1"}, ""},
-		{&model.DeploymentUnit{Key: "found later", Version: "1"}, "ff"},
+		{row: &model.DeploymentUnit{Key: "same", Version: "1"}, sha256: "aa"}, {row: &model.DeploymentUnit{Key: "updated", Version: "1"}, sha256: "bb"},
+		{row: &model.DeploymentUnit{Key: "other package", Version: "1"}, sha256: "cc"}, {row: &model.DeploymentUnit{Key: "removed", Version: "1"}, sha256: "dd"},
+		{row: &model.DeploymentUnit{Key: "missing", Version: "1"}, sha256: "ee"}, {row: &model.DeploymentUnit{Key: "found", Version: "1"}, sha256: ""},
+		{row: &model.DeploymentUnit{Key: "found later", Version: "1"}, sha256: "ff"},
+		{row: &model.DeploymentUnit{Key: "begun", Version: "1"}, sha256: "jj"},
+		{row: &model.DeploymentUnit{Key: "roll-back begun", Version: "1"}, sha256: "kk"},
+		{row: &model.DeploymentUnit{Key: "system", Version: "1"}, system: true},
 	}); len(again.remove)+len(again.rollBack)+len(again.install) != 0 {
 		t.Errorf("the baseline itself needs changes: %+v", again)
 	}

@@ -17,12 +17,12 @@ import (
 
 // State is the state of the operation reset-exec-env.
 type State struct {
-	Env     string   `json:"env"`
-	Kind    Kind     `json:"baseline"`
-	Record  Record   `json:"record"`  // the baseline as it was when the Reset began
-	Pins    []string `json:"pins"`    // its packages: they stay while the operation is open
-	Touched []string `json:"touched"` // keys of units whose rows a step may have left in a transitory state
-	Failed  []string `json:"failed"`  // what could not be restored, for the operator
+	Env    string   `json:"env"`
+	Kind   Kind     `json:"baseline"`
+	Record Record   `json:"record"` // the baseline as it was when the Reset began
+	Pins   []string `json:"pins"`   // its packages: they stay while the operation is open
+	Back   []string `json:"back"`   // keys of units that are rolled back
+	Failed []string `json:"failed"` // what could not be restored, for the operator
 }
 
 type run = operation.Run[State]
@@ -40,9 +40,9 @@ func (k *Keeper) Operation() *operation.Definition[State] {
 				return nil, do(ctx, r)
 			}}
 	}
-	return &operation.Definition[State]{Kind: "reset-exec-env", Steps: []operation.Step[State]{
+	return &operation.Definition[State]{Kind: "reset-exec-env", Finish: k.finish, Steps: []operation.Step[State]{
 		{Name: "begin", State: model.JobConfiguring, Turn: true, Do: k.begin},
-		step("remove", k.remove), step("roll-back", k.rollBack), step("install", k.install),
+		step("remove", k.remove), step("roll-back", k.rollBack), step("discard", k.discard), step("install", k.install),
 		step("configure", k.configure), step("version", k.version), step("restart", k.restart),
 	}}
 }
@@ -91,18 +91,21 @@ func (k *Keeper) plan(s *State) (plan, error) {
 			if du.Env != s.Env {
 				continue
 			}
-			if seen, ok := k.Envs.Seen(s.Env, du.Key); ok && seen.System {
-				continue
-			}
 			p, _, err := store.Privates.Get(st, du.ID)
 			if err != nil {
 				return err
 			}
-			now = append(now, present{du, p.SHA256})
+			now = append(now, present{du, p.SHA256, k.system(s.Env, du.Key)})
 		}
 		return nil
 	})
 	return compare(s.Record, now), err
+}
+
+// system reports whether a unit is part of its environment.
+func (k *Keeper) system(env, key string) bool {
+	seen, ok := k.Envs.Seen(env, key)
+	return ok && seen.System
 }
 
 // note keeps a failure for the end. Only the end of the agent, or of the operation's time, stops a Reset on its way.
@@ -124,11 +127,17 @@ func (k *Keeper) remove(ctx context.Context, r *run) error {
 		return err
 	}
 	for _, row := range p.remove {
-		r.State.Touched = append(r.State.Touched, row.Key)
 		err := k.DUs.TakeOut(ctx, opID(r, "remove", row.Key), row)
 		if err := note(ctx, r, "cannot remove "+row.Name+" "+row.Version, err); err != nil {
 			return err
 		}
+	}
+	if p, err = k.plan(r.State); err != nil {
+		return err
+	}
+	// It is known before the first is rolled back: a process that ends in between leaves old generations to the next one.
+	for _, c := range p.rollBack {
+		r.State.Back = append(r.State.Back, c.to.Key)
 	}
 	return nil
 }
@@ -141,7 +150,6 @@ func (k *Keeper) rollBack(ctx context.Context, r *run) error {
 		return err
 	}
 	for _, c := range p.rollBack {
-		r.State.Touched = append(r.State.Touched, c.to.Key)
 		err := restorable(c.to)
 		if err == nil {
 			err = k.DUs.RollBack(ctx, opID(r, "back", c.to.Key), c.row, wanted(r.State.Env, c.to))
@@ -153,13 +161,31 @@ func (k *Keeper) rollBack(ctx context.Context, r *run) error {
 	return nil
 }
 
+// discard lets go of the generations that were rolled back. A failure of that is logged only: the baseline's version is there.
+func (k *Keeper) discard(ctx context.Context, r *run) error {
+	for _, key := range r.State.Back {
+		for du := range k.Inventory.Snapshot().DeploymentUnits() {
+			if du.Env != r.State.Env || du.Key != key || du.Missing {
+				continue
+			}
+			err := k.DUs.Discard(ctx, opID(r, "back", key), du)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				r.Log.Warn("the generation that was rolled back could not be discarded", "env", du.Env, "du", du.UUID, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
 func (k *Keeper) install(ctx context.Context, r *run) error {
 	p, err := k.plan(r.State)
 	if err != nil {
 		return err
 	}
 	for _, u := range p.install {
-		r.State.Touched = append(r.State.Touched, u.Key)
 		err := restorable(u)
 		if err == nil {
 			err = k.DUs.PutBack(ctx, opID(r, "install", u.Key), wanted(r.State.Env, u))
@@ -263,11 +289,30 @@ func (k *Keeper) version(ctx context.Context, r *run) error {
 
 // restart is the last step: TR-181, Reset() (6).
 func (k *Keeper) restart(ctx context.Context, r *run) error {
-	if err := k.Envs.Restart(ctx, r.State.Env, r.OpID()); err != nil {
+	err := k.Envs.Restart(ctx, r.State.Env, r.OpID())
+	if err := note(ctx, r, "cannot restart the environment", err); err != nil {
 		return err
 	}
 	if len(r.State.Failed) > 0 {
 		return fault.Errorf(fault.RequestDenied, "cannot restore everything: %s", strings.Join(r.State.Failed, "; "))
 	}
 	return nil
+}
+
+// finish ends the transitory states of units that a Reset which broke off has left. The Reset has the turn, and its units are
+// locked: no other operation is at work in them. A unit that is being installed may be another operation's, unless the baseline has it.
+func (k *Keeper) finish(tx *inventory.Tx, r *run, failure error) error {
+	if failure == nil || r.State.Record.Env == "" {
+		return nil // nothing is left, or it never began
+	}
+	var keys []string
+	for _, u := range r.State.Record.Units {
+		keys = append(keys, u.Key)
+	}
+	for du := range tx.DeploymentUnits() {
+		if du.Env == r.State.Env && du.Status != model.DUInstalling {
+			keys = append(keys, du.Key)
+		}
+	}
+	return k.DUs.PutRight(tx, r.State.Env, keys)
 }

@@ -110,13 +110,14 @@ func (us *Units) present(id model.RowID) (adapter.Package, error) {
 	return us.stored(Wanted{SHA256: p.SHA256, Size: p.Size})
 }
 
-// rowFor returns the row of a unit that is put back, making it when there is none.
+// rowFor returns the row of a unit that is put back, making it when there is none. What is known of the unit that was there before
+// does not hold for the one that comes, whoever sees it first.
 func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
 	err = us.Inventory.Update(func(tx *inventory.Tx) error {
 		for du := range tx.DeploymentUnits() {
 			if du.Env == w.Env && du.Key == w.Key {
 				id = du.ID
-				return nil
+				return private(tx, id, store.Private{SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials})
 			}
 		}
 		if id, err = tx.NextNumber(model.KindDeploymentUnit); err != nil {
@@ -162,7 +163,8 @@ func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit) error {
 	})
 }
 
-// RollBack makes the wanted package the present generation of a unit that is there with another one.
+// RollBack makes the wanted package the present generation of a unit that is there with another one. What is kept of that stays until
+// [Units.Discard] with the same OpID.
 func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, w Wanted) error {
 	next, err := us.stored(w)
 	if err != nil {
@@ -191,12 +193,14 @@ func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.Deplo
 	if err != nil {
 		return us.failed(ctx, row.ID, err)
 	}
-	if err := us.settle(row.ID, w, unit); err != nil {
+	return us.settle(row.ID, w, unit)
+}
+
+// Discard lets go of the generation that RollBack has replaced.
+func (us *Units) Discard(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit) error {
+	ref, err := us.ref(row)
+	if err != nil {
 		return err
 	}
-	err = us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error { return a.Discard(ctx, op, ref) })
-	if err != nil {
-		us.Log.Warn("the generation that was rolled back could not be discarded", "env", row.Env, "du", row.UUID, "err", err)
-	}
-	return nil
+	return us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error { return a.Discard(ctx, op, ref) })
 }
