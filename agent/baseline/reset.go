@@ -28,11 +28,11 @@ type State struct {
 type run = operation.Run[State]
 
 // Operation returns the kind of operation that resets an environment. Every step may be entered again: it looks at what is
-// there and does what is left. A unit that cannot be brought back is noted and fails the job at its end, when all the rest
+// there and does what is left. From its first change on it can neither be canceled nor undone: half a Reset helps nobody. A unit that cannot be brought back is noted and fails the job at its end, when all the rest
 // is restored.
 func (k *Keeper) Operation() *operation.Definition[State] {
-	step := func(name string, do func(context.Context, *run) error) operation.Step[State] {
-		return operation.Step[State]{Name: name, State: model.JobConfiguring, Turn: true, Final: true,
+	step := func(name string, shown model.JobState, do func(context.Context, *run) error) operation.Step[State] {
+		return operation.Step[State]{Name: name, State: shown, Turn: true,
 			Do: func(ctx context.Context, r *run) (operation.Apply, error) {
 				if _, err := k.Envs.Ready(ctx, r.State.Env); err != nil {
 					return nil, err
@@ -41,9 +41,11 @@ func (k *Keeper) Operation() *operation.Definition[State] {
 			}}
 	}
 	return &operation.Definition[State]{Kind: "reset-exec-env", Finish: k.finish, Steps: []operation.Step[State]{
-		{Name: "begin", State: model.JobConfiguring, Turn: true, Do: k.begin},
-		step("remove", k.remove), step("roll-back", k.rollBack), step("discard", k.discard), step("install", k.install),
-		step("configure", k.configure), step("version", k.version), step("restart", k.restart),
+		{Name: "begin", State: model.JobConfiguring, Turn: true, Final: true, Do: k.begin},
+		step("remove", model.JobUninstalling, k.remove), step("roll-back", model.JobUpdating, k.rollBack),
+		step("discard", model.JobUpdating, k.discard), step("install", model.JobInstalling, k.install),
+		step("configure", model.JobConfiguring, k.configure), step("version", model.JobConfiguring, k.version),
+		step("restart", model.JobRestarting, k.restart),
 	}}
 }
 
