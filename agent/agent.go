@@ -179,7 +179,7 @@ func (o observer) Down(tx *inventory.Tx, env string, asked bool, why string) err
 	return o.a.dus.Down(tx, env, asked, why)
 }
 
-// superviseAdapters makes a supervisor for each adapter that an environment uses.
+// superviseAdapters makes a supervisor for each adapter that an environment uses, and for those of vendors that none uses.
 func (a *Agent) superviseAdapters(into map[string]environment.Adapter) error {
 	for _, kind := range a.adapterNames() {
 		o := supervisor.Options{

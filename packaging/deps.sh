@@ -33,7 +33,7 @@ lint)
 	;;
 esac
 if ! command -v go >/dev/null 2>&1; then
-	echo "$0: Go is missing: install Go 1.25 or newer" >&2
+	echo "$0: Go is missing: install Go 1.26 or newer" >&2
 	exit 1
 fi
 [ -n "$missing" ] || exit 0

@@ -35,8 +35,8 @@ type Agent interface {
 	// ResetExecEnv brings an environment back to its baseline of kind cwmp or usp and returns the job.
 	ResetExecEnv(ctx context.Context, instance uint32, kind, originator string) (uint32, error)
 	// Set applies all assignments or none, in one transaction. It returns the jobs of those that are still moving when it
-	// returns (Enable, Reset, AutoStart, RunLevel, RequestedState, RequestedRunLevel). The error is a *[model.SetError] when
-	// single assignments are refused.
+	// returns (Enable, Reset, AutoStart, RunLevel, RequestedState, RequestedRunLevel, InitialExecutionUnitRunLevel). The error
+	// is a *[model.SetError] when single assignments are refused.
 	Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error)
 	// Cancel ends a job. One that has ended already, or is past the point of no return, is refused (invalid-du-state).
 	Cancel(ctx context.Context, job uint32) error

@@ -66,8 +66,8 @@ func newSet(a *app) *cobra.Command {
 		Short: "Write parameters of the data model, all or none",
 		Long: `Write parameters of the data model: all of them, or none when one is refused.
 
-Some parameters only begin a change: Enable, Reset, RequestedRunLevel, RequestedState, AutoStart and RunLevel. smmctl then
-says so and does not wait; smmctl jobs and smmctl watch tell what becomes of it.`,
+Some parameters only begin a change: Enable, Reset, RequestedRunLevel, InitialExecutionUnitRunLevel, RequestedState, AutoStart
+and RunLevel. smmctl then says so and does not wait; smmctl jobs and smmctl watch tell what becomes of it.`,
 		Example: `  smmctl set Device.SoftwareModules.ExecEnv.1.InitialRunLevel=5
   smmctl set Device.SoftwareModules.ExecutionUnit.4.RequestedState=Active`,
 		Args: cobra.MinimumNArgs(1),
