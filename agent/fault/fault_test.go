@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/smmd-project/smmd/agent/fault"
@@ -56,5 +61,36 @@ func TestNamesAreUniqueAndReversible(t *testing.T) {
 		if got := r.Name(); got != want {
 			t.Errorf("Name of %q = %s, want %s", r, got, want)
 		}
+	}
+}
+
+// TestReasonsIsWhole reads the constants off fault.go: what Reasons leaves out no test of a number table sees.
+func TestReasonsIsWhole(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "fault.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var defined []fault.Reason
+	for _, d := range file.Decls {
+		group, ok := d.(*ast.GenDecl)
+		if !ok || group.Tok != token.CONST {
+			continue
+		}
+		for _, spec := range group.Specs {
+			c := spec.(*ast.ValueSpec)
+			if typ, ok := c.Type.(*ast.Ident); !ok || typ.Name != "Reason" || len(c.Values) != 1 {
+				t.Fatalf("%s: a constant that this test cannot read", c.Names[0].Name)
+			}
+			text, err := strconv.Unquote(c.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := fault.Reason(text); r != fault.None {
+				defined = append(defined, r)
+			}
+		}
+	}
+	if got := fault.Reasons(); !slices.Equal(got, defined) {
+		t.Errorf("Reasons() = %q, want what is defined, in that order: %q", got, defined)
 	}
 }
