@@ -52,7 +52,7 @@ type jobWaiter struct {
 	path     dbus.ObjectPath
 	progress func(*Job)
 	job      *Job
-	seq      dbus.Sequence // of the answer that told job: older signals are in it
+	seq      dbus.Sequence // of the answer that told job
 	gone     bool          // the agent was away since
 }
 
@@ -70,8 +70,12 @@ func (w *jobWaiter) step(ctx context.Context) error {
 		}
 		return w.read(ctx)
 	}
-	if sig.Path != w.path || sig.Sequence < w.seq {
+	if sig.Path != w.path {
 		return nil
+	}
+	if sig.Sequence < w.seq {
+		// The agent makes an answer and sends it a moment later: a signal that overtook it may be news all the same.
+		return w.read(ctx)
 	}
 	if sig.Name == KindJob.iface()+".Completed" {
 		return w.read(ctx) // all that is to be known of the end, in whatever order the signals come

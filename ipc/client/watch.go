@@ -64,7 +64,7 @@ type watch struct {
 	s       *subscription
 	tell    func(Event) error
 	known   objectMap
-	seq     dbus.Sequence            // of the answer that told everything: older signals are in it
+	seq     dbus.Sequence            // of the answer that told everything
 	ended   map[dbus.ObjectPath]bool // jobs whose end has been told, or was there at the beginning
 	initial bool
 }
@@ -127,7 +127,7 @@ func (w *watch) sync(ctx context.Context) error {
 // take takes one signal of the agent.
 func (w *watch) take(ctx context.Context, sig *dbus.Signal) error {
 	if sig.Sequence < w.seq {
-		return nil
+		return w.again(ctx, sig)
 	}
 	switch sig.Name {
 	case ifaceManager + ".InterfacesAdded":
@@ -175,6 +175,34 @@ func (w *watch) take(ctx context.Context, sig *dbus.Signal) error {
 		return err
 	}
 	return w.put(o)
+}
+
+// again takes a signal that overtook the answer that told everything. The agent makes an answer and sends it a moment later, so the
+// signal may be news all the same; or old, and then its values must not count. So the object is read.
+func (w *watch) again(ctx context.Context, sig *dbus.Signal) error {
+	path := sig.Path
+	if path == Root && len(sig.Body) > 0 {
+		path, _ = sig.Body[0].(dbus.ObjectPath) // of an object that came or went
+	}
+	if newObject(path) == nil {
+		return nil
+	}
+	o, _, err := w.c.read(ctx, path)
+	switch {
+	case IsName(err, unknownObject):
+		return w.remove(path)
+	case errors.Is(err, ErrUnreachable) && w.c.conn.Connected():
+		return nil // gone, and the signal that says so is under way
+	case err != nil:
+		return err
+	}
+	if err := w.put(o); err != nil {
+		return err
+	}
+	if j, ok := o.(*Job); ok && j.Final() {
+		return w.complete(j)
+	}
+	return nil
 }
 
 // put makes o known and tells what is new in it.
