@@ -20,7 +20,6 @@ import (
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/supervisor"
-	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
 )
 
@@ -400,11 +399,4 @@ func wantReason(t *testing.T, want fault.Reason, err error) {
 	if got := fault.ReasonOf(err); got != want {
 		t.Errorf("the reason is %q, not %q: %v", got, want, err)
 	}
-}
-
-// every is every reason that an adapter can give.
-var every = []adapter.Reason{
-	adapter.Mismatch, adapter.Corrupt, adapter.Unresolved, adapter.NoResources, adapter.NotFound, adapter.Exists, adapter.BadState,
-	adapter.StartFailed, adapter.AutoStartFailed, adapter.StopFailed, adapter.Unstartable, adapter.FailedWhileActive, adapter.Dependency,
-	adapter.Unavailable, adapter.StillRunning, adapter.NotSupported, adapter.InvalidArgument, adapter.Canceled, adapter.Internal,
 }
