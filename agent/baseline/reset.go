@@ -28,8 +28,8 @@ type State struct {
 type run = operation.Run[State]
 
 // Operation returns the kind of operation that resets an environment. Every step may be entered again: it looks at what is
-// there and does what is left. From its first change on it can neither be canceled nor undone: half a Reset helps nobody. A unit that cannot be brought back is noted and fails the job at its end, when all the rest
-// is restored.
+// there and does what is left. From its first change on it can neither be canceled nor undone: half a Reset helps nobody. A unit
+// that cannot be brought back is noted and fails the job at its end, when all the rest is restored.
 func (k *Keeper) Operation() *operation.Definition[State] {
 	step := func(name string, shown model.JobState, do func(context.Context, *run) error) operation.Step[State] {
 		return operation.Step[State]{Name: name, State: shown, Turn: true,

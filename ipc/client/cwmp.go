@@ -31,7 +31,7 @@ func (c *Client) GetParameterNames(ctx context.Context, path string, nextLevel b
 }
 
 // SetParameterValues writes parameters, all or none. It reports whether some of them are accepted but still on their way:
-// Enable, Reset, RequestedRunLevel, RequestedState, AutoStart, RunLevel. An empty Type is sent as it is.
+// Enable, Reset, InitialExecutionUnitRunLevel, RequestedRunLevel, RequestedState, AutoStart, RunLevel. An empty Type is sent as it is.
 func (c *Client) SetParameterValues(ctx context.Context, values ...Parameter) (moving bool, err error) {
 	var status int32
 	_, err = c.call(ctx, "cannot set values", Root, ifaceCWMP+".SetParameterValues", []any{values, options{}}, &status)

@@ -70,11 +70,10 @@ func (a *Agent) reset(instance uint32, kind, originator string) uint32 {
 		}},
 		step{model.JobRestarting, put(func(e *model.ExecEnv) { e.Status = model.EERestarting })},
 		step{model.JobRecording, put(func(e *model.ExecEnv) {
-			e.Status, e.LastRestarted = model.EEUp, Epoch
+			e.Status = model.EEUp
 			if e.CurrentRunLevel >= 0 {
 				e.CurrentRunLevel = e.InitialRunLevel
 			}
-			e.RestartCount++
 		})},
 	)
 }
