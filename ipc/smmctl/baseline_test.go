@@ -38,7 +38,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("after a reset to the baseline that does not have it:\n%s", got)
 	}
 	v := s.object("ee", "reset", "osgi")
-	if v["job"].(map[string]any)["operation"] != "reset-exec-env" || v["exec_env"].(map[string]any)["restart_count"] != 3.0 {
+	if v["job"].(map[string]any)["operation"] != "reset-exec-env" || v["exec_env"].(map[string]any)["current_run_level"] != 1.0 {
 		t.Errorf("ee reset --json: %v", v)
 	}
 	equal(t, "--no-wait", s.ok("ee", "reset", "osgi", "--no-wait"), "job 5\n")
