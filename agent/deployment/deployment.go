@@ -87,66 +87,6 @@ func (e *openError) Unwrap() error { return e.error }
 // Indefinite makes the engine undo the failed step itself.
 func (e *openError) Indefinite() bool { return true }
 
-// download is the part of the state of install and update that brings the package.
-type download struct {
-	URL         string           `json:"url"`
-	Credentials []byte           `json:"credentials,omitempty"` // sealed
-	Fetched     packages.Fetched `json:"fetched"`
-	// Pins are the packages that the operation needs; they are not collected while it is open.
-	Pins []string `json:"pins,omitempty"`
-}
-
-func (d *download) pkg(s *packages.Store) (adapter.Package, error) {
-	p, err := s.Get(d.Fetched.SHA256, d.Fetched.Size)
-	if err != nil {
-		return adapter.Package{}, err
-	}
-	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, nil
-}
-
-// progress is what the steps of a download need of their run.
-type progress interface {
-	OpID() adapter.OpID
-	Progress(done, total int64)
-}
-
-// fetch brings the file into the spool. After a restart of the agent it goes on where it was; after one of the device it
-// has failed (TR-369: a command that was running counts as failed).
-func (us *Units) fetch(ctx context.Context, r progress, rebooted bool, d *download) error {
-	if rebooted {
-		return fault.Errorf(fault.TransferIncomplete, "cannot fetch %s: the device restarted", packages.Display(d.URL))
-	}
-	select {
-	case us.downloads <- struct{}{}:
-		defer func() { <-us.downloads }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	c, err := us.Sealer.Open(d.Credentials)
-	if err != nil {
-		return err
-	}
-	got, err := us.Fetcher.Fetch(ctx, packages.Request{Key: string(r.OpID()), URL: d.URL, Username: c.Username, Password: c.Password}, r.Progress)
-	if err != nil {
-		return err
-	}
-	d.Fetched, d.Pins = got, append(d.Pins, got.SHA256)
-	return nil
-}
-
-func (us *Units) unfetch(r progress) error { return us.Packages.Discard(string(r.OpID())) }
-
-// verify moves the file into the package store. When an earlier process has done that and died, it finds the package there.
-func (us *Units) verify(ctx context.Context, d *download) error {
-	if _, err := us.Packages.Put(ctx, d.Fetched); err != nil {
-		if _, getErr := us.Packages.Get(d.Fetched.SHA256, d.Fetched.Size); getErr == nil {
-			return nil
-		}
-		return err
-	}
-	return nil
-}
-
 // inspect asks the adapter of an environment what the package is.
 func (us *Units) inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
 	a, _ := us.Envs.Adapter(env)

@@ -46,26 +46,13 @@ func (us *Units) Install() *operation.Definition[InstallState] {
 		}
 		return us.putRight(tx, r.State.Row)
 	}
-	return &operation.Definition[InstallState]{Kind: "install", Finish: finish, Steps: []operation.Step[InstallState]{
-		{Name: "fetch", State: model.JobFetching, Weight: 10, Do: us.installFetch, Undo: us.installUnfetch},
-		{Name: "verify", State: model.JobVerifying, Do: us.installVerify},
+	steps := append(downloadSteps(us, func(s *InstallState) *download { return &s.download }), []operation.Step[InstallState]{
 		{Name: "inspect", State: model.JobInspecting, Do: us.installInspect, Undo: us.installForget},
 		{Name: "install", State: model.JobInstalling, Weight: 4, Turn: true, Do: us.installInstall, Undo: us.installRemove},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.installRecord},
 		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.installStart},
-	}}
-}
-
-func (us *Units) installFetch(ctx context.Context, r *installRun) (operation.Apply, error) {
-	return nil, us.fetch(ctx, r, r.Rebooted, &r.State.download)
-}
-
-func (us *Units) installUnfetch(_ context.Context, r *installRun) (operation.Apply, error) {
-	return nil, us.unfetch(r)
-}
-
-func (us *Units) installVerify(ctx context.Context, r *installRun) (operation.Apply, error) {
-	return nil, us.verify(ctx, &r.State.download)
+	}...)
+	return &operation.Definition[InstallState]{Kind: "install", Finish: finish, Steps: steps}
 }
 
 // installInspect chooses the environment, reads the package, and makes the row.

@@ -69,28 +69,15 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 
 // Update returns the kind of operation update.
 func (us *Units) Update() *operation.Definition[UpdateState] {
-	return &operation.Definition[UpdateState]{Kind: "update", Finish: us.updateFinish, Steps: []operation.Step[UpdateState]{
-		{Name: "fetch", State: model.JobFetching, Weight: 10, Do: us.updateFetch, Undo: us.updateUnfetch},
-		{Name: "verify", State: model.JobVerifying, Do: us.updateVerify},
+	steps := append(downloadSteps(us, func(s *UpdateState) *download { return &s.download }), []operation.Step[UpdateState]{
 		{Name: "inspect", State: model.JobInspecting, Do: us.updateInspect, Undo: us.updateForget},
 		{Name: "prepare", State: model.JobUpdating, Turn: true, Do: us.updatePrepare, Undo: us.updateRestore},
 		{Name: "update", State: model.JobUpdating, Weight: 4, Turn: true, Do: us.updateUpdate, Undo: us.updateRevert},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.updateRecord},
 		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.updateStart},
 		{Name: "discard", State: model.JobRecording, Turn: true, Do: us.updateDiscard},
-	}}
-}
-
-func (us *Units) updateFetch(ctx context.Context, r *updateRun) (operation.Apply, error) {
-	return nil, us.fetch(ctx, r, r.Rebooted, &r.State.download)
-}
-
-func (us *Units) updateUnfetch(_ context.Context, r *updateRun) (operation.Apply, error) {
-	return nil, us.unfetch(r)
-}
-
-func (us *Units) updateVerify(ctx context.Context, r *updateRun) (operation.Apply, error) {
-	return nil, us.verify(ctx, &r.State.download)
+	}...)
+	return &operation.Definition[UpdateState]{Kind: "update", Finish: us.updateFinish, Steps: steps}
 }
 
 // updateInspect asks every environment before one is touched, and makes the rows Updating.
