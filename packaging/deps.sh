@@ -9,6 +9,7 @@ set -eu
 
 missing=""
 need() { # need COMMAND PACKAGE
+	case "$missing " in *" $2 "*) return ;; esac
 	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 
