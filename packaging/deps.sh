@@ -22,7 +22,8 @@ run) ;;
 test)
 	need busctl systemd
 	need gdbus libglib2.0-bin
-	need gcc gcc # for the race detector
+	need gcc gcc # for the race detector, with the headers of the C library
+	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 	;;
 lint)
 	need protoc protobuf-compiler
