@@ -194,7 +194,7 @@ func TestEveryMethodIsServed(t *testing.T) {
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed", name)
+		ipctest.Missing(t, name+" is not installed")
 	}
 	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/ipc/ipctest"
 )
 
 // terminalOf opens a terminal with that many columns.
@@ -17,7 +18,7 @@ func terminalOf(t *testing.T, columns uint16) *os.File {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("there are no terminals here: %v", err)
+		ipctest.Missing(t, "there are no terminals here: "+err.Error())
 	}
 	t.Cleanup(func() { master.Close() })
 	fd := int(master.Fd())
@@ -30,7 +31,7 @@ func terminalOf(t *testing.T, columns uint16) *os.File {
 	}
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("there are no terminals here: %v", err)
+		ipctest.Missing(t, "there are no terminals here: "+err.Error())
 	}
 	t.Cleanup(func() { tty.Close() })
 	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
