@@ -79,14 +79,6 @@ type attempt struct {
 // open reports whether the call may have had an effect.
 func (a attempt) open() bool { return !a.own || a.made }
 
-// openError marks the failure of a step that may have changed an environment.
-type openError struct{ error }
-
-func (e *openError) Unwrap() error { return e.error }
-
-// Indefinite makes the engine undo the failed step itself.
-func (e *openError) Indefinite() bool { return true }
-
 // inspect asks the adapter of an environment what the package is.
 func (us *Units) inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
 	a, _ := us.Envs.Adapter(env)

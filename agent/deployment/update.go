@@ -195,7 +195,7 @@ func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Appl
 		}
 		if err != nil {
 			// An environment whose update was begun is reverted, so this counts as begun.
-			return nil, &openError{environment.Classify(err)}
+			return nil, operation.Unsettled(environment.Classify(err))
 		}
 		us.Envs.Arrived(ctx, t.Env, t.OldRef.Key, func(u adapter.Unit, there bool) bool {
 			return there && u.Manifest.Version == t.Unit.Manifest.Version

@@ -234,7 +234,7 @@ func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, A
 	for tries := range maxCalls {
 		a, err := m.Ready(ctx, id)
 		if err != nil && tries > 0 {
-			return &openError{err}
+			return operation.Unsettled(err)
 		}
 		if err != nil {
 			return err
@@ -254,14 +254,6 @@ func (m *Manager) Call(ctx context.Context, id string, f func(context.Context, A
 	}
 	return adapter.Errorf(adapter.Unavailable, "environment %s went away again and again", id)
 }
-
-// openError is the end of a call that may have had its effect.
-type openError struct{ error }
-
-func (e *openError) Unwrap() error { return e.error }
-
-// Indefinite makes the engine undo the step that fails with it.
-func (e *openError) Indefinite() bool { return true }
 
 // arrival is how long the news of a change is waited for after the call that made it.
 const arrival = 2 * time.Second

@@ -211,6 +211,16 @@ func (e *Engine) done(ctx context.Context, r *common, o *op, step stepInfo, appl
 	return err
 }
 
+// Unsettled marks the error of a step whose call may have had its effect, so that the engine undoes the step itself.
+func Unsettled(err error) error { return &openError{err} }
+
+type openError struct{ error }
+
+func (e *openError) Unwrap() error { return e.error }
+
+// Indefinite implements what indefinite asks for.
+func (e *openError) Indefinite() bool { return true }
+
 // indefinite reports whether a failed step may have had an effect, so that it is undone itself. An error can say so with a method
 // Indefinite() bool.
 func indefinite(err error) bool {
