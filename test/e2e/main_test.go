@@ -48,7 +48,22 @@ func parallel(t *testing.T) {
 	t.Cleanup(func() { <-two })
 }
 
-// boot makes a device with one Felix and waits until it is up.
+// frameworks are those for which everything is shown.
+var frameworks = []string{"felix", "equinox"}
+
+// each runs a test once for each framework, as a parallel subtest of that name. The name is also that of the environment that
+// [boot] makes of support.Env{Framework: framework}.
+func each(t *testing.T, f func(t *testing.T, framework string)) {
+	t.Helper()
+	for _, framework := range frameworks {
+		t.Run(framework, func(t *testing.T) {
+			parallel(t)
+			f(t, framework)
+		})
+	}
+}
+
+// boot makes a device with one framework and waits until it is up.
 func boot(t *testing.T, env support.Env) *support.Device {
 	t.Helper()
 	return support.Boot(t, support.Options{Programs: programs, Envs: []support.Env{env}})

@@ -10,6 +10,7 @@
 package support
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -25,7 +26,7 @@ import (
 
 // An Env is an OSGi environment of a device.
 type Env struct {
-	Name            string            // default: felix
+	Name            string            // default: the framework
 	Framework       string            // felix (default) or equinox
 	InitialRunLevel int               // 0: 1
 	Disabled        bool              // at the very first start
@@ -110,7 +111,7 @@ func (d *Device) Configure(tables string) {
 func (e *Env) write(t testing.TB, b *strings.Builder) {
 	t.Helper()
 	if e.Name == "" {
-		e.Name = "felix"
+		e.Name = cmp.Or(e.Framework, "felix")
 	}
 	if e.consolePort == 0 {
 		e.consolePort = freePort(t)
