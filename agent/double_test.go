@@ -174,8 +174,8 @@ func (d *double) Stop(ctx context.Context, op adapter.OpID, m adapter.ModuleRef)
 	return d.do(ctx, func(a *fake.Adapter) error { return a.Stop(ctx, op, m) })
 }
 
-func (d *double) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool) error {
-	return d.do(ctx, func(a *fake.Adapter) error { return a.SetEnabled(ctx, op, env, on) })
+func (d *double) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetEnabled(ctx, op, env, on, first) })
 }
 
 func (d *double) SetRunLevel(ctx context.Context, op adapter.OpID, env string, level int) error {

@@ -156,7 +156,7 @@ func (m *Manager) Switch(ctx context.Context, id string, op adapter.OpID, on boo
 func (m *Manager) switchLocked(ctx context.Context, e *env, op adapter.OpID, on bool) error {
 	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
 	defer stop()
-	if err := m.opts.Adapters[e.adapterName].SetEnabled(cctx, op, e.id, on); err != nil {
+	if err := m.opts.Adapters[e.adapterName].SetEnabled(cctx, op, e.id, on, nil); err != nil {
 		return Classify(err)
 	}
 	// The adapter has told by now, or tells in a moment.

@@ -124,8 +124,8 @@ func (s *Supervisor) Stop(ctx context.Context, op adapter.OpID, m adapter.Module
 }
 
 // SetEnabled implements [adapter.Adapter].
-func (s *Supervisor) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool) error {
-	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.SetEnabled(ctx, op, env, on) })
+func (s *Supervisor) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
+	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.SetEnabled(ctx, op, env, on, first) })
 }
 
 // SetRunLevel implements [adapter.RunLeveler].

@@ -183,7 +183,7 @@ func (c *child) Stop(context.Context, adapter.OpID, adapter.ModuleRef) error {
 	return adapter.Errorf(adapter.StopFailed, "Stop")
 }
 
-func (c *child) SetEnabled(context.Context, adapter.OpID, string, bool) error {
+func (c *child) SetEnabled(context.Context, adapter.OpID, string, bool, []adapter.ModuleSetting) error {
 	return adapter.Errorf(adapter.Unavailable, "SetEnabled") // a plain answer, not a lost connection
 }
 

@@ -52,7 +52,7 @@ func TestCalls(t *testing.T) {
 			for want, err := range map[adapter.Reason]error{
 				adapter.NotFound:     s.Discard(ctx, "o", ref),
 				adapter.StopFailed:   s.Stop(ctx, "o", module("m")),
-				adapter.Unavailable:  s.SetEnabled(ctx, "o", "e1", true),
+				adapter.Unavailable:  s.SetEnabled(ctx, "o", "e1", true, nil),
 				adapter.StillRunning: s.SetRunLevel(ctx, "o", "e1", 1),
 				adapter.NotSupported: s.SetAutoStart(ctx, "o", module("m"), true),
 				"":                   s.SetInitialModuleRunLevel(ctx, "o", "e1", 1),

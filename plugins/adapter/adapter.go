@@ -73,6 +73,9 @@ type Env struct {
 	Version string
 	Up      bool
 	Detail  string // why it is not up, for the operator
+	// Attached says that somebody else launches and ends the environment, and that the adapter finds it when it is there: SetEnabled and
+	// RestoreVersion are [NotSupported]. It is told also while the environment is not up, and never changes.
+	Attached bool
 	// Launch names this launch of the environment: the same as long as the environment runs, another after each start of it.
 	Launch   string
 	RunLevel int // -1: the environment has none of its own
@@ -106,7 +109,7 @@ type Unit struct {
 	Handle   Handle
 	Manifest Manifest
 	Resolved bool
-	System   bool // part of the environment itself: shown, but not to be updated or removed
+	System   bool // part of the environment itself: shown, but not to be stopped, updated or removed ([NotSupported])
 	Modules  []Module
 }
 
@@ -194,6 +197,13 @@ type StartOptions struct {
 	Auto bool
 }
 
+// A ModuleSetting is what is to be so of a module before its environment, which is being launched, starts any.
+type ModuleSetting struct {
+	ModuleRef
+	AutoStart *bool // nil: as it is
+	RunLevel  int   // -1: as it is
+}
+
 // UninstallResult says how far a successful [Adapter.Uninstall] went.
 type UninstallResult struct {
 	Pending bool // what is left goes at the next restart of the environment
@@ -257,7 +267,12 @@ type Adapter interface {
 	// SetEnabled launches the environment or ends it with all its modules, in order. It returns when that is done: after a launch the
 	// environment is up, at its lowest run level if it has levels. What is so already succeeds: an environment
 	// that runs is found again and not disturbed.
-	SetEnabled(ctx context.Context, op OpID, env string, on bool) error
+	//
+	// first is what was set of modules while the environment was not up, as far as the environment keeps it itself ([CapAutoStart],
+	// [CapRunLevels]). A launch takes it over before any module is started, so that one that brings the environment down can be kept from it.
+	// It is without effect on an environment that runs, and on modules that are not there; the agent makes the calls that belong to it
+	// in any case, once the environment is up.
+	SetEnabled(ctx context.Context, op OpID, env string, on bool, first []ModuleSetting) error
 }
 
 // RunLeveler is implemented by adapters of environments that have run levels of their own ([CapRunLevels]).

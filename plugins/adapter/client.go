@@ -197,8 +197,12 @@ func (c *Client) Stop(ctx context.Context, op OpID, m ModuleRef) error {
 }
 
 // SetEnabled implements [Adapter].
-func (c *Client) SetEnabled(ctx context.Context, op OpID, env string, on bool) error {
-	_, err := c.stub.SetEnabled(ctx, &adapterpb.SetEnabledRequest{OpId: string(op), Env: env, On: on})
+func (c *Client) SetEnabled(ctx context.Context, op OpID, env string, on bool, first []ModuleSetting) error {
+	r := &adapterpb.SetEnabledRequest{OpId: string(op), Env: env, On: on}
+	for _, s := range first {
+		r.First = append(r.First, moduleSettingToWire(s))
+	}
+	_, err := c.stub.SetEnabled(ctx, r)
 	return fromStatus(ctx, "SetEnabled", err)
 }
 

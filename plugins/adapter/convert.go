@@ -24,7 +24,7 @@ func envToWire(e *Env) *adapterpb.Env {
 		Up: e.Up, Detail: clean(e.Detail), Launch: clean(e.Launch),
 		RunLevel: clamp(e.RunLevel), InitialModuleRunLevel: clamp(e.InitialModuleRunLevel),
 		AllocatedDisk: e.AllocatedDisk, AvailableDisk: e.AvailableDisk,
-		AllocatedMemory: e.AllocatedMemory, AvailableMemory: e.AvailableMemory,
+		AllocatedMemory: e.AllocatedMemory, AvailableMemory: e.AvailableMemory, Attached: e.Attached,
 	}
 }
 
@@ -34,7 +34,7 @@ func envFromWire(e *adapterpb.Env) *Env {
 		Up: e.GetUp(), Detail: e.GetDetail(), Launch: e.GetLaunch(),
 		RunLevel: int(e.GetRunLevel()), InitialModuleRunLevel: int(e.GetInitialModuleRunLevel()),
 		AllocatedDisk: e.GetAllocatedDisk(), AvailableDisk: e.GetAvailableDisk(),
-		AllocatedMemory: e.GetAllocatedMemory(), AvailableMemory: e.GetAvailableMemory(),
+		AllocatedMemory: e.GetAllocatedMemory(), AvailableMemory: e.GetAvailableMemory(), Attached: e.GetAttached(),
 	}
 }
 
@@ -126,6 +126,14 @@ func moduleRefToWire(m ModuleRef) *adapterpb.ModuleRef {
 
 func moduleRefFromWire(m *adapterpb.ModuleRef) ModuleRef {
 	return ModuleRef{UnitRef: unitRefFromWire(m.GetUnit()), Module: m.GetModule()}
+}
+
+func moduleSettingToWire(s ModuleSetting) *adapterpb.ModuleSetting {
+	return &adapterpb.ModuleSetting{Module: moduleRefToWire(s.ModuleRef), AutoStart: s.AutoStart, RunLevel: clamp(s.RunLevel)}
+}
+
+func moduleSettingFromWire(s *adapterpb.ModuleSetting) ModuleSetting {
+	return ModuleSetting{ModuleRef: moduleRefFromWire(s.GetModule()), AutoStart: s.AutoStart, RunLevel: int(s.GetRunLevel())}
 }
 
 // eventToWire fails on an event that lacks what its kind promises.

@@ -167,7 +167,7 @@ func (n *notes) changeNote(ctx context.Context, u adapter.UnitRef, f func(*note)
 }
 
 // SetEnabled launches an environment or ends it with all its modules. One that runs is not disturbed.
-func (n *notes) SetEnabled(ctx context.Context, _ adapter.OpID, env string, on bool) error {
+func (n *notes) SetEnabled(ctx context.Context, _ adapter.OpID, env string, on bool, _ []adapter.ModuleSetting) error {
 	return n.change(ctx, env, func(p *page) error {
 		switch {
 		case on && p.Launch == "":

@@ -157,7 +157,11 @@ func (s *Server) Stop(ctx context.Context, r *adapterpb.StopRequest) (*adapterpb
 
 // SetEnabled implements the service.
 func (s *Server) SetEnabled(ctx context.Context, r *adapterpb.SetEnabledRequest) (*adapterpb.SetEnabledResponse, error) {
-	if err := s.adapter.SetEnabled(ctx, OpID(r.GetOpId()), r.GetEnv(), r.GetOn()); err != nil {
+	var first []ModuleSetting
+	for _, x := range r.GetFirst() {
+		first = append(first, moduleSettingFromWire(x))
+	}
+	if err := s.adapter.SetEnabled(ctx, OpID(r.GetOpId()), r.GetEnv(), r.GetOn(), first); err != nil {
 		return nil, toStatus(err)
 	}
 	return &adapterpb.SetEnabledResponse{}, nil

@@ -93,8 +93,8 @@ func (r *recorder) Stop(ctx context.Context, op OpID, m ModuleRef) error {
 	return r.note(ctx, "Stop", op, m)
 }
 
-func (r *recorder) SetEnabled(ctx context.Context, op OpID, env string, on bool) error {
-	return r.note(ctx, "SetEnabled", op, env, on)
+func (r *recorder) SetEnabled(ctx context.Context, op OpID, env string, on bool, first []ModuleSetting) error {
+	return r.note(ctx, "SetEnabled", op, env, on, first)
 }
 
 // capable has every capability.
@@ -183,6 +183,7 @@ func TestCallsCrossWhole(t *testing.T) {
 	envs := []EnvConfig{{ID: "a", DataDir: "/d", Settings: []byte(`{"x":1}`)}, {ID: "b"}}
 	spec := InstallSpec{Env: "a", Key: "k", Package: p1, RunLevel: -1}
 	start := StartOptions{Persistent: true, Auto: true}
+	first := []ModuleSetting{{ModuleRef: mod, AutoStart: &auto, RunLevel: -1}, {ModuleRef: mod, RunLevel: 7}}
 	tests := []struct {
 		name string
 		call func() (any, error)
@@ -200,7 +201,7 @@ func TestCallsCrossWhole(t *testing.T) {
 		{"Uninstall", func() (any, error) { return c.Uninstall(ctx, "o", ref) }, UninstallResult{Pending: true}, []any{OpID("o"), ref}},
 		{"Start", func() (any, error) { return nil, c.Start(ctx, "o", mod, start) }, nil, []any{OpID("o"), mod, start}},
 		{"Stop", func() (any, error) { return nil, c.Stop(ctx, "o", mod) }, nil, []any{OpID("o"), mod}},
-		{"SetEnabled", func() (any, error) { return nil, c.SetEnabled(ctx, "o", "a", true) }, nil, []any{OpID("o"), "a", true}},
+		{"SetEnabled", func() (any, error) { return nil, c.SetEnabled(ctx, "o", "a", true, first) }, nil, []any{OpID("o"), "a", true, first}},
 		{"SetRunLevel", func() (any, error) { return nil, c.SetRunLevel(ctx, "o", "a", 7) }, nil, []any{OpID("o"), "a", 7}},
 		{"SetInitialModuleRunLevel", func() (any, error) { return nil, c.SetInitialModuleRunLevel(ctx, "o", "a", 7) }, nil,
 			[]any{OpID("o"), "a", 7}},
@@ -378,7 +379,7 @@ func TestWatch(t *testing.T) {
 	for _, want := range []Event{
 		{Kind: EventEnv, EnvID: "a", Env: &Env{
 			ID: "a", Name: "n", Type: "t", Vendor: "v", Version: "1", Up: true, Detail: "d", Launch: "l", RunLevel: -1,
-			InitialModuleRunLevel: 4, AllocatedDisk: -1, AvailableDisk: 1 << 33, AllocatedMemory: 2, AvailableMemory: 3,
+			InitialModuleRunLevel: 4, AllocatedDisk: -1, AvailableDisk: 1 << 33, AllocatedMemory: 2, AvailableMemory: 3, Attached: true,
 		}},
 		{Kind: EventUnit, EnvID: "a", Key: "k", Unit: &Unit{Env: "a", Key: "k"}},
 		{Kind: EventUnitRemoved, EnvID: "a", Key: "k"},

@@ -313,13 +313,39 @@ func (o *osgi) SetInitialModuleRunLevel(ctx context.Context, _ adapter.OpID, id 
 		"setInitialBundleStartLevel", map[string]any{"level": level})
 }
 
-func (o *osgi) SetEnabled(ctx context.Context, _ adapter.OpID, id string, on bool) error {
+// firstOptions turns settings of modules into options of the host.
+func firstOptions(first []adapter.ModuleSetting) ([]string, error) {
+	var options []string
+	for _, s := range first {
+		loc, err := moduleLocation(s.ModuleRef)
+		if err != nil {
+			return nil, err
+		}
+		if s.RunLevel >= 0 {
+			level, err := frameworkLevel("run level of a bundle", s.RunLevel)
+			if err != nil {
+				return nil, err
+			}
+			options = append(options, "--bundle-level", fmt.Sprintf("%d %s", level, loc))
+		}
+		if s.AutoStart != nil {
+			options = append(options, "--auto-start", fmt.Sprintf("%t %s", *s.AutoStart, loc))
+		}
+	}
+	return options, nil
+}
+
+func (o *osgi) SetEnabled(ctx context.Context, _ adapter.OpID, id string, on bool, first []adapter.ModuleSetting) error {
 	e, err := o.env(id)
 	if err != nil {
 		return err
 	}
-	if on {
-		return e.enable(ctx)
+	if !on {
+		return e.disable(ctx)
 	}
-	return e.disable(ctx)
+	options, err := firstOptions(first)
+	if err != nil {
+		return err
+	}
+	return e.enable(ctx, options)
 }

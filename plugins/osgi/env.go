@@ -204,8 +204,8 @@ func (e *env) setStopped(v bool) {
 	e.stopped = v
 }
 
-// enable launches the host, unless it runs.
-func (e *env) enable(ctx context.Context) error {
+// enable launches the host, with these further options, unless it runs.
+func (e *env) enable(ctx context.Context, options []string) error {
 	done, err := e.takeTurn(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot launch environment %q: %w", e.id, err)
@@ -222,7 +222,7 @@ func (e *env) enable(ctx context.Context) error {
 		if err != nil {
 			return e.launchFailed(ctx, adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err))
 		}
-		child, err := e.host.launch(files)
+		child, err := e.host.launch(files, options)
 		if err != nil {
 			return err
 		}

@@ -361,7 +361,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 		<-reached
 		cancel()
 	}()
-	reasonIs(t, o.SetEnabled(ctx, "op", "home", true), adapter.Canceled)
+	reasonIs(t, o.SetEnabled(ctx, "op", "home", true, nil), adapter.Canceled)
 }
 
 func TestAnotherVersionOfTheProtocol(t *testing.T) {
@@ -374,7 +374,7 @@ func TestAnotherVersionOfTheProtocol(t *testing.T) {
 		t.Errorf("detail %q", e.Detail)
 	}
 	reasonIs(t, o.Stop(t.Context(), "op", ref("a")), adapter.Unavailable)
-	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true), adapter.NotSupported)
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true, nil), adapter.NotSupported)
 	if calls := d.called(); len(calls) > 0 {
 		t.Errorf("it was asked %v", calls)
 	}
@@ -436,7 +436,7 @@ func TestArgumentsThatAreWrong(t *testing.T) {
 	elsewhere := ref("a")
 	elsewhere.Env = "away"
 	reasonIs(t, o.Stop(ctx, "op", elsewhere), adapter.NotFound)
-	reasonIs(t, o.SetEnabled(ctx, "op", "away", true), adapter.NotFound)
+	reasonIs(t, o.SetEnabled(ctx, "op", "away", true, nil), adapter.NotFound)
 	reasonIs(t, o.SetRunLevel(ctx, "op", "home", -1), adapter.InvalidArgument)
 	reasonIs(t, o.SetModuleRunLevel(ctx, "op", ref("a"), 65536), adapter.InvalidArgument)
 	reasonIs(t, o.SetRunLevel(ctx, "op", "home", 1), adapter.Unavailable)

@@ -130,8 +130,9 @@ func age(pid int) (time.Duration, error) {
 	return time.Duration(seconds*float64(time.Second)) - time.Duration(ticks)*(time.Second/100), nil
 }
 
-// launch starts the process, with a framework that runs from files, and returns; it does not wait until the host answers.
-func (h *host) launch(files []string) (*child, error) {
+// launch starts the process, with a framework that runs from files and with further options of the host, and returns; it does not
+// wait until the host answers.
+func (h *host) launch(files, options []string) (*child, error) {
 	fail := func(err error) error {
 		return adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", h.env, err)
 	}
@@ -159,7 +160,7 @@ func (h *host) launch(files []string) (*child, error) {
 		return nil, fail(err)
 	}
 
-	cmd := exec.Command(h.set.java, h.arguments(class, files)...)
+	cmd := exec.Command(h.set.java, append(h.arguments(class, files), options...)...)
 	cmd.Dir = h.dir
 	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = out, out

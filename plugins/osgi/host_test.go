@@ -73,7 +73,7 @@ func TestHostProcessLivesOn(t *testing.T) {
 	o := configured(t, shortLimits(), dir, launchable(t, ""))
 	f := watch(t, o)
 	f.until("down", down)
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.until("the sync", synced)
@@ -91,14 +91,14 @@ func TestHostProcessLivesOn(t *testing.T) {
 	o = configured(t, shortLimits(), dir, launchable(t, ""))
 	f = watch(t, o)
 	f.until("the sync of the new adapter", synced)
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	if now := pidOf(t, dir); now != pid {
 		t.Errorf("process %d became %d", pid, now)
 	}
 	for range 2 {
-		if err := o.SetEnabled(t.Context(), "op", "home", false); err != nil {
+		if err := o.SetEnabled(t.Context(), "op", "home", false, nil); err != nil {
 			t.Fatal(err)
 		}
 		if now := pidOf(t, dir); now != 0 {
@@ -116,7 +116,7 @@ func TestKilledHostIsToldWithItsLastWords(t *testing.T) {
 	endHost(t, dir)
 	o := configured(t, shortLimits(), dir, launchable(t, ""))
 	f := watch(t, o)
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.until("the sync", synced)
@@ -135,7 +135,7 @@ func TestKilledHostIsToldWithItsLastWords(t *testing.T) {
 	if now := pidOf(t, dir); now != 0 {
 		t.Errorf("process %d came up by itself", now)
 	}
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.until("the sync of the new launch", synced)
@@ -147,7 +147,7 @@ func TestLaunchThatFails(t *testing.T) {
 	o := configured(t, shortLimits(), dir, launchable(t, "exit"))
 	f := watch(t, o)
 	f.until("down", down)
-	err := o.SetEnabled(t.Context(), "op", "home", true)
+	err := o.SetEnabled(t.Context(), "op", "home", true, nil)
 	reasonIs(t, err, adapter.StartFailed)
 	for _, part := range []string{"status 7", "no framework here"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
@@ -163,7 +163,7 @@ func TestLaunchThatFails(t *testing.T) {
 	dir = t.TempDir()
 	endHost(t, dir)
 	o = configured(t, shortLimits(), dir, set)
-	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true), adapter.StartFailed)
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true, nil), adapter.StartFailed)
 	if pid := pidOf(t, dir); pid != 0 {
 		t.Errorf("process %d is left", pid)
 	}
@@ -172,7 +172,7 @@ func TestLaunchThatFails(t *testing.T) {
 		set := launchable(t, "")
 		set[key] = path
 		o := configured(t, shortLimits(), t.TempDir(), set)
-		err := o.SetEnabled(t.Context(), "op", "home", true)
+		err := o.SetEnabled(t.Context(), "op", "home", true, nil)
 		reasonIs(t, err, adapter.Unstartable)
 		if err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 			t.Errorf("%s: error %v", key, err)
@@ -186,7 +186,7 @@ func TestDeafHostProcessIsReplaced(t *testing.T) {
 	set := launchable(t, "")
 	set["start_timeout"] = "2s"
 	o := configured(t, shortLimits(), dir, set)
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	pid := pidOf(t, dir)
@@ -197,7 +197,7 @@ func TestDeafHostProcessIsReplaced(t *testing.T) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		return err == nil && strings.Contains(string(stat), ") T ")
 	})
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	if now := pidOf(t, dir); now == pid || now == 0 {
@@ -211,10 +211,10 @@ func TestHostProcessThatDoesNotEndIsKilled(t *testing.T) {
 	l := shortLimits()
 	l.kill = 200 * time.Millisecond
 	o := configured(t, l, dir, launchable(t, "immortal"))
-	if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.SetEnabled(t.Context(), "op", "home", false); err != nil {
+	if err := o.SetEnabled(t.Context(), "op", "home", false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if pid := pidOf(t, dir); pid != 0 {
@@ -226,12 +226,12 @@ func TestHostProcessOfAnotherVersion(t *testing.T) {
 	dir := t.TempDir()
 	endHost(t, dir)
 	o := configured(t, shortLimits(), dir, launchable(t, "version"))
-	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true), adapter.StartFailed)
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true, nil), adapter.StartFailed)
 	if pid := pidOf(t, dir); pid != 0 {
 		t.Errorf("process %d is left of the launch that failed", pid)
 	}
 	// One that runs is left alone until it is to end.
-	child, err := o.envs["home"].host.launch(o.envs["home"].host.configured())
+	child, err := o.envs["home"].host.launch(o.envs["home"].host.configured(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,11 +243,11 @@ func TestHostProcessOfAnotherVersion(t *testing.T) {
 		c.Close()
 		return true
 	})
-	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true), adapter.NotSupported)
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", true, nil), adapter.NotSupported)
 	if pid := pidOf(t, dir); pid != child.pid {
 		t.Errorf("process %d became %d", child.pid, pid)
 	}
-	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", false), "")
+	reasonIs(t, o.SetEnabled(t.Context(), "op", "home", false, nil), "")
 	if pid := pidOf(t, dir); pid != 0 {
 		t.Errorf("process %d is left", pid)
 	}

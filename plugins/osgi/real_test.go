@@ -133,10 +133,10 @@ func (k *killable) Stop(ctx context.Context, op adapter.OpID, m adapter.ModuleRe
 	return k.osgi.Stop(ctx, op, m)
 }
 
-func (k *killable) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool) error {
+func (k *killable) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
 	ctx, end := k.bound(ctx)
 	defer end()
-	return k.osgi.SetEnabled(ctx, op, env, on)
+	return k.osgi.SetEnabled(ctx, op, env, on, first)
 }
 
 func (k *killable) SetRunLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
@@ -293,7 +293,7 @@ func TestRestoredFrameworkRuns(t *testing.T) {
 		o := configured(t, defaultLimits(), dir, settings)
 		relaunched := func() string {
 			t.Helper()
-			if err := errors.Join(o.SetEnabled(t.Context(), "op", "home", false), o.SetEnabled(t.Context(), "op", "home", true)); err != nil {
+			if err := errors.Join(o.SetEnabled(t.Context(), "op", "home", false, nil), o.SetEnabled(t.Context(), "op", "home", true, nil)); err != nil {
 				t.Fatal(err)
 			}
 			return runsFrom(t, dir, settings["host_jar"].(string))
@@ -340,7 +340,7 @@ func TestInspectAgreesWithTheFramework(t *testing.T) {
 		dir := longDir(t)
 		endHost(t, dir)
 		o := configured(t, defaultLimits(), dir, settings)
-		if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+		if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"sample-1.0.0.jar", "localized-1.0.0.jar", "no-vendor-1.0.0.jar", "lazy-1.0.0.jar", "fragment-1.0.0.jar",
@@ -379,7 +379,7 @@ func TestRealHostLives(t *testing.T) {
 		settings["memory"] = "48MiB"
 		o := configured(t, defaultLimits(), dir, settings)
 		f := watch(t, o)
-		if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+		if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 			t.Fatal(err)
 		}
 		up := f.until("the sync", synced)
@@ -400,7 +400,7 @@ func TestRealHostLives(t *testing.T) {
 			if detail := lost[len(lost)-1].Env.Detail; !strings.Contains(detail, "ended with status") {
 				t.Errorf("%s: detail %q", name, detail)
 			}
-			if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+			if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 				t.Fatal(err)
 			}
 			again := f.until("the sync after "+name, synced)
@@ -419,7 +419,7 @@ func TestBundleThatHangs(t *testing.T) {
 		settings["call_timeout"], settings["stop_timeout"] = "500ms", "500ms"
 		o := configured(t, defaultLimits(), dir, settings)
 		f := watch(t, o)
-		if err := o.SetEnabled(t.Context(), "op", "home", true); err != nil {
+		if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
 			t.Fatal(err)
 		}
 		p := testBundle(t, "hangs-in-stop-1.0.0.jar")
@@ -438,10 +438,10 @@ func TestBundleThatHangs(t *testing.T) {
 		_, err = o.Update(t.Context(), "op2", m.UnitRef, p, p)
 		reasonIs(t, err, adapter.StillRunning)
 		reasonIs(t, o.Stop(t.Context(), "op3", m), adapter.StillRunning)
-		if err := o.SetEnabled(t.Context(), "op4", "home", false); err != nil {
+		if err := o.SetEnabled(t.Context(), "op4", "home", false, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.SetEnabled(t.Context(), "op5", "home", true); err != nil {
+		if err := o.SetEnabled(t.Context(), "op5", "home", true, nil); err != nil {
 			t.Fatal(err)
 		}
 		f.until("the bundle after the new launch", unit("hangs", adapter.Idle))

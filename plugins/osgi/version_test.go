@@ -78,7 +78,7 @@ func (v *versioned) classPath() []string {
 // runs launches the environment anew and checks the contents that it runs from.
 func (v *versioned) runs(want ...string) {
 	v.t.Helper()
-	if err := errors.Join(v.o.SetEnabled(v.t.Context(), "op", "home", false), v.o.SetEnabled(v.t.Context(), "op", "home", true)); err != nil {
+	if err := errors.Join(v.o.SetEnabled(v.t.Context(), "op", "home", false, nil), v.o.SetEnabled(v.t.Context(), "op", "home", true, nil)); err != nil {
 		v.t.Fatal(err)
 	}
 	var got []string
@@ -235,14 +235,14 @@ func TestVersionDirectoryAfterACrash(t *testing.T) {
 
 	// A record of tomorrow is nobody's to drop.
 	v.write(recordName, `{"version":2}`)
-	reasonIs(t, v.o.SetEnabled(t.Context(), "op", "home", false), "")
-	reasonIs(t, v.o.SetEnabled(t.Context(), "op", "home", true), adapter.Unstartable)
+	reasonIs(t, v.o.SetEnabled(t.Context(), "op", "home", false, nil), "")
+	reasonIs(t, v.o.SetEnabled(t.Context(), "op", "home", true, nil), adapter.Unstartable)
 	remove(t, filepath.Join(v.dir, versionName, recordName))
 
 	// A configured file that is missing is told, and changes nothing.
 	v.restore(one)
 	remove(t, v.framework)
-	err := v.o.SetEnabled(t.Context(), "op", "home", true)
+	err := v.o.SetEnabled(t.Context(), "op", "home", true, nil)
 	reasonIs(t, err, adapter.Unstartable)
 	if err == nil || !strings.Contains(err.Error(), v.framework) {
 		t.Errorf("error %v", err)

@@ -127,8 +127,10 @@ type Env struct {
 	AvailableDisk         int64 `protobuf:"varint,12,opt,name=available_disk,json=availableDisk,proto3" json:"available_disk,omitempty"`
 	AllocatedMemory       int64 `protobuf:"varint,13,opt,name=allocated_memory,json=allocatedMemory,proto3" json:"allocated_memory,omitempty"`
 	AvailableMemory       int64 `protobuf:"varint,14,opt,name=available_memory,json=availableMemory,proto3" json:"available_memory,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// attached: somebody else launches and ends the environment.
+	Attached      bool `protobuf:"varint,15,opt,name=attached,proto3" json:"attached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Env) Reset() {
@@ -257,6 +259,13 @@ func (x *Env) GetAvailableMemory() int64 {
 		return x.AvailableMemory
 	}
 	return 0
+}
+
+func (x *Env) GetAttached() bool {
+	if x != nil {
+		return x.Attached
+	}
+	return false
 }
 
 // Package is a verified file. The adapter reads it and copies what it needs.
@@ -2101,10 +2110,12 @@ func (*StopResponse) Descriptor() ([]byte, []int) {
 }
 
 type SetEnabledRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	OpId          string                 `protobuf:"bytes,1,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
-	Env           string                 `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
-	On            bool                   `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	OpId  string                 `protobuf:"bytes,1,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Env   string                 `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
+	On    bool                   `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	// first is to be so before a launch starts any module.
+	First         []*ModuleSetting `protobuf:"bytes,4,rep,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2160,6 +2171,75 @@ func (x *SetEnabledRequest) GetOn() bool {
 	return false
 }
 
+func (x *SetEnabledRequest) GetFirst() []*ModuleSetting {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+type ModuleSetting struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Module *ModuleRef             `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
+	// auto_start is absent where it stays as it is.
+	AutoStart *bool `protobuf:"varint,2,opt,name=auto_start,json=autoStart,proto3,oneof" json:"auto_start,omitempty"`
+	// run_level is -1 where it stays as it is.
+	RunLevel      int32 `protobuf:"varint,3,opt,name=run_level,json=runLevel,proto3" json:"run_level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModuleSetting) Reset() {
+	*x = ModuleSetting{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModuleSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModuleSetting) ProtoMessage() {}
+
+func (x *ModuleSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModuleSetting.ProtoReflect.Descriptor instead.
+func (*ModuleSetting) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ModuleSetting) GetModule() *ModuleRef {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *ModuleSetting) GetAutoStart() bool {
+	if x != nil && x.AutoStart != nil {
+		return *x.AutoStart
+	}
+	return false
+}
+
+func (x *ModuleSetting) GetRunLevel() int32 {
+	if x != nil {
+		return x.RunLevel
+	}
+	return 0
+}
+
 type SetEnabledResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2168,7 +2248,7 @@ type SetEnabledResponse struct {
 
 func (x *SetEnabledResponse) Reset() {
 	*x = SetEnabledResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[34]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2260,7 @@ func (x *SetEnabledResponse) String() string {
 func (*SetEnabledResponse) ProtoMessage() {}
 
 func (x *SetEnabledResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[34]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +2273,7 @@ func (x *SetEnabledResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetEnabledResponse.ProtoReflect.Descriptor instead.
 func (*SetEnabledResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{34}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{35}
 }
 
 type SetRunLevelRequest struct {
@@ -2207,7 +2287,7 @@ type SetRunLevelRequest struct {
 
 func (x *SetRunLevelRequest) Reset() {
 	*x = SetRunLevelRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[35]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2299,7 @@ func (x *SetRunLevelRequest) String() string {
 func (*SetRunLevelRequest) ProtoMessage() {}
 
 func (x *SetRunLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[35]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2312,7 @@ func (x *SetRunLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRunLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetRunLevelRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{35}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetRunLevelRequest) GetOpId() string {
@@ -2264,7 +2344,7 @@ type SetRunLevelResponse struct {
 
 func (x *SetRunLevelResponse) Reset() {
 	*x = SetRunLevelResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[36]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2356,7 @@ func (x *SetRunLevelResponse) String() string {
 func (*SetRunLevelResponse) ProtoMessage() {}
 
 func (x *SetRunLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[36]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2369,7 @@ func (x *SetRunLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRunLevelResponse.ProtoReflect.Descriptor instead.
 func (*SetRunLevelResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{36}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{37}
 }
 
 type SetInitialModuleRunLevelRequest struct {
@@ -2303,7 +2383,7 @@ type SetInitialModuleRunLevelRequest struct {
 
 func (x *SetInitialModuleRunLevelRequest) Reset() {
 	*x = SetInitialModuleRunLevelRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[37]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2395,7 @@ func (x *SetInitialModuleRunLevelRequest) String() string {
 func (*SetInitialModuleRunLevelRequest) ProtoMessage() {}
 
 func (x *SetInitialModuleRunLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[37]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2408,7 @@ func (x *SetInitialModuleRunLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInitialModuleRunLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetInitialModuleRunLevelRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{37}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetInitialModuleRunLevelRequest) GetOpId() string {
@@ -2360,7 +2440,7 @@ type SetInitialModuleRunLevelResponse struct {
 
 func (x *SetInitialModuleRunLevelResponse) Reset() {
 	*x = SetInitialModuleRunLevelResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[38]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2452,7 @@ func (x *SetInitialModuleRunLevelResponse) String() string {
 func (*SetInitialModuleRunLevelResponse) ProtoMessage() {}
 
 func (x *SetInitialModuleRunLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[38]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2465,7 @@ func (x *SetInitialModuleRunLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetInitialModuleRunLevelResponse.ProtoReflect.Descriptor instead.
 func (*SetInitialModuleRunLevelResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{38}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{39}
 }
 
 type SetModuleRunLevelRequest struct {
@@ -2399,7 +2479,7 @@ type SetModuleRunLevelRequest struct {
 
 func (x *SetModuleRunLevelRequest) Reset() {
 	*x = SetModuleRunLevelRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[39]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2491,7 @@ func (x *SetModuleRunLevelRequest) String() string {
 func (*SetModuleRunLevelRequest) ProtoMessage() {}
 
 func (x *SetModuleRunLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[39]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2504,7 @@ func (x *SetModuleRunLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModuleRunLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetModuleRunLevelRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{39}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetModuleRunLevelRequest) GetOpId() string {
@@ -2456,7 +2536,7 @@ type SetModuleRunLevelResponse struct {
 
 func (x *SetModuleRunLevelResponse) Reset() {
 	*x = SetModuleRunLevelResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[40]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2548,7 @@ func (x *SetModuleRunLevelResponse) String() string {
 func (*SetModuleRunLevelResponse) ProtoMessage() {}
 
 func (x *SetModuleRunLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[40]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2561,7 @@ func (x *SetModuleRunLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModuleRunLevelResponse.ProtoReflect.Descriptor instead.
 func (*SetModuleRunLevelResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{40}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{41}
 }
 
 type SetAutoStartRequest struct {
@@ -2495,7 +2575,7 @@ type SetAutoStartRequest struct {
 
 func (x *SetAutoStartRequest) Reset() {
 	*x = SetAutoStartRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[41]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2587,7 @@ func (x *SetAutoStartRequest) String() string {
 func (*SetAutoStartRequest) ProtoMessage() {}
 
 func (x *SetAutoStartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[41]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2600,7 @@ func (x *SetAutoStartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutoStartRequest.ProtoReflect.Descriptor instead.
 func (*SetAutoStartRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{41}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetAutoStartRequest) GetOpId() string {
@@ -2552,7 +2632,7 @@ type SetAutoStartResponse struct {
 
 func (x *SetAutoStartResponse) Reset() {
 	*x = SetAutoStartResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[42]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2644,7 @@ func (x *SetAutoStartResponse) String() string {
 func (*SetAutoStartResponse) ProtoMessage() {}
 
 func (x *SetAutoStartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[42]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2657,7 @@ func (x *SetAutoStartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutoStartResponse.ProtoReflect.Descriptor instead.
 func (*SetAutoStartResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{42}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{43}
 }
 
 type ExportRequest struct {
@@ -2591,7 +2671,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[43]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2683,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[43]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2696,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{43}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExportRequest) GetUnit() *UnitRef {
@@ -2641,7 +2721,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[44]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2733,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[44]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2746,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{44}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{45}
 }
 
 type SaveVersionRequest struct {
@@ -2680,7 +2760,7 @@ type SaveVersionRequest struct {
 
 func (x *SaveVersionRequest) Reset() {
 	*x = SaveVersionRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[45]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2772,7 @@ func (x *SaveVersionRequest) String() string {
 func (*SaveVersionRequest) ProtoMessage() {}
 
 func (x *SaveVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[45]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2785,7 @@ func (x *SaveVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveVersionRequest.ProtoReflect.Descriptor instead.
 func (*SaveVersionRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{45}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SaveVersionRequest) GetEnv() string {
@@ -2730,7 +2810,7 @@ type SaveVersionResponse struct {
 
 func (x *SaveVersionResponse) Reset() {
 	*x = SaveVersionResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[46]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2822,7 @@ func (x *SaveVersionResponse) String() string {
 func (*SaveVersionResponse) ProtoMessage() {}
 
 func (x *SaveVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[46]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2835,7 @@ func (x *SaveVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveVersionResponse.ProtoReflect.Descriptor instead.
 func (*SaveVersionResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{46}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{47}
 }
 
 type RestoreVersionRequest struct {
@@ -2769,7 +2849,7 @@ type RestoreVersionRequest struct {
 
 func (x *RestoreVersionRequest) Reset() {
 	*x = RestoreVersionRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[47]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +2861,7 @@ func (x *RestoreVersionRequest) String() string {
 func (*RestoreVersionRequest) ProtoMessage() {}
 
 func (x *RestoreVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[47]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +2874,7 @@ func (x *RestoreVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreVersionRequest.ProtoReflect.Descriptor instead.
 func (*RestoreVersionRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{47}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RestoreVersionRequest) GetOpId() string {
@@ -2826,7 +2906,7 @@ type RestoreVersionResponse struct {
 
 func (x *RestoreVersionResponse) Reset() {
 	*x = RestoreVersionResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[48]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2918,7 @@ func (x *RestoreVersionResponse) String() string {
 func (*RestoreVersionResponse) ProtoMessage() {}
 
 func (x *RestoreVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[48]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2931,7 @@ func (x *RestoreVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreVersionResponse.ProtoReflect.Descriptor instead.
 func (*RestoreVersionResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{48}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{49}
 }
 
 var File_plugins_adapter_adapter_proto protoreflect.FileDescriptor
@@ -2861,7 +2941,7 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x1dplugins/adapter/adapter.proto\x12\x0fsmmd.adapter.v1\"6\n" +
 	"\x06Handle\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xa9\x03\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xc5\x03\n" +
 	"\x03Env\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2877,7 +2957,8 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x0eallocated_disk\x18\v \x01(\x03R\rallocatedDisk\x12%\n" +
 	"\x0eavailable_disk\x18\f \x01(\x03R\ravailableDisk\x12)\n" +
 	"\x10allocated_memory\x18\r \x01(\x03R\x0fallocatedMemory\x12)\n" +
-	"\x10available_memory\x18\x0e \x01(\x03R\x0favailableMemory\"I\n" +
+	"\x10available_memory\x18\x0e \x01(\x03R\x0favailableMemory\x12\x1a\n" +
+	"\battached\x18\x0f \x01(\bR\battached\"I\n" +
 	"\aPackage\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
@@ -2998,11 +3079,18 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\vStopRequest\x12\x13\n" +
 	"\x05op_id\x18\x01 \x01(\tR\x04opId\x122\n" +
 	"\x06module\x18\x02 \x01(\v2\x1a.smmd.adapter.v1.ModuleRefR\x06module\"\x0e\n" +
-	"\fStopResponse\"J\n" +
+	"\fStopResponse\"\x80\x01\n" +
 	"\x11SetEnabledRequest\x12\x13\n" +
 	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12\x10\n" +
 	"\x03env\x18\x02 \x01(\tR\x03env\x12\x0e\n" +
-	"\x02on\x18\x03 \x01(\bR\x02on\"\x14\n" +
+	"\x02on\x18\x03 \x01(\bR\x02on\x124\n" +
+	"\x05first\x18\x04 \x03(\v2\x1e.smmd.adapter.v1.ModuleSettingR\x05first\"\x93\x01\n" +
+	"\rModuleSetting\x122\n" +
+	"\x06module\x18\x01 \x01(\v2\x1a.smmd.adapter.v1.ModuleRefR\x06module\x12\"\n" +
+	"\n" +
+	"auto_start\x18\x02 \x01(\bH\x00R\tautoStart\x88\x01\x01\x12\x1b\n" +
+	"\trun_level\x18\x03 \x01(\x05R\brunLevelB\r\n" +
+	"\v_auto_start\"\x14\n" +
 	"\x12SetEnabledResponse\"Q\n" +
 	"\x12SetRunLevelRequest\x12\x13\n" +
 	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12\x10\n" +
@@ -3071,7 +3159,7 @@ func file_plugins_adapter_adapter_proto_rawDescGZIP() []byte {
 	return file_plugins_adapter_adapter_proto_rawDescData
 }
 
-var file_plugins_adapter_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_plugins_adapter_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_plugins_adapter_adapter_proto_goTypes = []any{
 	(*Handle)(nil),                           // 0: smmd.adapter.v1.Handle
 	(*Env)(nil),                              // 1: smmd.adapter.v1.Env
@@ -3107,21 +3195,22 @@ var file_plugins_adapter_adapter_proto_goTypes = []any{
 	(*StopRequest)(nil),                      // 31: smmd.adapter.v1.StopRequest
 	(*StopResponse)(nil),                     // 32: smmd.adapter.v1.StopResponse
 	(*SetEnabledRequest)(nil),                // 33: smmd.adapter.v1.SetEnabledRequest
-	(*SetEnabledResponse)(nil),               // 34: smmd.adapter.v1.SetEnabledResponse
-	(*SetRunLevelRequest)(nil),               // 35: smmd.adapter.v1.SetRunLevelRequest
-	(*SetRunLevelResponse)(nil),              // 36: smmd.adapter.v1.SetRunLevelResponse
-	(*SetInitialModuleRunLevelRequest)(nil),  // 37: smmd.adapter.v1.SetInitialModuleRunLevelRequest
-	(*SetInitialModuleRunLevelResponse)(nil), // 38: smmd.adapter.v1.SetInitialModuleRunLevelResponse
-	(*SetModuleRunLevelRequest)(nil),         // 39: smmd.adapter.v1.SetModuleRunLevelRequest
-	(*SetModuleRunLevelResponse)(nil),        // 40: smmd.adapter.v1.SetModuleRunLevelResponse
-	(*SetAutoStartRequest)(nil),              // 41: smmd.adapter.v1.SetAutoStartRequest
-	(*SetAutoStartResponse)(nil),             // 42: smmd.adapter.v1.SetAutoStartResponse
-	(*ExportRequest)(nil),                    // 43: smmd.adapter.v1.ExportRequest
-	(*ExportResponse)(nil),                   // 44: smmd.adapter.v1.ExportResponse
-	(*SaveVersionRequest)(nil),               // 45: smmd.adapter.v1.SaveVersionRequest
-	(*SaveVersionResponse)(nil),              // 46: smmd.adapter.v1.SaveVersionResponse
-	(*RestoreVersionRequest)(nil),            // 47: smmd.adapter.v1.RestoreVersionRequest
-	(*RestoreVersionResponse)(nil),           // 48: smmd.adapter.v1.RestoreVersionResponse
+	(*ModuleSetting)(nil),                    // 34: smmd.adapter.v1.ModuleSetting
+	(*SetEnabledResponse)(nil),               // 35: smmd.adapter.v1.SetEnabledResponse
+	(*SetRunLevelRequest)(nil),               // 36: smmd.adapter.v1.SetRunLevelRequest
+	(*SetRunLevelResponse)(nil),              // 37: smmd.adapter.v1.SetRunLevelResponse
+	(*SetInitialModuleRunLevelRequest)(nil),  // 38: smmd.adapter.v1.SetInitialModuleRunLevelRequest
+	(*SetInitialModuleRunLevelResponse)(nil), // 39: smmd.adapter.v1.SetInitialModuleRunLevelResponse
+	(*SetModuleRunLevelRequest)(nil),         // 40: smmd.adapter.v1.SetModuleRunLevelRequest
+	(*SetModuleRunLevelResponse)(nil),        // 41: smmd.adapter.v1.SetModuleRunLevelResponse
+	(*SetAutoStartRequest)(nil),              // 42: smmd.adapter.v1.SetAutoStartRequest
+	(*SetAutoStartResponse)(nil),             // 43: smmd.adapter.v1.SetAutoStartResponse
+	(*ExportRequest)(nil),                    // 44: smmd.adapter.v1.ExportRequest
+	(*ExportResponse)(nil),                   // 45: smmd.adapter.v1.ExportResponse
+	(*SaveVersionRequest)(nil),               // 46: smmd.adapter.v1.SaveVersionRequest
+	(*SaveVersionResponse)(nil),              // 47: smmd.adapter.v1.SaveVersionResponse
+	(*RestoreVersionRequest)(nil),            // 48: smmd.adapter.v1.RestoreVersionRequest
+	(*RestoreVersionResponse)(nil),           // 49: smmd.adapter.v1.RestoreVersionResponse
 }
 var file_plugins_adapter_adapter_proto_depIdxs = []int32{
 	0,  // 0: smmd.adapter.v1.Unit.handle:type_name -> smmd.adapter.v1.Handle
@@ -3148,53 +3237,55 @@ var file_plugins_adapter_adapter_proto_depIdxs = []int32{
 	6,  // 21: smmd.adapter.v1.UninstallRequest.unit:type_name -> smmd.adapter.v1.UnitRef
 	7,  // 22: smmd.adapter.v1.StartRequest.module:type_name -> smmd.adapter.v1.ModuleRef
 	7,  // 23: smmd.adapter.v1.StopRequest.module:type_name -> smmd.adapter.v1.ModuleRef
-	7,  // 24: smmd.adapter.v1.SetModuleRunLevelRequest.module:type_name -> smmd.adapter.v1.ModuleRef
-	7,  // 25: smmd.adapter.v1.SetAutoStartRequest.module:type_name -> smmd.adapter.v1.ModuleRef
-	6,  // 26: smmd.adapter.v1.ExportRequest.unit:type_name -> smmd.adapter.v1.UnitRef
-	2,  // 27: smmd.adapter.v1.RestoreVersionRequest.package:type_name -> smmd.adapter.v1.Package
-	9,  // 28: smmd.adapter.v1.Adapter.Describe:input_type -> smmd.adapter.v1.DescribeRequest
-	12, // 29: smmd.adapter.v1.Adapter.Configure:input_type -> smmd.adapter.v1.ConfigureRequest
-	14, // 30: smmd.adapter.v1.Adapter.Watch:input_type -> smmd.adapter.v1.WatchRequest
-	17, // 31: smmd.adapter.v1.Adapter.Inspect:input_type -> smmd.adapter.v1.InspectRequest
-	19, // 32: smmd.adapter.v1.Adapter.Install:input_type -> smmd.adapter.v1.InstallRequest
-	21, // 33: smmd.adapter.v1.Adapter.Update:input_type -> smmd.adapter.v1.UpdateRequest
-	23, // 34: smmd.adapter.v1.Adapter.Revert:input_type -> smmd.adapter.v1.RevertRequest
-	25, // 35: smmd.adapter.v1.Adapter.Discard:input_type -> smmd.adapter.v1.DiscardRequest
-	27, // 36: smmd.adapter.v1.Adapter.Uninstall:input_type -> smmd.adapter.v1.UninstallRequest
-	29, // 37: smmd.adapter.v1.Adapter.Start:input_type -> smmd.adapter.v1.StartRequest
-	31, // 38: smmd.adapter.v1.Adapter.Stop:input_type -> smmd.adapter.v1.StopRequest
-	33, // 39: smmd.adapter.v1.Adapter.SetEnabled:input_type -> smmd.adapter.v1.SetEnabledRequest
-	35, // 40: smmd.adapter.v1.Adapter.SetRunLevel:input_type -> smmd.adapter.v1.SetRunLevelRequest
-	37, // 41: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:input_type -> smmd.adapter.v1.SetInitialModuleRunLevelRequest
-	39, // 42: smmd.adapter.v1.Adapter.SetModuleRunLevel:input_type -> smmd.adapter.v1.SetModuleRunLevelRequest
-	41, // 43: smmd.adapter.v1.Adapter.SetAutoStart:input_type -> smmd.adapter.v1.SetAutoStartRequest
-	43, // 44: smmd.adapter.v1.Adapter.Export:input_type -> smmd.adapter.v1.ExportRequest
-	45, // 45: smmd.adapter.v1.Adapter.SaveVersion:input_type -> smmd.adapter.v1.SaveVersionRequest
-	47, // 46: smmd.adapter.v1.Adapter.RestoreVersion:input_type -> smmd.adapter.v1.RestoreVersionRequest
-	10, // 47: smmd.adapter.v1.Adapter.Describe:output_type -> smmd.adapter.v1.DescribeResponse
-	13, // 48: smmd.adapter.v1.Adapter.Configure:output_type -> smmd.adapter.v1.ConfigureResponse
-	15, // 49: smmd.adapter.v1.Adapter.Watch:output_type -> smmd.adapter.v1.Event
-	18, // 50: smmd.adapter.v1.Adapter.Inspect:output_type -> smmd.adapter.v1.InspectResponse
-	20, // 51: smmd.adapter.v1.Adapter.Install:output_type -> smmd.adapter.v1.InstallResponse
-	22, // 52: smmd.adapter.v1.Adapter.Update:output_type -> smmd.adapter.v1.UpdateResponse
-	24, // 53: smmd.adapter.v1.Adapter.Revert:output_type -> smmd.adapter.v1.RevertResponse
-	26, // 54: smmd.adapter.v1.Adapter.Discard:output_type -> smmd.adapter.v1.DiscardResponse
-	28, // 55: smmd.adapter.v1.Adapter.Uninstall:output_type -> smmd.adapter.v1.UninstallResponse
-	30, // 56: smmd.adapter.v1.Adapter.Start:output_type -> smmd.adapter.v1.StartResponse
-	32, // 57: smmd.adapter.v1.Adapter.Stop:output_type -> smmd.adapter.v1.StopResponse
-	34, // 58: smmd.adapter.v1.Adapter.SetEnabled:output_type -> smmd.adapter.v1.SetEnabledResponse
-	36, // 59: smmd.adapter.v1.Adapter.SetRunLevel:output_type -> smmd.adapter.v1.SetRunLevelResponse
-	38, // 60: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:output_type -> smmd.adapter.v1.SetInitialModuleRunLevelResponse
-	40, // 61: smmd.adapter.v1.Adapter.SetModuleRunLevel:output_type -> smmd.adapter.v1.SetModuleRunLevelResponse
-	42, // 62: smmd.adapter.v1.Adapter.SetAutoStart:output_type -> smmd.adapter.v1.SetAutoStartResponse
-	44, // 63: smmd.adapter.v1.Adapter.Export:output_type -> smmd.adapter.v1.ExportResponse
-	46, // 64: smmd.adapter.v1.Adapter.SaveVersion:output_type -> smmd.adapter.v1.SaveVersionResponse
-	48, // 65: smmd.adapter.v1.Adapter.RestoreVersion:output_type -> smmd.adapter.v1.RestoreVersionResponse
-	47, // [47:66] is the sub-list for method output_type
-	28, // [28:47] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	34, // 24: smmd.adapter.v1.SetEnabledRequest.first:type_name -> smmd.adapter.v1.ModuleSetting
+	7,  // 25: smmd.adapter.v1.ModuleSetting.module:type_name -> smmd.adapter.v1.ModuleRef
+	7,  // 26: smmd.adapter.v1.SetModuleRunLevelRequest.module:type_name -> smmd.adapter.v1.ModuleRef
+	7,  // 27: smmd.adapter.v1.SetAutoStartRequest.module:type_name -> smmd.adapter.v1.ModuleRef
+	6,  // 28: smmd.adapter.v1.ExportRequest.unit:type_name -> smmd.adapter.v1.UnitRef
+	2,  // 29: smmd.adapter.v1.RestoreVersionRequest.package:type_name -> smmd.adapter.v1.Package
+	9,  // 30: smmd.adapter.v1.Adapter.Describe:input_type -> smmd.adapter.v1.DescribeRequest
+	12, // 31: smmd.adapter.v1.Adapter.Configure:input_type -> smmd.adapter.v1.ConfigureRequest
+	14, // 32: smmd.adapter.v1.Adapter.Watch:input_type -> smmd.adapter.v1.WatchRequest
+	17, // 33: smmd.adapter.v1.Adapter.Inspect:input_type -> smmd.adapter.v1.InspectRequest
+	19, // 34: smmd.adapter.v1.Adapter.Install:input_type -> smmd.adapter.v1.InstallRequest
+	21, // 35: smmd.adapter.v1.Adapter.Update:input_type -> smmd.adapter.v1.UpdateRequest
+	23, // 36: smmd.adapter.v1.Adapter.Revert:input_type -> smmd.adapter.v1.RevertRequest
+	25, // 37: smmd.adapter.v1.Adapter.Discard:input_type -> smmd.adapter.v1.DiscardRequest
+	27, // 38: smmd.adapter.v1.Adapter.Uninstall:input_type -> smmd.adapter.v1.UninstallRequest
+	29, // 39: smmd.adapter.v1.Adapter.Start:input_type -> smmd.adapter.v1.StartRequest
+	31, // 40: smmd.adapter.v1.Adapter.Stop:input_type -> smmd.adapter.v1.StopRequest
+	33, // 41: smmd.adapter.v1.Adapter.SetEnabled:input_type -> smmd.adapter.v1.SetEnabledRequest
+	36, // 42: smmd.adapter.v1.Adapter.SetRunLevel:input_type -> smmd.adapter.v1.SetRunLevelRequest
+	38, // 43: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:input_type -> smmd.adapter.v1.SetInitialModuleRunLevelRequest
+	40, // 44: smmd.adapter.v1.Adapter.SetModuleRunLevel:input_type -> smmd.adapter.v1.SetModuleRunLevelRequest
+	42, // 45: smmd.adapter.v1.Adapter.SetAutoStart:input_type -> smmd.adapter.v1.SetAutoStartRequest
+	44, // 46: smmd.adapter.v1.Adapter.Export:input_type -> smmd.adapter.v1.ExportRequest
+	46, // 47: smmd.adapter.v1.Adapter.SaveVersion:input_type -> smmd.adapter.v1.SaveVersionRequest
+	48, // 48: smmd.adapter.v1.Adapter.RestoreVersion:input_type -> smmd.adapter.v1.RestoreVersionRequest
+	10, // 49: smmd.adapter.v1.Adapter.Describe:output_type -> smmd.adapter.v1.DescribeResponse
+	13, // 50: smmd.adapter.v1.Adapter.Configure:output_type -> smmd.adapter.v1.ConfigureResponse
+	15, // 51: smmd.adapter.v1.Adapter.Watch:output_type -> smmd.adapter.v1.Event
+	18, // 52: smmd.adapter.v1.Adapter.Inspect:output_type -> smmd.adapter.v1.InspectResponse
+	20, // 53: smmd.adapter.v1.Adapter.Install:output_type -> smmd.adapter.v1.InstallResponse
+	22, // 54: smmd.adapter.v1.Adapter.Update:output_type -> smmd.adapter.v1.UpdateResponse
+	24, // 55: smmd.adapter.v1.Adapter.Revert:output_type -> smmd.adapter.v1.RevertResponse
+	26, // 56: smmd.adapter.v1.Adapter.Discard:output_type -> smmd.adapter.v1.DiscardResponse
+	28, // 57: smmd.adapter.v1.Adapter.Uninstall:output_type -> smmd.adapter.v1.UninstallResponse
+	30, // 58: smmd.adapter.v1.Adapter.Start:output_type -> smmd.adapter.v1.StartResponse
+	32, // 59: smmd.adapter.v1.Adapter.Stop:output_type -> smmd.adapter.v1.StopResponse
+	35, // 60: smmd.adapter.v1.Adapter.SetEnabled:output_type -> smmd.adapter.v1.SetEnabledResponse
+	37, // 61: smmd.adapter.v1.Adapter.SetRunLevel:output_type -> smmd.adapter.v1.SetRunLevelResponse
+	39, // 62: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:output_type -> smmd.adapter.v1.SetInitialModuleRunLevelResponse
+	41, // 63: smmd.adapter.v1.Adapter.SetModuleRunLevel:output_type -> smmd.adapter.v1.SetModuleRunLevelResponse
+	43, // 64: smmd.adapter.v1.Adapter.SetAutoStart:output_type -> smmd.adapter.v1.SetAutoStartResponse
+	45, // 65: smmd.adapter.v1.Adapter.Export:output_type -> smmd.adapter.v1.ExportResponse
+	47, // 66: smmd.adapter.v1.Adapter.SaveVersion:output_type -> smmd.adapter.v1.SaveVersionResponse
+	49, // 67: smmd.adapter.v1.Adapter.RestoreVersion:output_type -> smmd.adapter.v1.RestoreVersionResponse
+	49, // [49:68] is the sub-list for method output_type
+	30, // [30:49] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_plugins_adapter_adapter_proto_init() }
@@ -3209,13 +3300,14 @@ func file_plugins_adapter_adapter_proto_init() {
 		(*Event_RemovedKey)(nil),
 		(*Event_Synced)(nil),
 	}
+	file_plugins_adapter_adapter_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_adapter_adapter_proto_rawDesc), len(file_plugins_adapter_adapter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

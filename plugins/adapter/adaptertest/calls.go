@@ -66,7 +66,7 @@ func (r *rig) life() []step {
 	return []step{
 		save, restore,
 		{"SetEnabled", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
-			return a.SetEnabled(ctx, op, r.env, true)
+			return a.SetEnabled(ctx, op, r.env, true, nil)
 		}},
 		{"SetRunLevel", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
 			if l, ok := a.(adapter.RunLeveler); ok && r.desc.Has(adapter.CapRunLevels) {
@@ -93,7 +93,7 @@ func (r *rig) life() []step {
 			return err
 		}},
 		{"SetEnabled", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
-			return a.SetEnabled(ctx, op, r.env, false)
+			return a.SetEnabled(ctx, op, r.env, false, nil)
 		}},
 	}
 }

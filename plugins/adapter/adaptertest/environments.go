@@ -46,7 +46,7 @@ var setEnabledCases = []Case{
 		r.setEnabled(r.env, false)
 		op := r.op()
 		for range 2 {
-			r.must("SetEnabled", func(ctx context.Context) error { return r.a.SetEnabled(ctx, op, r.env, true) })
+			r.must("SetEnabled", func(ctx context.Context) error { return r.a.SetEnabled(ctx, op, r.env, true, nil) })
 		}
 		r.setEnabled(r.env, false)
 		r.setEnabled(r.env, false)
@@ -82,7 +82,7 @@ var setEnabledCases = []Case{
 	{"SetEnabled/unknown environment is NotFound", func(r *rig) {
 		r.start()
 		r.want("SetEnabled", r.call("SetEnabled", func(ctx context.Context) error {
-			return r.a.SetEnabled(ctx, r.op(), "no-such-env", true)
+			return r.a.SetEnabled(ctx, r.op(), "no-such-env", true, nil)
 		}), adapter.NotFound)
 	}},
 }
@@ -211,6 +211,21 @@ var runLevelCases = []Case{
 		r.setModuleLevel(l, m, r.h.RunLevel+1)
 		r.waitStatus(m, adapter.Idle)
 	}},
+	{"SetEnabled/run level that was set first holds before a module is started", func(r *rig) {
+		_, m := r.installed(r.h.Packages.V1, "V1")
+		r.needLevels()
+		s := r.needAutoStart()
+		r.mustAutoStart(s, m, true)
+		r.setEnabled(r.env, false)
+		r.launchWith(adapter.ModuleSetting{ModuleRef: m, RunLevel: r.h.RunLevel + 1})
+		x := r.waitModule(m, "at the level that was set", func(x adapter.Module) bool { return x.RunLevel == r.h.RunLevel+1 })
+		if x.Status != adapter.Idle || x.AutoStart == nil || !*x.AutoStart {
+			r.t.Errorf("the module is %s, its AutoStart was true and is %v", x.Status, x.AutoStart)
+		}
+		r.setEnabled(r.env, false)
+		r.launch(r.env)
+		r.waitModule(m, "idle at the level that was set", func(x adapter.Module) bool { return x.RunLevel == r.h.RunLevel+1 && x.Status == adapter.Idle })
+	}},
 	{"Update/run levels stay", func(r *rig) {
 		r.up()
 		l := r.needLevels()
@@ -250,6 +265,27 @@ var autoStartCases = []Case{
 			r.want("SetAutoStart", err, adapter.StartFailed, adapter.AutoStartFailed)
 		}
 		r.waitAutoStart(m, true)
+	}},
+	{"SetEnabled/AutoStart that was set first holds before a module is started", func(r *rig) {
+		_, m := r.installed(r.h.Packages.FailsStart, "FailsStart")
+		s := r.needAutoStart()
+		if err := r.autoStart(s, m, true); err != nil {
+			r.want("SetAutoStart", err, adapter.StartFailed, adapter.AutoStartFailed)
+		}
+		other := r.install(r.h.Packages.V1.load(r, "V1"))
+		good := r.first(other)
+		r.setEnabled(r.env, false)
+		gone := adapter.ModuleRef{UnitRef: adapter.UnitRef{Env: r.env, Key: r.key()}, Module: m.Module}
+		no, yes := false, true
+		r.launchWith(adapter.ModuleSetting{ModuleRef: m, AutoStart: &no, RunLevel: -1},
+			adapter.ModuleSetting{ModuleRef: good, AutoStart: &yes, RunLevel: -1},
+			adapter.ModuleSetting{ModuleRef: gone, AutoStart: &no, RunLevel: 1})
+		if x := r.waitAutoStart(m, false); x.Status != adapter.Idle || x.Reason != "" {
+			r.t.Errorf("the module was started: it is %s, %s", x.Status, x.Reason)
+		}
+		r.waitAutoStart(good, true)
+		r.waitStatus(good, adapter.Active)
+		r.waitUnit(r.env, other.Key, "there", func(adapter.Unit) bool { return true })
 	}},
 	{"SetAutoStart/failure at the environment's start is AutoStartFailed", func(r *rig) {
 		_, m := r.installed(r.h.Packages.FailsStart, "FailsStart")

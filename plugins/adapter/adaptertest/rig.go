@@ -122,6 +122,19 @@ func (r *rig) up() {
 func (r *rig) launch(env string) {
 	r.t.Helper()
 	r.setEnabled(env, true)
+	r.raise(env)
+}
+
+// launchWith launches the environment with settings that are to hold before a module is started.
+func (r *rig) launchWith(first ...adapter.ModuleSetting) {
+	r.t.Helper()
+	r.must("SetEnabled", func(ctx context.Context) error { return r.a.SetEnabled(ctx, r.op(), r.env, true, first) })
+	r.raise(r.env)
+}
+
+// raise brings an environment that was launched to the level of the harness.
+func (r *rig) raise(env string) {
+	r.t.Helper()
 	if l, ok := r.levels(); ok {
 		r.must("SetRunLevel", func(ctx context.Context) error { return l.SetRunLevel(ctx, r.op(), env, r.h.RunLevel) })
 	}
@@ -130,7 +143,7 @@ func (r *rig) launch(env string) {
 
 func (r *rig) setEnabled(env string, on bool) {
 	r.t.Helper()
-	r.must("SetEnabled", func(ctx context.Context) error { return r.a.SetEnabled(ctx, r.op(), env, on) })
+	r.must("SetEnabled", func(ctx context.Context) error { return r.a.SetEnabled(ctx, r.op(), env, on, nil) })
 }
 
 // restart kills the adapter and makes another one on the same device; the environment goes on.

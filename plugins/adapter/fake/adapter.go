@@ -360,14 +360,17 @@ func (a *Adapter) Stop(ctx context.Context, op adapter.OpID, ref adapter.ModuleR
 }
 
 // SetEnabled launches the environment or ends it.
-func (a *Adapter) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool) error {
+func (a *Adapter) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
 	return a.change(ctx, Call{"SetEnabled", op, env}, func(c *change, _ environment) error {
 		p, err := a.w.at(c, env)
 		if err != nil {
 			return err
 		}
+		if err := a.w.own(env); err != nil {
+			return err
+		}
 		if on {
-			p.launch()
+			p.launch(first)
 		} else {
 			p.end("")
 		}

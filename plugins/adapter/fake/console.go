@@ -22,7 +22,7 @@ func (w *World) Console(env string) (Console, error) {
 // Launch starts the environment, with a new [adapter.Env.Launch].
 func (c Console) Launch() error {
 	return c.do(func(p place) error {
-		p.launch()
+		p.launch(nil)
 		return nil
 	})
 }

@@ -51,10 +51,11 @@ func (w *World) create(id string) {
 }
 
 // launch brings the environment up at its lowest level and starts what is to be started there.
-func (p place) launch() {
+func (p place) launch(first []adapter.ModuleSetting) {
 	if p.Up {
 		return
 	}
+	p.take(first)
 	p.Up, p.Detail, p.Leftovers = true, "", nil
 	p.Launches++
 	p.Running = p.effective()
@@ -66,6 +67,31 @@ func (p place) launch() {
 		p.RunLevel = lowestRunLevel
 	}
 	p.autoStart(p.RunLevel)
+}
+
+// own reports whether the environments are the adapter's to launch and to end.
+func (w *World) own(env string) error {
+	if w.opts.Attached {
+		return adapter.Errorf(adapter.NotSupported, "cannot launch or end environment %q: somebody else does", env)
+	}
+	return nil
+}
+
+// take takes over what was set of modules while the environment was down.
+func (p place) take(first []adapter.ModuleSetting) {
+	for _, s := range first {
+		u := p.Units[s.Key]
+		if u == nil || u.module(s.Module) == nil {
+			continue
+		}
+		m := u.module(s.Module)
+		if p.w.opts.AutoStart && s.AutoStart != nil {
+			m.AutoStart = *s.AutoStart
+		}
+		if p.w.opts.RunLevels && s.RunLevel >= 0 {
+			m.RunLevel = s.RunLevel
+		}
+	}
 }
 
 // end takes the environment down with all its modules; detail says why it is down when nobody asked for it.

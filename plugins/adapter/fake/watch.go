@@ -134,6 +134,7 @@ func (f *feed) env(w *World, e environment) adapter.Event {
 		ID: e.id, Name: e.Name, Type: "Fake 1.0", Vendor: "smmd", Version: s.effective(), Up: s.Up, Detail: s.Detail,
 		RunLevel: s.RunLevel, InitialModuleRunLevel: s.InitialModuleRunLevel,
 		AllocatedDisk: -1, AvailableDisk: -1, AllocatedMemory: -1, AvailableMemory: -1,
+		Attached: w.opts.Attached,
 	}
 	if out.Name == "" {
 		out.Name = e.id

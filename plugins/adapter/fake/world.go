@@ -26,6 +26,8 @@ type Options struct {
 	Export bool
 	// Versions lets the environments be put back to what they ran from, announced as [adapter.CapVersions].
 	Versions bool
+	// Attached says that somebody else launches and ends the environments ([adapter.Env.Attached]): [Console.Launch] and [Console.Lose] do.
+	Attached bool
 	// Dir is where the World is stored; empty keeps it in memory. Only one World at a time has a directory.
 	Dir string
 }

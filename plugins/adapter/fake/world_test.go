@@ -30,7 +30,7 @@ func newDevice(t *testing.T, o fake.Options, settings string) *device {
 		}
 	})
 	d.adapter(settings)
-	d.ok(d.a.SetEnabled(t.Context(), "up", "e", true))
+	d.ok(d.a.SetEnabled(t.Context(), "up", "e", true, nil))
 	return d
 }
 
@@ -278,8 +278,8 @@ func TestUninstallPending(t *testing.T) {
 			t.Error("the result is not Pending")
 		}
 	}
-	d.ok(d.a.SetEnabled(t.Context(), "3", "e", false))
-	d.ok(d.a.SetEnabled(t.Context(), "4", "e", true))
+	d.ok(d.a.SetEnabled(t.Context(), "3", "e", false, nil))
+	d.ok(d.a.SetEnabled(t.Context(), "4", "e", true, nil))
 	if res, err := d.a.Uninstall(t.Context(), "2", theModule(u).UnitRef); err != nil || res.Pending {
 		t.Errorf("after the restart: %+v, %v", res, err)
 	}

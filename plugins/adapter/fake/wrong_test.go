@@ -28,7 +28,7 @@ type wrong struct {
 	uninstall func(ctx context.Context, op adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error)
 	start     func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error
 	stop      func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error
-	enable    func(ctx context.Context, op adapter.OpID, env string, on bool) error
+	enable    func(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error
 	export    func(ctx context.Context, u adapter.UnitRef, path string) error
 	save      func(ctx context.Context, env string, path string) error
 	restore   func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error
@@ -111,11 +111,11 @@ func (w *wrong) Stop(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) 
 	return w.Adapter.Stop(ctx, op, m)
 }
 
-func (w *wrong) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool) error {
+func (w *wrong) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
 	if w.enable != nil {
-		return w.enable(ctx, op, env, on)
+		return w.enable(ctx, op, env, on, first)
 	}
-	return w.Adapter.SetEnabled(ctx, op, env, on)
+	return w.Adapter.SetEnabled(ctx, op, env, on, first)
 }
 
 // console is the console of an environment that exists.
@@ -390,14 +390,21 @@ func TestKitFindsWrongAdapters(t *testing.T) {
 			}
 		}, []string{"Stop/unclean end is StopFailed"}},
 		{"SetEnabled launches what runs", func(w *wrong) {
-			w.enable = func(ctx context.Context, op adapter.OpID, env string, on bool) error {
-				return errors.Join(w.Adapter.SetEnabled(ctx, op, env, false), w.Adapter.SetEnabled(ctx, op, env, on))
+			w.enable = func(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
+				return errors.Join(w.Adapter.SetEnabled(ctx, op, env, false, nil), w.Adapter.SetEnabled(ctx, op, env, on, first))
 			}
 		}, []string{"SetEnabled/running environment is not disturbed", "SetEnabled/running environment is found again by a new adapter"}},
+		{"SetEnabled forgets what was set first", func(w *wrong) {
+			w.enable = func(ctx context.Context, op adapter.OpID, env string, on bool, _ []adapter.ModuleSetting) error {
+				return w.Adapter.SetEnabled(ctx, op, env, on, nil)
+			}
+		}, []string{
+			"SetEnabled/run level that was set first holds before a module is started", "SetEnabled/AutoStart that was set first holds before a module is started",
+		}},
 		{"SetEnabled leaves the modules running", func(w *wrong) {
-			w.enable = func(ctx context.Context, op adapter.OpID, env string, on bool) error {
+			w.enable = func(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
 				before, err := w.w.State()
-				if err = errors.Join(err, w.Adapter.SetEnabled(ctx, op, env, on)); err != nil || on {
+				if err = errors.Join(err, w.Adapter.SetEnabled(ctx, op, env, on, first)); err != nil || on {
 					return err
 				}
 				for key, u := range before.Envs[env].Units {

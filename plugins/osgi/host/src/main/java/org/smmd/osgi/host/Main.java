@@ -57,6 +57,10 @@ public final class Main {
     installs.retain(
         Arrays.stream(framework.getBundleContext().getBundles()).map(Bundle::getLocation).collect(Collectors.toSet()));
 
+    if (options.first().apply(framework)) {
+      storage.sync();
+    }
+
     Faults faults = new Faults();
     BundleView view = new BundleView(faults, new BundleSizes(storage.framework()));
     FrameworkView frameworkView = new FrameworkView(framework, storage);

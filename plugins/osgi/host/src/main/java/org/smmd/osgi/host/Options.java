@@ -11,11 +11,12 @@ import java.util.Map;
  * @param storage the directory that is the environment's own, made if it is missing
  * @param properties further properties of the framework, which go before those that the host sets
  * @param startLevel the level at which the framework begins, 1 or more
+ * @param first what is to be so of bundles before any is started
  */
-record Options(Path socket, Path storage, Map<String, String> properties, int startLevel) {
+record Options(Path socket, Path storage, Map<String, String> properties, int startLevel, First first) {
   static final String USAGE =
       "usage: java -cp osgi-host.jar:FRAMEWORK.jar org.smmd.osgi.host.Main --socket PATH --storage DIR"
-          + " [--property KEY=VALUE …] [--start-level N]";
+          + " [--property KEY=VALUE …] [--start-level N] [--bundle-level 'N LOCATION' …] [--auto-start 'true|false LOCATION' …]";
 
   /** Parses the arguments; throws IllegalArgumentException with a message for the operator. */
   static Options parse(String[] args) {
@@ -23,6 +24,8 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
     Path storage = null;
     Map<String, String> properties = new LinkedHashMap<>();
     int startLevel = 1;
+    Map<String, Integer> levels = new LinkedHashMap<>();
+    Map<String, Boolean> autoStart = new LinkedHashMap<>();
     for (int i = 0; i < args.length; i += 2) {
       String key = args[i];
       if (i + 1 == args.length) {
@@ -39,17 +42,39 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
           }
           properties.put(value.substring(0, eq), value.substring(eq + 1));
         }
-        case "--start-level" -> startLevel = level(value);
+        case "--start-level" -> startLevel = level(key, value);
+        case "--bundle-level" -> levels.put(location(key, value), level(key, word(value)));
+        case "--auto-start" -> autoStart.put(location(key, value), flag(key, word(value)));
         default -> throw new IllegalArgumentException("unknown option \"" + key + "\"");
       }
     }
     if (socket == null || storage == null) {
       throw new IllegalArgumentException("--socket and --storage are needed");
     }
-    return new Options(socket, storage, Map.copyOf(properties), startLevel);
+    return new Options(socket, storage, Map.copyOf(properties), startLevel, new First(levels, autoStart));
   }
 
-  private static int level(String value) {
+  /** The value of an option about a bundle: a word, a blank, and the bundle's location, which may hold blanks too. */
+  private static String location(String key, String value) {
+    int blank = value.indexOf(' ');
+    if (blank < 1 || blank + 1 == value.length()) {
+      throw new IllegalArgumentException(key + " needs a value, a blank and a location, not \"" + value + "\"");
+    }
+    return value.substring(blank + 1);
+  }
+
+  private static String word(String value) {
+    return value.substring(0, value.indexOf(' '));
+  }
+
+  private static boolean flag(String key, String value) {
+    if (!value.equals("true") && !value.equals("false")) {
+      throw new IllegalArgumentException(key + " needs true or false, not \"" + value + "\"");
+    }
+    return value.equals("true");
+  }
+
+  private static int level(String key, String value) {
     try {
       int level = Integer.parseInt(value);
       if (level >= 1) {
@@ -58,6 +83,6 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
     } catch (NumberFormatException e) {
       // the same answer as to a number that is too small
     }
-    throw new IllegalArgumentException("--start-level needs a number of 1 or more, not \"" + value + "\"");
+    throw new IllegalArgumentException(key + " needs a number of 1 or more, not \"" + value + "\"");
   }
 }

@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -82,6 +83,10 @@ abstract class HostSuite {
 
   private void assertNoFault(String location) throws IOException {
     assertFalse(client.bundle(location).has("fault"));
+  }
+
+  private boolean running(String location) throws IOException {
+    return Set.of("STARTING", "ACTIVE").contains(client.bundle(location).getString("state"));
   }
 
   private void assertState(String location, String state) throws IOException {
@@ -759,5 +764,31 @@ abstract class HostSuite {
     install("stops", Activators.StopsFramework.class);
     client.send("start", start("stops", false));
     assertEquals(4, host.exit());
+  }
+
+  /** What a bundle that ends the JVM in its start is asked to be while there is none holds before it is started. */
+  @Test
+  void aBundleCanBeKeptFromItsStart() throws IOException {
+    launch();
+    install("exits", Activators.Exits.class);
+    install("b c", Activators.Quiet.class);
+    client.send("start", start("exits", true));
+    assertEquals(7, host.exit());
+    host = HostProcess.launch(framework(), dir);
+    assertEquals(7, host.exit(), "at each launch");
+
+    launch("--bundle-level", "5 exits", "--auto-start", "true b c", "--auto-start", "false nowhere");
+    assertFalse(running("exits"));
+    assertEquals(5, client.bundle("exits").getInt("startLevel"));
+    assertTrue(client.bundle("exits").getBoolean("autoStart"));
+    assertState("b c", "ACTIVE");
+    relaunch("--bundle-level", "1 exits", "--auto-start", "false exits");
+    assertFalse(running("exits"));
+    assertFalse(client.bundle("exits").getBoolean("autoStart"));
+    relaunch();
+    assertEquals(1, client.bundle("exits").getInt("startLevel"));
+    assertFalse(client.bundle("exits").getBoolean("autoStart"));
+    assertNoFault("exits");
+    assertState("b c", "ACTIVE");
   }
 }

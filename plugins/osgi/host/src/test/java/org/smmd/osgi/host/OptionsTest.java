@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class OptionsTest {
@@ -16,8 +17,13 @@ class OptionsTest {
 
   @Test
   void readsAll() {
-    Options o = parse("--socket /s --storage /d --property a=b=c --property x= --start-level 7");
-    assertEquals(new Options(Path.of("/s"), Path.of("/d"), Map.of("a", "b=c", "x", ""), 7), o);
+    Options o =
+        Options.parse(
+            ("--socket|/s|--storage|/d|--property|a=b=c|--property|x=|--start-level|7"
+                    + "|--bundle-level|3 at home|--auto-start|false at home|--auto-start|true b")
+                .split("\\|"));
+    First first = new First(Map.of("at home", 3), Map.of("at home", false, "b", true));
+    assertEquals(new Options(Path.of("/s"), Path.of("/d"), Map.of("a", "b=c", "x", ""), 7, first), o);
     assertEquals(1, parse("--socket /s --storage /d").startLevel());
   }
 
@@ -36,5 +42,12 @@ class OptionsTest {
       })
   void refuses(String line) {
     assertThrows(IllegalArgumentException.class, () -> parse(line));
+  }
+
+  @ParameterizedTest
+  @CsvSource({"--bundle-level,5", "--bundle-level,0 a", "--bundle-level,five a", "--auto-start,yes a", "--auto-start,true", "--auto-start,true "})
+  void refusesWithABundle(String key, String value) {
+    String[] line = {"--socket", "/s", "--storage", "/d", key, value};
+    assertThrows(IllegalArgumentException.class, () -> Options.parse(line));
   }
 }
