@@ -13,12 +13,18 @@ import java.util.zip.ZipFile;
 /**
  * Takes back updates that broke off: the JVM was killed, or the power was cut. Felix writes the new content of a bundle beside the old one and
  * takes the newest at its next launch; when that is not whole, it removes the bundle with all it has, the old content included. So a part of an
- * update goes before Felix sees it, and the bundle is what it was. Other frameworks look after that themselves.
+ * update goes before Felix sees it, and the bundle is what it was.
+ *
+ * <p>Equinox writes new content, of an install too, to a temporary file and takes it over once it is whole. The file that it was killed
+ * over would stay for ever.
  */
 final class BrokenUpdates {
   private static final Pattern BUNDLE = Pattern.compile("bundle\\d{1,18}");
   /** version0.1 holds the content after 0 refreshes and 1 update. */
   private static final Pattern CONTENT = Pattern.compile("version\\d{1,18}\\.(\\d{1,18})");
+
+  private static final Pattern EQUINOX = Pattern.compile("org\\.eclipse\\.osgi");
+  private static final Pattern UNFINISHED = Pattern.compile("bundleFile.*\\.tmp");
 
   private BrokenUpdates() {}
 
@@ -32,14 +38,24 @@ final class BrokenUpdates {
         delete(contents.get(last));
       }
     }
+    for (Path equinox : children(framework, EQUINOX)) {
+      for (Path content : named(equinox, UNFINISHED)) {
+        Log.warn("content that was not written to its end is removed: " + content.getFileName());
+        Files.delete(content);
+      }
+    }
   }
 
   private static List<Path> children(Path dir, Pattern name) throws IOException {
+    return named(dir, name).stream().filter(Files::isDirectory).toList();
+  }
+
+  private static List<Path> named(Path dir, Pattern name) throws IOException {
     if (!Files.isDirectory(dir)) {
       return List.of();
     }
     try (Stream<Path> all = Files.list(dir)) {
-      return all.filter(p -> name.matcher(p.getFileName().toString()).matches() && Files.isDirectory(p)).toList();
+      return all.filter(p -> name.matcher(p.getFileName().toString()).matches()).toList();
     }
   }
 

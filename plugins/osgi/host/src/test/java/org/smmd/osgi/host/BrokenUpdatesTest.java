@@ -49,6 +49,22 @@ class BrokenUpdatesTest {
   }
 
   @Test
+  void whatEquinoxDidNotTakeOverGoes() throws IOException {
+    Path equinox = Files.createDirectories(framework.resolve("org.eclipse.osgi/7/0")).getParent().getParent();
+    Files.createFile(equinox.resolve("7/0/bundleFile"));
+    Files.createFile(equinox.resolve("7/0/bundleFile1.tmp")); // a bundle's own
+    Files.createFile(equinox.resolve("framework.info.1"));
+    Files.createFile(equinox.resolve("bundleFile1.tmp"));
+    Files.createFile(equinox.resolve("bundleFile22.tmp"));
+    BrokenUpdates.takeBack(framework);
+    try (Stream<Path> all = Files.walk(equinox)) {
+      assertEquals(
+          List.of("7/0/bundleFile", "7/0/bundleFile1.tmp", "framework.info.1"),
+          all.filter(Files::isRegularFile).map(p -> equinox.relativize(p).toString()).sorted().toList());
+    }
+  }
+
+  @Test
   void firstLaunch() throws IOException {
     BrokenUpdates.takeBack(framework.resolve("nothing"));
     assertTrue(contents().isEmpty());
