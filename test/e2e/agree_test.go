@@ -15,12 +15,15 @@ import (
 	"github.com/smmd-project/smmd/test/support"
 )
 
-// agree waits until everybody says the same of an environment: its own console, the rows on D-Bus and the tree of CWMP.
+// agree waits until everybody says the same of an environment: its own console, its storage, the rows on D-Bus and the tree of CWMP.
 func agree(t *testing.T, d *support.Device, env string, c *support.Console) {
 	t.Helper()
 	support.Until(t, "framework and tree agree", func() error {
 		tree := d.Tree()
 		if err := framework(tree, env, c); err != nil {
+			return err
+		}
+		if err := storage(tree, env, d.Stored(env)); err != nil {
 			return err
 		}
 		return faces(t, d)
@@ -75,6 +78,32 @@ func framework(tree *client.Tree, env string, c *support.Console) error {
 	}
 	if !slices.Equal(active, row.ActiveExecutionUnits) {
 		return fmt.Errorf("%s says that %v are active, it is %v", env, row.ActiveExecutionUnits, active)
+	}
+	return nil
+}
+
+// storage compares what an environment keeps for its next launch with the rows: version, level and AutoStart of each unit.
+func storage(tree *client.Tree, env string, stored []support.StoredBundle) error {
+	kept := map[string]support.StoredBundle{}
+	for _, b := range stored {
+		kept[b.Location] = b
+	}
+	for _, eu := range tree.ExecutionUnits {
+		location, ours := strings.CutPrefix(eu.EUID, env+"/")
+		if !ours {
+			continue
+		}
+		b, ok := kept[location]
+		if !ok {
+			return fmt.Errorf("%s %s is not in the storage", eu, eu.EUID)
+		}
+		delete(kept, location)
+		if b.Version != eu.Version || int64(b.Level) != eu.RunLevel || b.AutoStart != eu.AutoStart {
+			return fmt.Errorf("%s %s has version %s, level %d and AutoStart %v, in the storage it is %+v", eu, eu.Name, eu.Version, eu.RunLevel, eu.AutoStart, b)
+		}
+	}
+	for _, b := range kept {
+		return fmt.Errorf("the stored bundle %d, %s, is no unit", b.ID, b.Location)
 	}
 	return nil
 }

@@ -43,70 +43,71 @@ type traces struct {
 
 func tracesOf(t *testing.T, d *support.Device, c *support.Console) traces {
 	t.Helper()
-	return traces{rows(t, d), d.Packages(), c.Bundles(), d.Stored("felix")}
+	return traces{rows(t, d), d.Packages(), c.Bundles(), d.Stored(c.Env)}
 }
 
 // Every install that cannot be done fails with its own fault and leaves nothing: no row, no file, no bundle.
 func TestInstallFaults(t *testing.T) {
-	parallel(t)
-	d := support.Boot(t, support.Options{
-		Programs: programs, Envs: []support.Env{{}, {Name: "off", Disabled: true}},
-		Config: "[packages]\nmax_size = \"4MiB\"\nquota = \"4MiB\"\n",
-	})
-	c := d.InstallConsole("felix")
-	there := d.Install("sample-1.0.0.jar", "felix")
-	agree(t, d, "felix", c)
-	sample := d.Content("sample-2.0.0.jar")
-	locked := fileserver.Auth{Username: "field", Password: "correct", Schemes: []string{"basic"}}
-
-	before := tracesOf(t, d, c)
-	for _, test := range []struct {
-		name, url string
-		options   client.InstallOptions
-		fault     string
-		cwmp, usp uint32
-		atOnce    bool // as an error of the call and not in a job
-	}{
-		{name: "a jar that is no bundle", url: d.URL("plain.jar"), fault: "DUExecEnvMismatch", cwmp: 9025, usp: 7225},
-		{name: "a truncated jar", url: d.URL("truncated.jar"), fault: "PackageCorrupt", cwmp: 9018, usp: 7035},
-		{name: "a manifest that is damaged", url: d.URL("bad-version.jar"), fault: "PackageCorrupt", cwmp: 9018, usp: 7035},
-		{name: "the same bundle again", url: d.URL("sample-1.0.0.jar"), fault: "DuplicateDU", cwmp: 9026, usp: 7226},
-		{name: "the same bundle by its UUID", url: d.URL("sample-1.0.0.jar"), options: client.InstallOptions{UUID: there.UUID}, fault: "DuplicateDU", cwmp: 9026, usp: 7226},
-		{name: "the same bundle by another UUID, which the framework refuses", url: d.URL("sample-1.0.0.jar"), options: client.InstallOptions{UUID: "11111111-2222-3333-4444-555555555555"}, fault: "DuplicateDU", cwmp: 9026, usp: 7226},
-		{name: "a malformed UUID", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{UUID: "not-a-uuid"}, fault: "InvalidUUID", cwmp: 9022, usp: 7004, atOnce: true},
-		{name: "an unknown environment", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{ExecEnv: "nowhere"}, fault: "UnknownExecEnv", cwmp: 9023, usp: 7223, atOnce: true},
-		{name: "a disabled environment", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{ExecEnv: "off"}, fault: "DisabledExecEnv", cwmp: 9024, usp: 7012, atOnce: true},
-		{name: "no credentials", url: d.Serve("/locked.jar", fileserver.File{Content: sample, Auth: locked}), fault: "TransferAuthentication", cwmp: 9012, usp: 7002},
-		{name: "wrong credentials", url: d.Files.URL + "/locked.jar", options: client.InstallOptions{Username: "field", Password: "wrong"}, fault: "TransferAuthentication", cwmp: 9012, usp: 7002},
-		{name: "a file that is not there", url: d.Files.URL + "/nothing.jar", fault: "TransferFileUnavailable", cwmp: 9016, usp: 7033},
-		{name: "a refused connection", url: "http://" + closedPort(t) + "/x.jar", fault: "TransferServerUnreachable", cwmp: 9015, usp: 7033},
-		{name: "a server that nobody vouches for", url: stranger(t) + "/x.jar", fault: "TransferInsecure", cwmp: 9015, usp: 7034},
-		{name: "a cut in the body", url: d.Serve("/cut.jar", fileserver.File{Content: sample, Cut: fileserver.Bytes(200), Range: fileserver.RangeIgnored}), fault: "TransferIncomplete", cwmp: 9017, usp: 7033},
-		{name: "an unsupported scheme", url: "gopher://127.0.0.1/x.jar", fault: "TransferProtocolUnsupported", cwmp: 9013, usp: 7004},
-		{name: "user information in the URL", url: "http://field:secret@127.0.0.1/x.jar", fault: "InvalidArguments", cwmp: 9003, usp: 7004, atOnce: true},
-		{name: "no URL", url: "", fault: "InvalidArguments", cwmp: 9003, usp: 7004, atOnce: true},
-		{name: "larger than the limit, as it says", url: d.Serve("/large.jar", fileserver.File{Content: d.Content("large-1.0.0.jar")}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
-		{name: "larger than the limit, without saying so", url: d.Serve("/larger.jar", fileserver.File{Content: d.Content("large-1.0.0.jar"), Length: fileserver.Bytes(-1)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
-		{name: "larger than what the quota leaves", url: d.Serve("/quota.jar", fileserver.File{Content: make([]byte, 4<<20-1000)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			if test.options.ExecEnv == "" {
-				test.options.ExecEnv = "felix"
-			}
-			path, err := d.Client.Install(t.Context(), test.url, test.options)
-			if test.atOnce {
-				wantRefusal(t, err, test.fault, test.cwmp, test.usp)
-			} else {
-				j := d.Job(path, err)
-				wantFault(t, j, test.fault, test.cwmp, test.usp)
-				if len(j.Objects) > 0 {
-					t.Errorf("the job of a failed install names %v", j.Objects)
-				}
-			}
-			unchanged(t, before, d, c)
+	each(t, func(t *testing.T, framework string) {
+		d := support.Boot(t, support.Options{
+			Programs: programs, Envs: []support.Env{{Framework: framework}, {Name: "off", Disabled: true}},
+			Config: "[packages]\nmax_size = \"4MiB\"\nquota = \"4MiB\"\n",
 		})
-	}
-	agree(t, d, "felix", c)
+		c := d.InstallConsole(framework)
+		there := d.Install("sample-1.0.0.jar", framework)
+		agree(t, d, framework, c)
+		sample := d.Content("sample-2.0.0.jar")
+		locked := fileserver.Auth{Username: "field", Password: "correct", Schemes: []string{"basic"}}
+
+		before := tracesOf(t, d, c)
+		for _, test := range []struct {
+			name, url string
+			options   client.InstallOptions
+			fault     string
+			cwmp, usp uint32
+			atOnce    bool // as an error of the call and not in a job
+		}{
+			{name: "a jar that is no bundle", url: d.URL("plain.jar"), fault: "DUExecEnvMismatch", cwmp: 9025, usp: 7225},
+			{name: "a truncated jar", url: d.URL("truncated.jar"), fault: "PackageCorrupt", cwmp: 9018, usp: 7035},
+			{name: "a manifest that is damaged", url: d.URL("bad-version.jar"), fault: "PackageCorrupt", cwmp: 9018, usp: 7035},
+			{name: "the same bundle again", url: d.URL("sample-1.0.0.jar"), fault: "DuplicateDU", cwmp: 9026, usp: 7226},
+			{name: "the same bundle by its UUID", url: d.URL("sample-1.0.0.jar"), options: client.InstallOptions{UUID: there.UUID}, fault: "DuplicateDU", cwmp: 9026, usp: 7226},
+			{name: "the same bundle by another UUID, which the framework refuses", url: d.URL("sample-1.0.0.jar"), options: client.InstallOptions{UUID: "11111111-2222-3333-4444-555555555555"}, fault: "DuplicateDU", cwmp: 9026, usp: 7226},
+			{name: "a malformed UUID", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{UUID: "not-a-uuid"}, fault: "InvalidUUID", cwmp: 9022, usp: 7004, atOnce: true},
+			{name: "an unknown environment", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{ExecEnv: "nowhere"}, fault: "UnknownExecEnv", cwmp: 9023, usp: 7223, atOnce: true},
+			{name: "a disabled environment", url: d.URL("sample-2.0.0.jar"), options: client.InstallOptions{ExecEnv: "off"}, fault: "DisabledExecEnv", cwmp: 9024, usp: 7012, atOnce: true},
+			{name: "no credentials", url: d.Serve("/locked.jar", fileserver.File{Content: sample, Auth: locked}), fault: "TransferAuthentication", cwmp: 9012, usp: 7002},
+			{name: "wrong credentials", url: d.Files.URL + "/locked.jar", options: client.InstallOptions{Username: "field", Password: "wrong"}, fault: "TransferAuthentication", cwmp: 9012, usp: 7002},
+			{name: "a file that is not there", url: d.Files.URL + "/nothing.jar", fault: "TransferFileUnavailable", cwmp: 9016, usp: 7033},
+			{name: "a refused connection", url: "http://" + closedPort(t) + "/x.jar", fault: "TransferServerUnreachable", cwmp: 9015, usp: 7033},
+			{name: "a server that nobody vouches for", url: stranger(t) + "/x.jar", fault: "TransferInsecure", cwmp: 9015, usp: 7034},
+			{name: "a cut in the body", url: d.Serve("/cut.jar", fileserver.File{Content: sample, Cut: fileserver.Bytes(200), Range: fileserver.RangeIgnored}), fault: "TransferIncomplete", cwmp: 9017, usp: 7033},
+			{name: "an unsupported scheme", url: "gopher://127.0.0.1/x.jar", fault: "TransferProtocolUnsupported", cwmp: 9013, usp: 7004},
+			{name: "user information in the URL", url: "http://field:secret@127.0.0.1/x.jar", fault: "InvalidArguments", cwmp: 9003, usp: 7004, atOnce: true},
+			{name: "no URL", url: "", fault: "InvalidArguments", cwmp: 9003, usp: 7004, atOnce: true},
+			{name: "larger than the limit, as it says", url: d.Serve("/large.jar", fileserver.File{Content: d.Content("large-1.0.0.jar")}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
+			{name: "larger than the limit, without saying so", url: d.Serve("/larger.jar", fileserver.File{Content: d.Content("large-1.0.0.jar"), Length: fileserver.Bytes(-1)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
+			{name: "larger than what the quota leaves", url: d.Serve("/quota.jar", fileserver.File{Content: make([]byte, 4<<20-1000)}), fault: "SystemResourcesExceeded", cwmp: 9027, usp: 7227},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				if test.options.ExecEnv == "" {
+					test.options.ExecEnv = framework
+				}
+				path, err := d.Client.Install(t.Context(), test.url, test.options)
+				if test.atOnce {
+					wantRefusal(t, err, test.fault, test.cwmp, test.usp)
+				} else {
+					j := d.Job(path, err)
+					wantFault(t, j, test.fault, test.cwmp, test.usp)
+					if len(j.Objects) > 0 {
+						t.Errorf("the job of a failed install names %v", j.Objects)
+					}
+				}
+				unchanged(t, before, d, c)
+			})
+		}
+		agree(t, d, framework, c)
+	})
 }
 
 // unchanged checks that nothing is left of an operation that failed. Packages are collected a moment after it.
@@ -158,121 +159,124 @@ func closedPort(t *testing.T) string {
 
 // An update that cannot be done leaves the old version as it was, running.
 func TestUpdateAndUninstallFaults(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{})
-	c := d.InstallConsole("felix")
-	u := d.Install("sample-1.5.0.jar", "felix")
-	agree(t, d, "felix", c)
-	before := tracesOf(t, d, c)
-	for _, test := range []struct {
-		name, url, fault string
-		cwmp, usp        uint32
-	}{
-		{"a truncated jar", d.URL("truncated.jar"), "PackageCorrupt", 9018, 7035},
-		{"a jar that is no bundle", d.URL("plain.jar"), "DUExecEnvMismatch", 9025, 7225},
-		{"a file that is not there", d.Files.URL + "/nothing.jar", "TransferFileUnavailable", 9016, 7033},
-		{"the version that it has", d.URL("sample-1.5.0.jar"), "VersionExists", 9032, 7226},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			wantFault(t, d.Job(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: test.url})), test.fault, test.cwmp, test.usp)
-			unchanged(t, before, d, c)
-		})
-	}
-	_, err := d.Client.Uninstall(t.Context(), client.ObjectPath(client.KindDeploymentUnit, 4000))
-	if !client.IsName(err, "UnknownObject") {
-		t.Errorf("the removal of what is not there ended with %v", err)
-	}
-	unchanged(t, before, d, c)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		u := d.Install("sample-1.5.0.jar", framework)
+		agree(t, d, framework, c)
+		before := tracesOf(t, d, c)
+		for _, test := range []struct {
+			name, url, fault string
+			cwmp, usp        uint32
+		}{
+			{"a truncated jar", d.URL("truncated.jar"), "PackageCorrupt", 9018, 7035},
+			{"a jar that is no bundle", d.URL("plain.jar"), "DUExecEnvMismatch", 9025, 7225},
+			{"a file that is not there", d.Files.URL + "/nothing.jar", "TransferFileUnavailable", 9016, 7033},
+			{"the version that it has", d.URL("sample-1.5.0.jar"), "VersionExists", 9032, 7226},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				wantFault(t, d.Job(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: test.url})), test.fault, test.cwmp, test.usp)
+				unchanged(t, before, d, c)
+			})
+		}
+		_, err := d.Client.Uninstall(t.Context(), client.ObjectPath(client.KindDeploymentUnit, 4000))
+		if !client.IsName(err, "UnknownObject") {
+			t.Errorf("the removal of what is not there ended with %v", err)
+		}
+		unchanged(t, before, d, c)
+	})
 }
 
 // A bundle that ends the whole framework does no lasting harm: its start is tried three times and fails, and the environment comes back
 // with everything else.
 func TestABundleThatEndsTheFramework(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{})
-	c := d.InstallConsole("felix")
-	sample := d.Install("sample-1.0.0.jar", "felix")
-	no := false
-	u := d.InstallWith(d.URL("exit-1.0.0.jar"), client.InstallOptions{ExecEnv: "felix", AutoStart: &no})
-	agree(t, d, "felix", c)
-	j := d.Job(d.Client.Start(t.Context(), u.EU.Object))
-	if j.State != client.JobFailed || j.FaultName == "" {
-		t.Error(show(j))
-	}
-	d.Up()
-	log, err := os.ReadFile(filepath.Join(d.State, "env", "felix", "host.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(log), "=== launch"); n != 1+3 {
-		t.Errorf("the framework was launched %d times", n)
-	}
-	c = d.Console("felix")
-	agree(t, d, "felix", c)
-	wantUnit(t, d.Unit(sample.Object), "1.0.0", "Active", true)
-	if eu := d.Unit(u.Object).EU; eu.Status != "Idle" || eu.AutoStart {
-		t.Errorf("the execution unit is %s with %s %q", eu.Status, eu.FaultCode, eu.FaultMessage)
-	}
-	d.Done(d.Client.Uninstall(t.Context(), u.Object))
-	agree(t, d, "felix", c)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		sample := d.Install("sample-1.0.0.jar", framework)
+		no := false
+		u := d.InstallWith(d.URL("exit-1.0.0.jar"), client.InstallOptions{ExecEnv: framework, AutoStart: &no})
+		agree(t, d, framework, c)
+		j := d.Job(d.Client.Start(t.Context(), u.EU.Object))
+		if j.State != client.JobFailed || j.FaultName == "" {
+			t.Error(show(j))
+		}
+		d.Up()
+		log, err := os.ReadFile(filepath.Join(d.State, "env", framework, "host.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(log), "=== launch"); n != 1+3 {
+			t.Errorf("the framework was launched %d times", n)
+		}
+		c = d.Console(framework)
+		agree(t, d, framework, c)
+		wantUnit(t, d.Unit(sample.Object), "1.0.0", "Active", true)
+		if eu := d.Unit(u.Object).EU; eu.Status != "Idle" || eu.AutoStart {
+			t.Errorf("the execution unit is %s with %s %q", eu.Status, eu.FaultCode, eu.FaultMessage)
+		}
+		d.Done(d.Client.Uninstall(t.Context(), u.Object))
+		agree(t, d, framework, c)
+	})
 }
 
 // What an execution unit cannot do is a fault of its own and none of its deployment unit.
 func TestExecutionFaults(t *testing.T) {
-	parallel(t)
-	release := filepath.Join(t.TempDir(), "fail")
-	if err := os.WriteFile(release, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d := boot(t, support.Env{Properties: map[string]string{"smmd.test.fail": release}})
-	c := d.InstallConsole("felix")
-	for _, test := range []struct {
-		bundle, message string
-		auto, explicit  string // ExecutionFaultCode
-		job             string // fault of an explicit start
-	}{
-		{"throws-in-start-1.0.0.jar", "boom on purpose", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
-		{"throws-null-1.0.0.jar", "java.lang.UnsupportedOperationException", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
-		{"throws-huge-1.0.0.jar", strings.Repeat("x", 255) + "…", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
-		{"fails-on-file-1.0.0.jar", "refused by " + release, "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
-		{"missing-import-1.0.0.jar", "", "DependencyFailure", "DependencyFailure", "DependencyUnresolved"},
-		{"missing-activator-1.0.0.jar", "", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
-	} {
-		t.Run(test.bundle, func(t *testing.T) {
-			u := d.Install(test.bundle, "felix")
-			wantExecution(t, u, test.auto, test.message)
-			agree(t, d, "felix", c)
-			j := d.Job(d.Client.Start(t.Context(), u.EU.Object))
-			wantFault(t, j, test.job, 9001, 7002)
-			wantExecution(t, d.Unit(u.Object), test.explicit, test.message)
-			agree(t, d, "felix", c)
-		})
-	}
-
-	t.Run("once the reason is gone it starts", func(t *testing.T) {
-		if err := os.Remove(release); err != nil {
+	each(t, func(t *testing.T, framework string) {
+		release := filepath.Join(t.TempDir(), "fail")
+		if err := os.WriteFile(release, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		u := unitNamed(t, d, "org.smmd.fails-on-file")
-		d.Done(d.Client.Start(t.Context(), u.EU.Object))
-		agree(t, d, "felix", c)
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
-	})
-	t.Run("an update to a version that is well", func(t *testing.T) {
-		u := unitNamed(t, d, "org.smmd.throws-in-start")
-		d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("throws-in-start-1.0.1.jar")}))
-		d.Done(d.Client.Start(t.Context(), u.EU.Object))
-		agree(t, d, "felix", c)
-		wantUnit(t, d.Unit(u.Object), "1.0.1", "Active", true)
-	})
-	t.Run("throws in stop", func(t *testing.T) {
-		u := d.Install("throws-in-stop-1.0.0.jar", "felix")
-		wantUnit(t, u, "1.0.0", "Active", true)
-		wantFault(t, d.Job(d.Client.Stop(t.Context(), u.EU.Object)), "StopFailed", 9001, 7002)
-		wantExecution(t, d.Unit(u.Object), "FailureOnStop", "stuck on purpose")
-		agree(t, d, "felix", c)
-		d.Done(d.Client.Uninstall(t.Context(), u.Object))
-		agree(t, d, "felix", c)
+		d := boot(t, support.Env{Framework: framework, Properties: map[string]string{"smmd.test.fail": release}})
+		c := d.InstallConsole(framework)
+		for _, test := range []struct {
+			bundle, message string
+			auto, explicit  string // ExecutionFaultCode
+			job             string // fault of an explicit start
+		}{
+			{"throws-in-start-1.0.0.jar", "boom on purpose", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
+			{"throws-null-1.0.0.jar", "java.lang.UnsupportedOperationException", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
+			{"throws-huge-1.0.0.jar", strings.Repeat("x", 255) + "…", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
+			{"fails-on-file-1.0.0.jar", "refused by " + release, "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
+			{"missing-import-1.0.0.jar", "", "DependencyFailure", "DependencyFailure", "DependencyUnresolved"},
+			{"missing-activator-1.0.0.jar", "", "FailureOnAutoStart", "FailureOnStart", "StartFailed"},
+		} {
+			t.Run(test.bundle, func(t *testing.T) {
+				u := d.Install(test.bundle, framework)
+				wantExecution(t, u, test.auto, test.message)
+				agree(t, d, framework, c)
+				j := d.Job(d.Client.Start(t.Context(), u.EU.Object))
+				wantFault(t, j, test.job, 9001, 7002)
+				wantExecution(t, d.Unit(u.Object), test.explicit, test.message)
+				agree(t, d, framework, c)
+			})
+		}
+
+		t.Run("once the reason is gone it starts", func(t *testing.T) {
+			if err := os.Remove(release); err != nil {
+				t.Fatal(err)
+			}
+			u := unitNamed(t, d, "org.smmd.fails-on-file")
+			d.Done(d.Client.Start(t.Context(), u.EU.Object))
+			agree(t, d, framework, c)
+			wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		})
+		t.Run("an update to a version that is well", func(t *testing.T) {
+			u := unitNamed(t, d, "org.smmd.throws-in-start")
+			d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("throws-in-start-1.0.1.jar")}))
+			d.Done(d.Client.Start(t.Context(), u.EU.Object))
+			agree(t, d, framework, c)
+			wantUnit(t, d.Unit(u.Object), "1.0.1", "Active", true)
+		})
+		t.Run("throws in stop", func(t *testing.T) {
+			u := d.Install("throws-in-stop-1.0.0.jar", framework)
+			wantUnit(t, u, "1.0.0", "Active", true)
+			wantFault(t, d.Job(d.Client.Stop(t.Context(), u.EU.Object)), "StopFailed", 9001, 7002)
+			wantExecution(t, d.Unit(u.Object), "FailureOnStop", "stuck on purpose")
+			agree(t, d, framework, c)
+			d.Done(d.Client.Uninstall(t.Context(), u.Object))
+			agree(t, d, framework, c)
+		})
 	})
 }
 

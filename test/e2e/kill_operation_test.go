@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,7 +67,7 @@ func (k *crash) begun(job dbus.ObjectPath, err error) dbus.ObjectPath {
 func (k *crash) hanging(v victim, state string, begin func() (dbus.ObjectPath, error)) *client.Job {
 	k.t.Helper()
 	k.fresh()
-	before, jvm := k.Tree(), k.JVM(felix)
+	before, jvm := k.Tree(), k.JVM(k.env)
 	jvm.Signal(k.t, syscall.SIGSTOP)
 	job := k.begun(begin())
 	k.await(job, state)
@@ -193,7 +192,7 @@ func (k *crash) clean(u support.Unit, before traces) {
 	k.t.Helper()
 	k.Done(k.Client.Uninstall(k.t.Context(), u.Object))
 	k.nothing(before)
-	agree(k.t, k.Device, felix, k.c)
+	agree(k.t, k.Device, k.env, k.c)
 }
 
 // nothing checks that nothing is left but what was there before, whatever launch of the framework it is in now.
@@ -220,164 +219,163 @@ func (k *crash) nothing(before traces) {
 
 // An install goes on where it was, whoever dies in it, and ends done.
 func TestKillInstall(t *testing.T) {
-	parallel(t)
-	k := newCrash(t, support.Env{InitialRunLevel: 2})
-	agree(t, k.Device, felix, k.c)
-	before := tracesOf(t, k.Device, k.c)
-	install := func(bundle string) func() (dbus.ObjectPath, error) {
-		return func() (dbus.ObjectPath, error) {
-			return k.Client.Install(t.Context(), k.URL(bundle), client.InstallOptions{ExecEnv: felix})
+	each(t, func(t *testing.T, framework string) {
+		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
+		agree(t, k.Device, k.env, k.c)
+		before := tracesOf(t, k.Device, k.c)
+		install := func(bundle string) func() (dbus.ObjectPath, error) {
+			return func() (dbus.ObjectPath, error) {
+				return k.Client.Install(t.Context(), k.URL(bundle), client.InstallOptions{ExecEnv: k.env})
+			}
 		}
-	}
 
-	t.Run("agent in the transfer", func(t *testing.T) {
-		j := k.resumed("/resumed.jar", k.Content("large-1.0.0.jar"), func(url string) (dbus.ObjectPath, error) {
-			return k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: felix})
-		})
-		u := k.unitOf(j)
-		wantUnit(t, u, "1.0.0", "Active", true)
-		k.clean(u, before)
-	})
-	t.Run("adapter and JVM in the transfer", func(t *testing.T) {
-		release := make(chan struct{})
-		content := k.Content("sample-1.0.0.jar")
-		url := k.Serve("/held.jar", fileserver.File{Content: content, Hang: fileserver.Bytes(100), Release: release})
-		tree := k.Tree()
-		job := k.begun(k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: felix}))
-		k.await(job, "fetching")
-		k.die(theAdapter)
-		k.die(theJVM)
-		close(release)
-		u := k.unitOf(k.one(tree, job))
-		k.whole(theJVM)
-		wantUnit(t, k.Unit(u.Object), "1.0.0", "Active", true)
-		k.clean(u, before)
-	})
-	for _, v := range victims {
-		t.Run(string(v)+" in the adapter's install", func(t *testing.T) {
-			u := k.unitOf(k.hanging(v, "installing", install("sample-1.0.0.jar")))
+		t.Run("agent in the transfer", func(t *testing.T) {
+			j := k.resumed("/resumed.jar", k.Content("large-1.0.0.jar"), func(url string) (dbus.ObjectPath, error) {
+				return k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: k.env})
+			})
+			u := k.unitOf(j)
 			wantUnit(t, u, "1.0.0", "Active", true)
 			k.clean(u, before)
 		})
-		t.Run(string(v)+" in the first start", func(t *testing.T) {
-			u := k.unitOf(k.during(v, "starting", install("slow-start-1.0.0.jar")))
-			wantUnit(t, u, "1.0.0", "Active", true)
+		t.Run("adapter and JVM in the transfer", func(t *testing.T) {
+			release := make(chan struct{})
+			content := k.Content("sample-1.0.0.jar")
+			url := k.Serve("/held.jar", fileserver.File{Content: content, Hang: fileserver.Bytes(100), Release: release})
+			tree := k.Tree()
+			job := k.begun(k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: k.env}))
+			k.await(job, "fetching")
+			k.die(theAdapter)
+			k.die(theJVM)
+			close(release)
+			u := k.unitOf(k.one(tree, job))
+			k.whole(theJVM)
+			wantUnit(t, k.Unit(u.Object), "1.0.0", "Active", true)
 			k.clean(u, before)
 		})
-	}
-	t.Run("adapter that hangs in inspect", func(t *testing.T) {
-		k.fresh()
-		tree := k.Tree()
-		k.Adapter("osgi").Signal(t, syscall.SIGSTOP)
-		job := k.begun(install("sample-1.0.0.jar")())
-		k.await(job, "inspecting")
-		k.die(theAdapter)
-		u := k.unitOf(k.one(tree, job))
-		k.whole(theAdapter)
-		k.clean(u, before)
+		for _, v := range victims {
+			t.Run(string(v)+" in the adapter's install", func(t *testing.T) {
+				u := k.unitOf(k.hanging(v, "installing", install("sample-1.0.0.jar")))
+				wantUnit(t, u, "1.0.0", "Active", true)
+				k.clean(u, before)
+			})
+			t.Run(string(v)+" in the first start", func(t *testing.T) {
+				u := k.unitOf(k.during(v, "starting", install("slow-start-1.0.0.jar")))
+				wantUnit(t, u, "1.0.0", "Active", true)
+				k.clean(u, before)
+			})
+		}
+		t.Run("adapter that hangs in inspect", func(t *testing.T) {
+			k.fresh()
+			tree := k.Tree()
+			k.Adapter("osgi").Signal(t, syscall.SIGSTOP)
+			job := k.begun(install("sample-1.0.0.jar")())
+			k.await(job, "inspecting")
+			k.die(theAdapter)
+			u := k.unitOf(k.one(tree, job))
+			k.whole(theAdapter)
+			k.clean(u, before)
+		})
 	})
 }
 
 // An update ends at the new version, everywhere, with what ran running.
 func TestKillUpdate(t *testing.T) {
-	parallel(t)
-	k := newCrash(t, support.Env{InitialRunLevel: 2})
-	u := k.Install("sample-1.0.0.jar", felix)
-	if err := k.Client.SetProperty(t.Context(), u.Object, "Alias", "ours"); err != nil {
-		t.Fatal(err)
-	}
-	agree(t, k.Device, felix, k.c)
-	u = k.Unit(u.Object)
-	versions := []string{"2.0.0", "1.0.0"}
-	// next checks that the unit is now at the version, and changed in nothing else.
-	next := func(t *testing.T, j *client.Job, url string) {
-		t.Helper()
-		wantDone(t, j)
-		now := k.Unit(u.Object)
-		wantUnit(t, now, versions[0], "Active", true)
-		want := *u.DeploymentUnit
-		want.Version, want.URL, want.Description, want.LastUpdate = versions[0], url, now.Description, now.LastUpdate
-		if diff := cmp.Diff(&want, now.DeploymentUnit); diff != "" || now.EU.EUID != u.EU.EUID || now.EU.Alias != u.EU.Alias || now.EU.Object != u.EU.Object {
-			t.Errorf("the update changed more than the version: %s%s", diff, cmp.Diff(u.EU, now.EU))
+	each(t, func(t *testing.T, framework string) {
+		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
+		u := k.Install("sample-1.0.0.jar", k.env)
+		if err := k.Client.SetProperty(t.Context(), u.Object, "Alias", "ours"); err != nil {
+			t.Fatal(err)
 		}
-		if n := len(k.Packages()); n != 1+len(support.ConsoleBundles) {
-			support.Until(t, "old packages are removed", func() error {
-				if p := k.Packages(); len(p) != 1+len(support.ConsoleBundles) {
-					return fmt.Errorf("there are %v", p)
-				}
-				return nil
+		agree(t, k.Device, k.env, k.c)
+		u = k.Unit(u.Object)
+		versions := []string{"2.0.0", "1.0.0"}
+		// next checks that the unit is now at the version, and changed in nothing else.
+		next := func(t *testing.T, j *client.Job, url string) {
+			t.Helper()
+			wantDone(t, j)
+			now := k.Unit(u.Object)
+			wantUnit(t, now, versions[0], "Active", true)
+			want := *u.DeploymentUnit
+			want.Version, want.URL, want.Description, want.LastUpdate = versions[0], url, now.Description, now.LastUpdate
+			if diff := cmp.Diff(&want, now.DeploymentUnit); diff != "" || now.EU.EUID != u.EU.EUID || now.EU.Alias != u.EU.Alias || now.EU.Object != u.EU.Object {
+				t.Errorf("the update changed more than the version: %s%s", diff, cmp.Diff(u.EU, now.EU))
+			}
+			if n := len(k.Packages()); n != 1+len(support.ConsoleBundles) {
+				support.Until(t, "old packages are removed", func() error {
+					if p := k.Packages(); len(p) != 1+len(support.ConsoleBundles) {
+						return fmt.Errorf("there are %v", p)
+					}
+					return nil
+				})
+			}
+			versions[0], versions[1] = versions[1], versions[0]
+		}
+		update := func() (dbus.ObjectPath, error) {
+			return k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: k.URL("sample-" + versions[0] + ".jar")})
+		}
+		t.Run("agent in the transfer", func(t *testing.T) {
+			content := inflated(t, k.Content("sample-2.0.0.jar"), 1<<20)
+			j := k.resumed("/resumed.jar", content, func(url string) (dbus.ObjectPath, error) {
+				return k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: url})
+			})
+			next(t, j, k.Files.URL+"/resumed.jar")
+		})
+		for _, v := range victims {
+			t.Run(string(v)+" in the adapter's update", func(t *testing.T) {
+				url := k.Files.URL + "/sample-" + versions[0] + ".jar"
+				next(t, k.hanging(v, "updating", update), url)
 			})
 		}
-		versions[0], versions[1] = versions[1], versions[0]
-	}
-	update := func() (dbus.ObjectPath, error) {
-		return k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: k.URL("sample-" + versions[0] + ".jar")})
-	}
-	t.Run("agent in the transfer", func(t *testing.T) {
-		content := inflated(t, k.Content("sample-2.0.0.jar"), 1<<20)
-		j := k.resumed("/resumed.jar", content, func(url string) (dbus.ObjectPath, error) {
-			return k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: url})
+		t.Run("JVM while it writes the new content", func(t *testing.T) {
+			k.fresh()
+			url := k.Serve("/written.jar", fileserver.File{Content: inflated(t, k.Content("sample-"+versions[0]+".jar"), 48<<20)})
+			before := k.Tree()
+			k.launch = before.ExecEnvs[0].Name
+			jvm := k.JVM(k.env)
+			job := k.begun(k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: url}))
+			for end := time.Now().Add(support.Patience); len(k.halfway(u)) == 0 && time.Now().Before(end); {
+				runtime.Gosched() // it takes a few milliseconds only
+			}
+			jvm.Kill(t)
+			k.kills++
+			if len(k.halfway(u)) == 0 {
+				t.Fatal("it was not killed in time: nothing of the new content is there, or all of it")
+			}
+			j := k.one(before, job)
+			k.whole(theJVM)
+			if left := k.halfway(u); len(left) > 0 {
+				t.Errorf("of the content that was not written to its end there is still %v", left)
+			}
+			next(t, j, url)
 		})
-		next(t, j, k.Files.URL+"/resumed.jar")
-	})
-	for _, v := range victims {
-		t.Run(string(v)+" in the adapter's update", func(t *testing.T) {
+		t.Run("agent while a stopped unit is updated", func(t *testing.T) {
+			k.Done(k.Client.Stop(t.Context(), u.EU.Object))
 			url := k.Files.URL + "/sample-" + versions[0] + ".jar"
-			next(t, k.hanging(v, "updating", update), url)
+			wantDone(t, k.hanging(theAgent, "updating", update))
+			if eu := k.Unit(u.Object).EU; eu.Status != "Idle" || !eu.AutoStart {
+				t.Errorf("the unit was stopped before and is %s, AutoStart %v", eu.Status, eu.AutoStart)
+			}
+			j := k.Done(k.Client.Start(t.Context(), u.EU.Object))
+			agree(t, k.Device, k.env, k.c)
+			next(t, j, url)
 		})
-	}
-	t.Run("JVM while it writes the new content", func(t *testing.T) {
-		k.fresh()
-		url := k.Serve("/written.jar", fileserver.File{Content: inflated(t, k.Content("sample-"+versions[0]+".jar"), 48<<20)})
-		before := k.Tree()
-		k.launch = before.ExecEnvs[0].Name
-		jvm := k.JVM(felix)
-		bundle := filepath.Join(k.State, "env", felix, "storage", "framework", "bundle"+u.DUID)
-		contents := len(k.contents(bundle))
-		job := k.begun(k.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: url}))
-		for end := time.Now().Add(support.Patience); len(k.contents(bundle)) == contents && time.Now().Before(end); {
-			runtime.Gosched() // it takes a few milliseconds only
-		}
-		jvm.Kill(t)
-		k.kills++
-		all := k.contents(bundle)
-		if len(all) != contents+1 {
-			t.Fatalf("it was not killed in time: there are %v", all)
-		}
-		if _, err := os.Stat(filepath.Join(all[contents], "revision.location")); err == nil {
-			t.Error("it was not killed in time: the new content is whole")
-		}
-		j := k.one(before, job)
-		k.whole(theJVM)
-		next(t, j, url)
-	})
-	t.Run("agent while a stopped unit is updated", func(t *testing.T) {
-		k.Done(k.Client.Stop(t.Context(), u.EU.Object))
-		url := k.Files.URL + "/sample-" + versions[0] + ".jar"
-		wantDone(t, k.hanging(theAgent, "updating", update))
-		if eu := k.Unit(u.Object).EU; eu.Status != "Idle" || !eu.AutoStart {
-			t.Errorf("the unit was stopped before and is %s, AutoStart %v", eu.Status, eu.AutoStart)
-		}
-		j := k.Done(k.Client.Start(t.Context(), u.EU.Object))
-		agree(t, k.Device, felix, k.c)
-		next(t, j, url)
 	})
 }
 
-// contents returns what Felix has of the content of a bundle, the newest last.
-func (k *crash) contents(bundle string) []string {
+// halfway returns the content of a bundle that the framework has begun to write and has not taken over, as it lies on disk.
+func (k *crash) halfway(u support.Unit) []string {
 	k.t.Helper()
-	all, err := filepath.Glob(filepath.Join(bundle, "version*"))
+	storage := filepath.Join(k.State, "env", k.env, "storage", "framework")
+	pattern := filepath.Join(storage, "org.eclipse.osgi", "bundleFile*.tmp") // Equinox: renamed when it is whole
+	if k.env == "felix" {
+		pattern = filepath.Join(storage, "bundle"+u.DUID, "version*") // where it came from is written last
+	}
+	all, err := filepath.Glob(pattern)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	slices.SortFunc(all, func(a, b string) int { return cmpNumber(filepath.Ext(a), filepath.Ext(b)) })
-	return all
-}
-
-// cmpNumber compares numbers with a dot before them.
-func cmpNumber(a, b string) int {
-	x, _ := strconv.Atoi(a[1:]) // Felix made the names
-	y, _ := strconv.Atoi(b[1:])
-	return x - y
+	return slices.DeleteFunc(all, func(path string) bool {
+		_, err := os.Stat(filepath.Join(path, "revision.location"))
+		return err == nil
+	})
 }

@@ -42,8 +42,8 @@ func rounds(t *testing.T) (n int, random *rand.Rand) {
 func TestKillAtRandom(t *testing.T) {
 	parallel(t)
 	n, random := rounds(t)
-	k := newCrash(t, support.Env{InitialRunLevel: 2})
-	agree(t, k.Device, felix, k.c)
+	k := newCrash(t, support.Env{Framework: "felix", InitialRunLevel: 2})
+	agree(t, k.Device, k.env, k.c)
 	before := tracesOf(t, k.Device, k.c)
 	urls := map[string]string{}
 	for _, version := range []string{"1.0.0", "2.0.0"} {
@@ -61,7 +61,7 @@ func TestKillAtRandom(t *testing.T) {
 		var err error
 		switch next {
 		case "1.0.0":
-			job, err = k.Client.Install(t.Context(), urls[next], client.InstallOptions{ExecEnv: felix})
+			job, err = k.Client.Install(t.Context(), urls[next], client.InstallOptions{ExecEnv: k.env})
 		case "2.0.0":
 			job, err = k.Client.Update(t.Context(), unit.Object, client.UpdateOptions{URL: urls[next]})
 		default:
@@ -155,10 +155,10 @@ func (k *crash) wholly(what string, was support.Unit, version string) {
 			return fmt.Errorf("the packages are %v", p)
 		}
 		n := 0
-		for _, b := range k.Stored(felix) {
+		for _, b := range k.Stored(k.env) {
 			if b.Location == u.UUID {
 				n++
-				if b.State == 2 {
+				if !b.AutoStart || b.Version != version {
 					return fmt.Errorf("on disk it is %+v", b)
 				}
 			}

@@ -32,17 +32,16 @@ type crash struct {
 	*support.Device
 	t     *testing.T
 	c     *support.Console
-	kills int // since the agent was started: it waits longer after each
+	env   string // its name, which is that of its framework
+	kills int    // since the agent was started: it waits longer after each
 	// launch is the framework's UUID when it was killed last.
 	launch string
 }
 
-const felix = "felix"
-
 func newCrash(t *testing.T, env support.Env) *crash {
 	t.Helper()
 	d := boot(t, env)
-	return &crash{Device: d, t: t, c: d.InstallConsole(felix)}
+	return &crash{Device: d, t: t, c: d.InstallConsole(env.Framework), env: env.Framework}
 }
 
 // sub returns the same device for a part of the test.
@@ -75,7 +74,7 @@ func (k *crash) die(v victim) {
 		k.kills++
 	case theJVM:
 		k.launch = k.Tree().ExecEnvs[0].Name
-		k.JVM(felix).Kill(k.t)
+		k.JVM(k.env).Kill(k.t)
 		k.kills++
 	}
 }
@@ -93,16 +92,16 @@ func (k *crash) whole(v victim) {
 	}
 	k.Up()
 	if v == theJVM {
-		k.c = k.Console(felix)
+		k.c = k.Console(k.env)
 	}
-	agree(k.t, k.Device, felix, k.c)
+	agree(k.t, k.Device, k.env, k.c)
 	support.Until(k.t, "no process is too many", func() error {
 		adapters, jvms := 0, 0
 		for _, p := range k.Processes() {
 			if p.IsAdapter("osgi") {
 				adapters++
 			}
-			if p.IsEnv(felix) {
+			if p.IsEnv(k.env) {
 				jvms++
 			}
 		}
@@ -131,9 +130,9 @@ func jobs(t *testing.T, d *support.Device) objects {
 
 // started tells what bundles said when they were started and stopped, and how often the framework was launched: its own proof that
 // nothing was disturbed.
-func started(d *support.Device) []string {
+func (k *crash) started() []string {
 	var lines []string
-	for line := range strings.Lines(d.HostLog(felix)) {
+	for line := range strings.Lines(k.HostLog(k.env)) {
 		if strings.HasPrefix(line, "hello ") || strings.HasPrefix(line, "goodbye ") || strings.HasPrefix(line, "=== launch") {
 			lines = append(lines, strings.TrimSpace(line))
 		}
@@ -151,18 +150,18 @@ type household struct {
 }
 
 // furnish installs a household in an environment at run level 5, with names that the test gives.
-func furnish(t *testing.T, d *support.Device) household {
-	t.Helper()
+func (k *crash) furnish() household {
+	k.t.Helper()
 	no := false
 	h := household{
-		auto:      d.Install("sample-1.0.0.jar", felix),
-		off:       d.InstallWith(d.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: felix, AutoStart: &no}),
-		transient: d.InstallWith(d.URL("no-vendor-1.0.0.jar"), client.InstallOptions{ExecEnv: felix, AutoStart: &no}),
-		stopped:   d.Install("throws-in-start-1.0.1.jar", felix),
-		high:      d.Install("large-1.0.0.jar", felix),
+		auto:      k.Install("sample-1.0.0.jar", k.env),
+		off:       k.InstallWith(k.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: k.env, AutoStart: &no}),
+		transient: k.InstallWith(k.URL("no-vendor-1.0.0.jar"), client.InstallOptions{ExecEnv: k.env, AutoStart: &no}),
+		stopped:   k.Install("throws-in-start-1.0.1.jar", k.env),
+		high:      k.Install("large-1.0.0.jar", k.env),
 	}
-	d.Done(d.Client.Start(t.Context(), h.transient.EU.Object))
-	d.Done(d.Client.Stop(t.Context(), h.stopped.EU.Object))
+	k.Done(k.Client.Start(k.t.Context(), h.transient.EU.Object))
+	k.Done(k.Client.Stop(k.t.Context(), h.stopped.EU.Object))
 	for _, set := range []struct {
 		path  dbus.ObjectPath
 		name  string
@@ -171,11 +170,11 @@ func furnish(t *testing.T, d *support.Device) household {
 		{h.auto.Object, "Alias", "ours-du"}, {h.auto.EU.Object, "Alias", "ours-eu"}, {h.auto.EU.ExecEnv, "Alias", "ours-env"},
 		{h.auto.EU.Object, "RunLevel", uint32(3)}, {h.high.EU.Object, "RunLevel", uint32(9)},
 	} {
-		if err := d.Client.SetProperty(t.Context(), set.path, set.name, set.value); err != nil {
-			t.Fatal(err)
+		if err := k.Client.SetProperty(k.t.Context(), set.path, set.name, set.value); err != nil {
+			k.t.Fatal(err)
 		}
 	}
-	d.Until("the household is as it should be", func(tree *client.Tree) error {
+	k.Until("the household is as it should be", func(tree *client.Tree) error {
 		err := h.check(tree, map[string]string{"auto": "Active", "off": "Idle", "transient": "Active", "stopped": "Idle", "high": "Idle"})
 		for _, j := range tree.Jobs {
 			if !j.Final() {
@@ -233,96 +232,97 @@ func (k *crash) same(rowsBefore, jobsBefore objects, except ...string) {
 // Nobody works: the death of agent and adapter disturbs no bundle, that of the framework is told and mended, and no row changes
 // but in what has changed.
 func TestKillIdle(t *testing.T) {
-	parallel(t)
-	whole := newCrash(t, support.Env{InitialRunLevel: 5})
-	h := furnish(t, whole.Device)
-	agree(t, whole.Device, felix, whole.c)
-	before, jobsBefore, packages := rows(t, whole.Device), jobs(t, whole.Device), whole.Packages()
-	said, pid := started(whole.Device), whole.JVM(felix).PID
-	bundles := whole.c.Bundles()
+	each(t, func(t *testing.T, framework string) {
+		whole := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 5})
+		h := whole.furnish()
+		agree(t, whole.Device, framework, whole.c)
+		before, jobsBefore, packages := rows(t, whole.Device), jobs(t, whole.Device), whole.Packages()
+		said, pid := whole.started(), whole.JVM(framework).PID
+		bundles := whole.c.Bundles()
 
-	undisturbed := func(k *crash) {
-		k.t.Helper()
-		if now := k.JVM(felix).PID; now != pid {
-			k.t.Errorf("the JVM was process %d and is %d", pid, now)
+		undisturbed := func(k *crash) {
+			k.t.Helper()
+			if now := k.JVM(framework).PID; now != pid {
+				k.t.Errorf("the JVM was process %d and is %d", pid, now)
+			}
+			if diff := cmp.Diff(said, k.started()) + cmp.Diff(bundles, k.c.Bundles()) + cmp.Diff(packages, k.Packages()); diff != "" {
+				k.t.Errorf("what should not have noticed has: %s", diff)
+			}
 		}
-		if diff := cmp.Diff(said, started(k.Device)) + cmp.Diff(bundles, k.c.Bundles()) + cmp.Diff(packages, k.Packages()); diff != "" {
-			k.t.Errorf("what should not have noticed has: %s", diff)
-		}
-	}
 
-	t.Run("agent", func(t *testing.T) {
-		k := whole.sub(t)
-		k.Kill()
-		undisturbed(k)
-		k.Start()
-		k.whole(theAgent)
-		k.same(before, jobsBefore)
-		undisturbed(k)
-	})
-	t.Run("adapter", func(t *testing.T) {
-		k := whole.sub(t)
-		old := k.Adapter("osgi")
-		last := k.Tree()
-		k.die(theAdapter)
-		k.Until("the loss is told", func(tree *client.Tree) error {
-			if e := tree.ExecEnvs[0]; e.Status != "Error" || !strings.Contains(e.StatusDetail, "adapter") || !strings.Contains(e.StatusDetail, "kill") {
-				return fmt.Errorf("the environment is %s: %q", e.Status, e.StatusDetail)
-			}
-			if diff := cmp.Diff(last.ExecutionUnits, tree.ExecutionUnits) + cmp.Diff(last.DeploymentUnits, tree.DeploymentUnits); diff != "" {
-				t.Fatalf("the loss of the adapter changed units: %s", diff)
-			}
-			return nil
+		t.Run("agent", func(t *testing.T) {
+			k := whole.sub(t)
+			k.Kill()
+			undisturbed(k)
+			k.Start()
+			k.whole(theAgent)
+			k.same(before, jobsBefore)
+			undisturbed(k)
 		})
-		undisturbed(k)
-		k.whole(theAdapter)
-		k.same(before, jobsBefore)
-		undisturbed(k)
-		if now := k.Adapter("osgi"); now.PID == old.PID {
-			t.Errorf("the adapter is still process %d", old.PID)
-		}
-	})
-	t.Run("JVM", func(t *testing.T) {
-		k := whole.sub(t)
-		k.die(theJVM)
-		k.Until("the end of the framework is told", func(tree *client.Tree) error {
-			if e := tree.ExecEnvs[0]; e.Status != "Error" || !strings.Contains(e.StatusDetail, "not running") || e.CurrentRunLevel != 0 {
-				return fmt.Errorf("the environment is %s at level %d: %q", e.Status, e.CurrentRunLevel, e.StatusDetail)
-			}
-			for name, u := range h.units() {
-				eu := tree.ExecutionUnit(u.EU.Object)
-				code := "UnStartable"
-				if was := before[u.EU.Object]["org.smmd.ExecutionUnit1"]["Status"].Value(); was == "Active" {
-					code = "FailureWhileActive"
+		t.Run("adapter", func(t *testing.T) {
+			k := whole.sub(t)
+			old := k.Adapter("osgi")
+			last := k.Tree()
+			k.die(theAdapter)
+			k.Until("the loss is told", func(tree *client.Tree) error {
+				if e := tree.ExecEnvs[0]; e.Status != "Error" || !strings.Contains(e.StatusDetail, "adapter") || !strings.Contains(e.StatusDetail, "kill") {
+					return fmt.Errorf("the environment is %s: %q", e.Status, e.StatusDetail)
 				}
-				if eu == nil || eu.Status != "Idle" || eu.FaultCode != code || eu.FaultMessage == "" {
-					return fmt.Errorf("the unit %s is %+v, want %s", name, eu, code)
+				if diff := cmp.Diff(last.ExecutionUnits, tree.ExecutionUnits) + cmp.Diff(last.DeploymentUnits, tree.DeploymentUnits); diff != "" {
+					t.Fatalf("the loss of the adapter changed units: %s", diff)
 				}
+				return nil
+			})
+			undisturbed(k)
+			k.whole(theAdapter)
+			k.same(before, jobsBefore)
+			undisturbed(k)
+			if now := k.Adapter("osgi"); now.PID == old.PID {
+				t.Errorf("the adapter is still process %d", old.PID)
 			}
-			return nil
 		})
-		k.whole(theJVM)
-		k.Until("what must run runs", func(tree *client.Tree) error { return h.check(tree, launched) })
-		k.same(before, jobsBefore, afterLaunch...)
-		if now := k.JVM(felix).PID; now == pid {
-			t.Errorf("the JVM is still process %d", pid)
-		}
-		whole.c = k.c
-	})
-	t.Run("all at once", func(t *testing.T) {
-		k := whole.sub(t)
-		k.Done(k.Client.Start(t.Context(), h.transient.EU.Object))
-		jobsBefore := jobs(t, k.Device)
-		pid := k.JVM(felix).PID
-		k.JVM(felix).Signal(t, syscall.SIGKILL)
-		k.Adapter("osgi").Signal(t, syscall.SIGKILL)
-		k.Kill()
-		k.Start()
-		k.whole(theJVM)
-		k.Until("what must run runs", func(tree *client.Tree) error { return h.check(tree, launched) })
-		k.same(before, jobsBefore, afterLaunch...)
-		if now := k.JVM(felix).PID; now == pid {
-			t.Errorf("the JVM is still process %d", pid)
-		}
+		t.Run("JVM", func(t *testing.T) {
+			k := whole.sub(t)
+			k.die(theJVM)
+			k.Until("the end of the framework is told", func(tree *client.Tree) error {
+				if e := tree.ExecEnvs[0]; e.Status != "Error" || !strings.Contains(e.StatusDetail, "not running") || e.CurrentRunLevel != 0 {
+					return fmt.Errorf("the environment is %s at level %d: %q", e.Status, e.CurrentRunLevel, e.StatusDetail)
+				}
+				for name, u := range h.units() {
+					eu := tree.ExecutionUnit(u.EU.Object)
+					code := "UnStartable"
+					if was := before[u.EU.Object]["org.smmd.ExecutionUnit1"]["Status"].Value(); was == "Active" {
+						code = "FailureWhileActive"
+					}
+					if eu == nil || eu.Status != "Idle" || eu.FaultCode != code || eu.FaultMessage == "" {
+						return fmt.Errorf("the unit %s is %+v, want %s", name, eu, code)
+					}
+				}
+				return nil
+			})
+			k.whole(theJVM)
+			k.Until("what must run runs", func(tree *client.Tree) error { return h.check(tree, launched) })
+			k.same(before, jobsBefore, afterLaunch...)
+			if now := k.JVM(framework).PID; now == pid {
+				t.Errorf("the JVM is still process %d", pid)
+			}
+			whole.c = k.c
+		})
+		t.Run("all at once", func(t *testing.T) {
+			k := whole.sub(t)
+			k.Done(k.Client.Start(t.Context(), h.transient.EU.Object))
+			jobsBefore := jobs(t, k.Device)
+			pid := k.JVM(framework).PID
+			k.JVM(framework).Signal(t, syscall.SIGKILL)
+			k.Adapter("osgi").Signal(t, syscall.SIGKILL)
+			k.Kill()
+			k.Start()
+			k.whole(theJVM)
+			k.Until("what must run runs", func(tree *client.Tree) error { return h.check(tree, launched) })
+			k.same(before, jobsBefore, afterLaunch...)
+			if now := k.JVM(framework).PID; now == pid {
+				t.Errorf("the JVM is still process %d", pid)
+			}
+		})
 	})
 }

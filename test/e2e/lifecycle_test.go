@@ -10,51 +10,46 @@ import (
 
 // A unit is installed, started, updated, stopped and removed; after each step framework and tree agree.
 func TestLifeCycle(t *testing.T) {
-	for _, framework := range []string{"felix", "equinox"} {
-		t.Run(framework, func(t *testing.T) { lifeCycle(t, framework) })
-	}
-}
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		agree(t, d, framework, c)
 
-func lifeCycle(t *testing.T, framework string) {
-	parallel(t)
-	d := boot(t, support.Env{Framework: framework})
-	c := d.InstallConsole("felix")
-	agree(t, d, "felix", c)
+		u := d.Install("sample-1.0.0.jar", framework)
+		agree(t, d, framework, c)
+		wantUnit(t, u, "1.0.0", "Active", true)
 
-	u := d.Install("sample-1.0.0.jar", "felix")
-	agree(t, d, "felix", c)
-	wantUnit(t, u, "1.0.0", "Active", true)
+		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
+		agree(t, d, framework, c)
+		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true) // Idle for now: AutoStart stays
 
-	d.Done(d.Client.Stop(t.Context(), u.EU.Object))
-	agree(t, d, "felix", c)
-	wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true) // Idle for now: AutoStart stays
+		d.Done(d.Client.Start(t.Context(), u.EU.Object))
+		agree(t, d, framework, c)
+		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
 
-	d.Done(d.Client.Start(t.Context(), u.EU.Object))
-	agree(t, d, "felix", c)
-	wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
+		agree(t, d, framework, c)
+		after := d.Unit(u.Object)
+		wantUnit(t, after, "2.0.0", "Active", true)
+		if after.EU.Object != u.EU.Object || after.EU.EUID != u.EU.EUID || after.Alias != u.Alias || after.UUID != u.UUID || !after.Installed.Equal(u.Installed) {
+			t.Errorf("the update changed more than the version: %+v was %+v", after.DeploymentUnit, u.DeploymentUnit)
+		}
 
-	d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
-	agree(t, d, "felix", c)
-	after := d.Unit(u.Object)
-	wantUnit(t, after, "2.0.0", "Active", true)
-	if after.EU.Object != u.EU.Object || after.EU.EUID != u.EU.EUID || after.Alias != u.Alias || after.UUID != u.UUID || !after.Installed.Equal(u.Installed) {
-		t.Errorf("the update changed more than the version: %+v was %+v", after.DeploymentUnit, u.DeploymentUnit)
-	}
+		d.Done(d.Client.Restart(t.Context(), u.EU.Object))
+		agree(t, d, framework, c)
 
-	d.Done(d.Client.Restart(t.Context(), u.EU.Object))
-	agree(t, d, "felix", c)
-
-	d.Done(d.Client.Uninstall(t.Context(), u.Object))
-	agree(t, d, "felix", c)
-	if tree := d.Tree(); tree.DeploymentUnit(u.Object) != nil || tree.ExecutionUnit(u.EU.Object) != nil {
-		t.Error("the rows are still there after the uninstall")
-	}
-	if again := d.Install("sample-1.0.0.jar", "felix"); again.Instance <= u.Instance || again.EU.Instance <= u.EU.Instance {
-		t.Errorf("the instance numbers %d and %d were used before", again.Instance, again.EU.Instance)
-	} else if again.UUID != u.UUID {
-		t.Errorf("the generated UUID of the same unit was %s and is %s", u.UUID, again.UUID)
-	}
-	agree(t, d, "felix", c)
+		d.Done(d.Client.Uninstall(t.Context(), u.Object))
+		agree(t, d, framework, c)
+		if tree := d.Tree(); tree.DeploymentUnit(u.Object) != nil || tree.ExecutionUnit(u.EU.Object) != nil {
+			t.Error("the rows are still there after the uninstall")
+		}
+		if again := d.Install("sample-1.0.0.jar", framework); again.Instance <= u.Instance || again.EU.Instance <= u.EU.Instance {
+			t.Errorf("the instance numbers %d and %d were used before", again.Instance, again.EU.Instance)
+		} else if again.UUID != u.UUID {
+			t.Errorf("the generated UUID of the same unit was %s and is %s", u.UUID, again.UUID)
+		}
+		agree(t, d, framework, c)
+	})
 }
 
 func wantUnit(t *testing.T, u support.Unit, version, status string, autoStart bool) {
@@ -67,43 +62,44 @@ func wantUnit(t *testing.T, u support.Unit, version, status string, autoStart bo
 // Declarative services from Maven Central, installed before what they need: unresolved, with the reason in the row, until the last
 // missing bundle is there.
 func TestRealBundlesResolveOneAnother(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{})
-	c := d.InstallConsole("felix")
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
 
-	scr := d.Install("real/org.apache.felix.scr.jar", "felix")
-	agree(t, d, "felix", c)
-	wantUnresolved(t, scr)
-	for _, missing := range []string{"org.osgi.service.component", "org.osgi.util.promise"} {
-		d.Install("real/"+missing+".jar", "felix")
-		agree(t, d, "felix", c)
-	}
-	wantUnresolved(t, d.Unit(scr.Object))
-	d.Install("real/org.osgi.util.function.jar", "felix")
-	d.Done(d.Client.Start(t.Context(), scr.EU.Object))
-	agree(t, d, "felix", c)
-	wantUnit(t, d.Unit(scr.Object), scr.Version, "Active", true)
+		scr := d.Install("real/org.apache.felix.scr.jar", framework)
+		agree(t, d, framework, c)
+		wantUnresolved(t, scr)
+		for _, missing := range []string{"org.osgi.service.component", "org.osgi.util.promise"} {
+			d.Install("real/"+missing+".jar", framework)
+			agree(t, d, framework, c)
+		}
+		wantUnresolved(t, d.Unit(scr.Object))
+		d.Install("real/org.osgi.util.function.jar", framework)
+		d.Done(d.Client.Start(t.Context(), scr.EU.Object))
+		agree(t, d, framework, c)
+		wantUnit(t, d.Unit(scr.Object), scr.Version, "Active", true)
 
-	// A fragment of what is not there, and then is; and one that has nothing to do with anything.
-	api := d.Install("real/slf4j-api.jar", "felix")
-	agree(t, d, "felix", c)
-	wantUnresolved(t, api)
-	d.Install("real/slf4j-simple.jar", "felix")
-	d.Done(d.Client.Start(t.Context(), api.EU.Object))
-	agree(t, d, "felix", c)
-	wantUnit(t, d.Unit(api.Object), api.Version, "Active", true)
-	lang := d.Install("real/commons-lang3.jar", "felix")
-	agree(t, d, "felix", c)
-	wantUnit(t, lang, lang.Version, "Active", true)
-	if lang.Name == "" || lang.Vendor == "" || lang.Description == "" {
-		t.Errorf("name, vendor and description of commons-lang3 are %q, %q, %q", lang.Name, lang.Vendor, lang.Description)
-	}
+		// A fragment of what is not there, and then is; and one that has nothing to do with anything.
+		api := d.Install("real/slf4j-api.jar", framework)
+		agree(t, d, framework, c)
+		wantUnresolved(t, api)
+		d.Install("real/slf4j-simple.jar", framework)
+		d.Done(d.Client.Start(t.Context(), api.EU.Object))
+		agree(t, d, framework, c)
+		wantUnit(t, d.Unit(api.Object), api.Version, "Active", true)
+		lang := d.Install("real/commons-lang3.jar", framework)
+		agree(t, d, framework, c)
+		wantUnit(t, lang, lang.Version, "Active", true)
+		if lang.Name == "" || lang.Vendor == "" || lang.Description == "" {
+			t.Errorf("name, vendor and description of commons-lang3 are %q, %q, %q", lang.Name, lang.Vendor, lang.Description)
+		}
 
-	// The last one away again: who needs it is told unresolved as soon as the framework says so.
-	for _, u := range []support.Unit{scr, api} {
-		d.Done(d.Client.Uninstall(t.Context(), u.Object))
-		agree(t, d, "felix", c)
-	}
+		// The last one away again: who needs it is told unresolved as soon as the framework says so.
+		for _, u := range []support.Unit{scr, api} {
+			d.Done(d.Client.Uninstall(t.Context(), u.Object))
+			agree(t, d, framework, c)
+		}
+	})
 }
 
 func wantUnresolved(t *testing.T, u support.Unit) {
@@ -115,121 +111,116 @@ func wantUnresolved(t *testing.T, u support.Unit) {
 
 // An update or removal of what others need is felt by them, and by nobody else.
 func TestDependents(t *testing.T) {
-	for _, framework := range []string{"felix", "equinox"} {
-		t.Run(framework, func(t *testing.T) {
-			parallel(t)
-			d := boot(t, support.Env{Framework: framework})
-			c := d.InstallConsole("felix")
-			provider := d.Install("provider-1.0.0.jar", "felix")
-			wide, strict, once := d.Install("consumer-1.0.0.jar", "felix"), d.Install("consumer-strict-1.0.0.jar", "felix"), d.Install("rewire-1.0.0.jar", "felix")
-			agree(t, d, "felix", c)
-			for _, u := range []support.Unit{provider, wide, strict, once} {
-				wantUnit(t, u, "1.0.0", "Active", true)
-			}
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		provider := d.Install("provider-1.0.0.jar", framework)
+		wide, strict, once := d.Install("consumer-1.0.0.jar", framework), d.Install("consumer-strict-1.0.0.jar", framework), d.Install("rewire-1.0.0.jar", framework)
+		agree(t, d, framework, c)
+		for _, u := range []support.Unit{provider, wide, strict, once} {
+			wantUnit(t, u, "1.0.0", "Active", true)
+		}
 
-			d.Done(d.Client.Update(t.Context(), provider.Object, client.UpdateOptions{URL: "file://" + support.BundlePath(t, "provider-2.0.0.jar")}))
-			d.Until("the dependents have settled", func(*client.Tree) error {
-				if u := d.Unit(strict.Object); u.Resolved || u.EU.FaultCode != "DependencyFailure" {
-					return fmt.Errorf("the strict one is resolved=%v with %s", u.Resolved, u.EU.FaultCode)
-				}
-				if u := d.Unit(once.Object); u.EU.Status != "Idle" || u.EU.FaultMessage != "once is enough" {
-					return fmt.Errorf("the one that starts once is %s with %s %q", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
-				}
-				if u := d.Unit(wide.Object); u.EU.Status != "Active" {
-					return fmt.Errorf("the other one is %s", u.EU.Status)
-				}
-				return nil
-			})
-			agree(t, d, "felix", c)
-			wantUnresolved(t, d.Unit(strict.Object))
-			wantUnit(t, d.Unit(provider.Object), "2.0.0", "Active", true)
-
-			d.Done(d.Client.Uninstall(t.Context(), provider.Object))
-			d.Until("the dependent is unresolved", func(*client.Tree) error {
-				if u := d.Unit(wide.Object); u.Resolved {
-					return fmt.Errorf("it is %s", u.EU.Status)
-				}
-				return nil
-			})
-			agree(t, d, "felix", c)
-			wantUnresolved(t, d.Unit(wide.Object))
-			d.Install("provider-1.0.0.jar", "felix")
-			for _, u := range []support.Unit{wide, strict} {
-				d.Done(d.Client.Start(t.Context(), u.EU.Object))
-				wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		d.Done(d.Client.Update(t.Context(), provider.Object, client.UpdateOptions{URL: "file://" + support.BundlePath(t, "provider-2.0.0.jar")}))
+		d.Until("the dependents have settled", func(*client.Tree) error {
+			if u := d.Unit(strict.Object); u.Resolved || u.EU.FaultCode != "DependencyFailure" {
+				return fmt.Errorf("the strict one is resolved=%v with %s", u.Resolved, u.EU.FaultCode)
 			}
-			agree(t, d, "felix", c)
+			if u := d.Unit(once.Object); u.EU.Status != "Idle" || u.EU.FaultMessage != "once is enough" {
+				return fmt.Errorf("the one that starts once is %s with %s %q", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
+			}
+			if u := d.Unit(wide.Object); u.EU.Status != "Active" {
+				return fmt.Errorf("the other one is %s", u.EU.Status)
+			}
+			return nil
 		})
-	}
+		agree(t, d, framework, c)
+		wantUnresolved(t, d.Unit(strict.Object))
+		wantUnit(t, d.Unit(provider.Object), "2.0.0", "Active", true)
+
+		d.Done(d.Client.Uninstall(t.Context(), provider.Object))
+		d.Until("the dependent is unresolved", func(*client.Tree) error {
+			if u := d.Unit(wide.Object); u.Resolved {
+				return fmt.Errorf("it is %s", u.EU.Status)
+			}
+			return nil
+		})
+		agree(t, d, framework, c)
+		wantUnresolved(t, d.Unit(wide.Object))
+		d.Install("provider-1.0.0.jar", framework)
+		for _, u := range []support.Unit{wide, strict} {
+			d.Done(d.Client.Start(t.Context(), u.EU.Object))
+			wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		}
+		agree(t, d, framework, c)
+	})
 }
 
 // Bundles that are special: lazy ones wait in Starting, fragments take starts and stops without effect, words come from the default
 // localization.
 func TestSpecialBundles(t *testing.T) {
-	for _, framework := range []string{"felix", "equinox"} {
-		t.Run(framework, func(t *testing.T) {
-			parallel(t)
-			d := boot(t, support.Env{Framework: framework})
-			c := d.InstallConsole("felix")
-			wantUnit(t, d.Install("lazy-1.0.0.jar", "felix"), "1.0.0", "Starting", true)
-			agree(t, d, "felix", c)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		wantUnit(t, d.Install("lazy-1.0.0.jar", framework), "1.0.0", "Starting", true)
+		agree(t, d, framework, c)
 
-			fragment := d.Install("fragment-1.0.0.jar", "felix")
-			d.Install("sample-1.0.0.jar", "felix")
-			agree(t, d, "felix", c)
-			d.Done(d.Client.Start(t.Context(), fragment.EU.Object))
-			d.Done(d.Client.Stop(t.Context(), fragment.EU.Object))
-			if u := d.Unit(fragment.Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" || !u.Resolved {
-				t.Errorf("the fragment is %s with %s %q, resolved=%v", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage, u.Resolved)
-			}
-			agree(t, d, "felix", c)
+		fragment := d.Install("fragment-1.0.0.jar", framework)
+		d.Install("sample-1.0.0.jar", framework)
+		agree(t, d, framework, c)
+		d.Done(d.Client.Start(t.Context(), fragment.EU.Object))
+		d.Done(d.Client.Stop(t.Context(), fragment.EU.Object))
+		if u := d.Unit(fragment.Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" || !u.Resolved {
+			t.Errorf("the fragment is %s with %s %q, resolved=%v", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage, u.Resolved)
+		}
+		agree(t, d, framework, c)
 
-			if u := d.Install("localized-1.0.0.jar", "felix"); u.Vendor != "localized.example" || u.Description != "Words of the default locale" {
-				t.Errorf("vendor and description are %q and %q", u.Vendor, u.Description)
-			}
-			if u := d.Install("no-vendor-1.0.0.jar", "felix"); u.Vendor != "" || u.Description != "" || u.EU.Status != "Active" {
-				t.Errorf("vendor and description are %q and %q, it is %s", u.Vendor, u.Description, u.EU.Status)
-			}
-			agree(t, d, "felix", c)
-		})
-	}
+		if u := d.Install("localized-1.0.0.jar", framework); u.Vendor != "localized.example" || u.Description != "Words of the default locale" {
+			t.Errorf("vendor and description are %q and %q", u.Vendor, u.Description)
+		}
+		if u := d.Install("no-vendor-1.0.0.jar", framework); u.Vendor != "" || u.Description != "" || u.EU.Status != "Active" {
+			t.Errorf("vendor and description are %q and %q, it is %s", u.Vendor, u.Description, u.EU.Status)
+		}
+		agree(t, d, framework, c)
+	})
 }
 
 // Two versions of one unit live side by side: one UUID, two rows, locations and EUIDs that tell them apart.
 func TestTwoVersionsSideBySide(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{})
-	c := d.InstallConsole("felix")
-	one, two := d.Install("sample-1.0.0.jar", "felix"), d.Install("sample-2.0.0.jar", "felix")
-	agree(t, d, "felix", c)
-	if one.UUID != two.UUID || one.EU.EUID != "felix/"+one.UUID || two.EU.EUID != "felix/"+one.UUID+"#2" {
-		t.Errorf("UUIDs %s and %s, EUIDs %s and %s", one.UUID, two.UUID, one.EU.EUID, two.EU.EUID)
-	}
-	wantUnit(t, one, "1.0.0", "Active", true)
-	wantUnit(t, two, "2.0.0", "Active", true)
-	locations := map[string]bool{}
-	for _, b := range c.Bundles() {
-		locations[b.Location] = true
-	}
-	for _, l := range []string{one.UUID, one.UUID + "#2"} {
-		if !locations[l] {
-			t.Errorf("no bundle is at %s", l)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		one, two := d.Install("sample-1.0.0.jar", framework), d.Install("sample-2.0.0.jar", framework)
+		agree(t, d, framework, c)
+		if one.UUID != two.UUID || one.EU.EUID != framework+"/"+one.UUID || two.EU.EUID != framework+"/"+one.UUID+"#2" {
+			t.Errorf("UUIDs %s and %s, EUIDs %s and %s", one.UUID, two.UUID, one.EU.EUID, two.EU.EUID)
 		}
-	}
+		wantUnit(t, one, "1.0.0", "Active", true)
+		wantUnit(t, two, "2.0.0", "Active", true)
+		locations := map[string]bool{}
+		for _, b := range c.Bundles() {
+			locations[b.Location] = true
+		}
+		for _, l := range []string{one.UUID, one.UUID + "#2"} {
+			if !locations[l] {
+				t.Errorf("no bundle is at %s", l)
+			}
+		}
 
-	// An update to the version that is there already is refused, and changes nothing.
-	before := fmt.Sprint(c.Bundles())
-	j := d.Job(d.Client.Update(t.Context(), one.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
-	wantFault(t, j, "VersionExists", 9032, 7226)
-	if after := fmt.Sprint(c.Bundles()); after != before {
-		t.Errorf("the bundles were\n%s and are\n%s", before, after)
-	}
-	agree(t, d, "felix", c)
+		// An update to the version that is there already is refused, and changes nothing.
+		before := fmt.Sprint(c.Bundles())
+		j := d.Job(d.Client.Update(t.Context(), one.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
+		wantFault(t, j, "VersionExists", 9032, 7226)
+		if after := fmt.Sprint(c.Bundles()); after != before {
+			t.Errorf("the bundles were\n%s and are\n%s", before, after)
+		}
+		agree(t, d, framework, c)
 
-	d.Done(d.Client.Uninstall(t.Context(), one.Object))
-	agree(t, d, "felix", c)
-	wantUnit(t, d.Unit(two.Object), "2.0.0", "Active", true)
-	if u := d.Unit(two.Object); u.EU.EUID != two.EU.EUID {
-		t.Errorf("the EUID was %s and is %s", two.EU.EUID, u.EU.EUID)
-	}
+		d.Done(d.Client.Uninstall(t.Context(), one.Object))
+		agree(t, d, framework, c)
+		wantUnit(t, d.Unit(two.Object), "2.0.0", "Active", true)
+		if u := d.Unit(two.Object); u.EU.EUID != two.EU.EUID {
+			t.Errorf("the EUID was %s and is %s", two.EU.EUID, u.EU.EUID)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/smmd-project/smmd/ipc/client"
@@ -39,248 +40,253 @@ func wantStates(t *testing.T, d *support.Device, units []support.Unit, states ..
 	})
 }
 
-// stored returns what Felix has on disk of the bundle of a unit.
+// stored returns what the framework has on disk of the bundle of a unit.
 func stored(t *testing.T, d *support.Device, u support.Unit) support.StoredBundle {
 	t.Helper()
-	for _, b := range d.Stored("felix") {
-		if b.Location == u.UUID {
+	env, location, _ := strings.Cut(u.EU.EUID, "/")
+	for _, b := range d.Stored(env) {
+		if b.Location == location {
 			return b
 		}
 	}
-	t.Fatalf("Felix has no bundle %s", u.UUID)
+	t.Fatalf("%s has no bundle %s", env, location)
 	return support.StoredBundle{}
 }
 
 // Units follow the run level of their environment, level by level; InitialRunLevel is taken at each start.
 func TestRunLevels(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{InitialRunLevel: 3})
-	c := d.InstallConsole("felix")
-	agree(t, d, "felix", c)
-	units := []support.Unit{d.Install("sample-1.0.0.jar", "felix"), d.Install("sample2-1.0.0.jar", "felix"), d.Install("no-vendor-1.0.0.jar", "felix")}
-	for i, level := range []string{"2", "4", "6"} {
-		set(t, d, units[i].EU.Path+".RunLevel", level)
-	}
-	wantStates(t, d, units, "Active", "Idle", "Idle")
-	agree(t, d, "felix", c)
-
-	env := client.ObjectPath(client.KindExecEnv, 1)
-	const path = "Device.SoftwareModules.ExecEnv.1."
-	for _, step := range []struct {
-		level  int32
-		states []string
-	}{{6, []string{"Active", "Active", "Active"}}, {5, []string{"Active", "Active", "Idle"}}, {1, []string{"Idle", "Idle", "Idle"}}, {4, []string{"Active", "Active", "Idle"}}} {
-		if err := d.Client.SetRunLevel(t.Context(), env, step.level); err != nil {
-			t.Fatal(err)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework, InitialRunLevel: 3})
+		c := d.InstallConsole(framework)
+		agree(t, d, framework, c)
+		units := []support.Unit{d.Install("sample-1.0.0.jar", framework), d.Install("sample2-1.0.0.jar", framework), d.Install("no-vendor-1.0.0.jar", framework)}
+		for i, level := range []string{"2", "4", "6"} {
+			set(t, d, units[i].EU.Path+".RunLevel", level)
 		}
-		wantStates(t, d, units, step.states...)
-		agree(t, d, "felix", c)
-	}
-	set(t, d, path+"RequestedRunLevel", "2")
-	wantStates(t, d, units, "Active", "Idle", "Idle")
-	agree(t, d, "felix", c)
-	set(t, d, path+"RequestedRunLevel", "-1") // without effect
-	agree(t, d, "felix", c)
+		wantStates(t, d, units, "Active", "Idle", "Idle")
+		agree(t, d, framework, c)
 
-	// A unit above the level: a start is refused with both levels in the message, unless it is to be started later anyway.
-	set(t, d, units[2].EU.Path+".AutoStart", "false")
-	j := d.Job(d.Client.Start(t.Context(), units[2].EU.Object))
-	wantFault(t, j, "StartFailed", 9001, 7002)
-	wantExecution(t, d.Unit(units[2].Object), "FailureOnStart", "")
-	d.Done(d.Client.Start(t.Context(), units[1].EU.Object))
-	if u := d.Unit(units[1].Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" {
-		t.Errorf("a unit that waits for its level is %s with %s", u.EU.Status, u.EU.FaultCode)
-	}
+		env := client.ObjectPath(client.KindExecEnv, 1)
+		const path = "Device.SoftwareModules.ExecEnv.1."
+		for _, step := range []struct {
+			level  int32
+			states []string
+		}{{6, []string{"Active", "Active", "Active"}}, {5, []string{"Active", "Active", "Idle"}}, {1, []string{"Idle", "Idle", "Idle"}}, {4, []string{"Active", "Active", "Idle"}}} {
+			if err := d.Client.SetRunLevel(t.Context(), env, step.level); err != nil {
+				t.Fatal(err)
+			}
+			wantStates(t, d, units, step.states...)
+			agree(t, d, framework, c)
+		}
+		set(t, d, path+"RequestedRunLevel", "2")
+		wantStates(t, d, units, "Active", "Idle", "Idle")
+		agree(t, d, framework, c)
+		set(t, d, path+"RequestedRunLevel", "-1") // without effect
+		agree(t, d, framework, c)
 
-	name := d.Tree().ExecEnv(env).Name
-	set(t, d, path+"InitialRunLevel", "5")
-	d.Done(d.Client.RestartExecEnv(t.Context(), env, "to see it"))
-	c = d.Console("felix")
-	wantStates(t, d, units, "Active", "Active", "Idle")
-	agree(t, d, "felix", c)
-	row := d.Tree().ExecEnv(env)
-	if row.CurrentRunLevel != 5 || row.RestartReason != "to see it" || row.RestartCount != 1 || row.Name == name {
-		t.Errorf("the environment is %+v, its name was %s", row, name)
-	}
+		// A unit above the level: a start is refused with both levels in the message, unless it is to be started later anyway.
+		set(t, d, units[2].EU.Path+".AutoStart", "false")
+		j := d.Job(d.Client.Start(t.Context(), units[2].EU.Object))
+		wantFault(t, j, "StartFailed", 9001, 7002)
+		wantExecution(t, d.Unit(units[2].Object), "FailureOnStart", "")
+		d.Done(d.Client.Start(t.Context(), units[1].EU.Object))
+		if u := d.Unit(units[1].Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" {
+			t.Errorf("a unit that waits for its level is %s with %s", u.EU.Status, u.EU.FaultCode)
+		}
 
-	set(t, d, path+"InitialRunLevel", "4", path+"Enable", "false")
-	set(t, d, path+"Enable", "true")
-	d.Up()
-	wantStates(t, d, units, "Active", "Active", "Idle")
-	agree(t, d, "felix", d.Console("felix"))
+		name := d.Tree().ExecEnv(env).Name
+		set(t, d, path+"InitialRunLevel", "5")
+		d.Done(d.Client.RestartExecEnv(t.Context(), env, "to see it"))
+		c = d.Console(framework)
+		wantStates(t, d, units, "Active", "Active", "Idle")
+		agree(t, d, framework, c)
+		row := d.Tree().ExecEnv(env)
+		if row.CurrentRunLevel != 5 || row.RestartReason != "to see it" || row.RestartCount != 1 || row.Name == name {
+			t.Errorf("the environment is %+v, its name was %s", row, name)
+		}
+
+		set(t, d, path+"InitialRunLevel", "4", path+"Enable", "false")
+		set(t, d, path+"Enable", "true")
+		d.Up()
+		wantStates(t, d, units, "Active", "Active", "Idle")
+		agree(t, d, framework, d.Console(framework))
+	})
 }
 
 // AutoStart is the framework's own flag: a start and a stop leave it alone, and setting it has the side effects of chapter 155 of
 // the OSGi specification.
 func TestAutoStart(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{NoAutoStart: true})
-	u := d.Install("sample-1.0.0.jar", "felix")
-	units := []support.Unit{u}
-	wantUnit(t, u, "1.0.0", "Idle", false)
-	if b := stored(t, d, u); b.AutoStart() {
-		t.Errorf("Felix has it as %+v", b)
-	}
-	d.Done(d.Client.Start(t.Context(), u.EU.Object)) // for now only
-	wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", false)
-	if b := stored(t, d, u); b.AutoStart() {
-		t.Errorf("a transient start is kept: %+v", b)
-	}
-	d.Done(d.Client.Stop(t.Context(), u.EU.Object))
-	wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", false)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework, NoAutoStart: true})
+		u := d.Install("sample-1.0.0.jar", framework)
+		units := []support.Unit{u}
+		wantUnit(t, u, "1.0.0", "Idle", false)
+		if b := stored(t, d, u); b.AutoStart {
+			t.Errorf("the framework has it as %+v", b)
+		}
+		d.Done(d.Client.Start(t.Context(), u.EU.Object)) // for now only
+		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", false)
+		if b := stored(t, d, u); b.AutoStart {
+			t.Errorf("a transient start is kept: %+v", b)
+		}
+		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
+		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", false)
 
-	set(t, d, u.EU.Path+".AutoStart", "true") // starts it
-	wantStates(t, d, units, "Active")
-	if b := stored(t, d, u); !b.AutoStart() {
-		t.Errorf("Felix has it as %+v", b)
-	}
-	d.Done(d.Client.Stop(t.Context(), u.EU.Object))
-	wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true)
-	if b := stored(t, d, u); !b.AutoStart() {
-		t.Errorf("a stop has cleared the flag: %+v", b)
-	}
-	d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-1.5.0.jar")}))
-	wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", true) // what is stopped is not started by an update
-	d.Done(d.Client.RestartExecEnv(t.Context(), client.ObjectPath(client.KindExecEnv, 1), ""))
-	wantStates(t, d, units, "Active")
-	set(t, d, u.EU.Path+".AutoStart", "false") // stops it
-	wantStates(t, d, units, "Idle")
-	wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", false)
-	if b := stored(t, d, u); b.AutoStart() {
-		t.Errorf("Felix has it as %+v", b)
-	}
+		set(t, d, u.EU.Path+".AutoStart", "true") // starts it
+		wantStates(t, d, units, "Active")
+		if b := stored(t, d, u); !b.AutoStart {
+			t.Errorf("the framework has it as %+v", b)
+		}
+		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
+		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true)
+		if b := stored(t, d, u); !b.AutoStart {
+			t.Errorf("a stop has cleared the flag: %+v", b)
+		}
+		d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-1.5.0.jar")}))
+		wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", true) // what is stopped is not started by an update
+		d.Done(d.Client.RestartExecEnv(t.Context(), client.ObjectPath(client.KindExecEnv, 1), ""))
+		wantStates(t, d, units, "Active")
+		set(t, d, u.EU.Path+".AutoStart", "false") // stops it
+		wantStates(t, d, units, "Idle")
+		wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", false)
+		if b := stored(t, d, u); b.AutoStart {
+			t.Errorf("the framework has it as %+v", b)
+		}
 
-	yes := true
-	other := d.InstallWith(d.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: "felix", AutoStart: &yes})
-	wantUnit(t, other, "1.0.0", "Active", true)
+		yes := true
+		other := d.InstallWith(d.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: framework, AutoStart: &yes})
+		wantUnit(t, other, "1.0.0", "Active", true)
+	})
 }
 
 // The operator's own console is followed.
 func TestTheConsoleIsFollowed(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{})
-	c := d.InstallConsole("felix")
-	u := d.Install("sample-1.0.0.jar", "felix")
-	units := []support.Unit{u}
-	id := u.DUID
-	for _, step := range []struct {
-		line, state string
-		autoStart   bool
-		level       int64
-	}{
-		{"stop " + id, "Idle", false, 1},
-		{"start " + id, "Active", true, 1},
-		{"stop -t " + id, "Idle", true, 1},
-		{"bundlelevel -s 3 " + id, "Idle", true, 3},
-		{"frameworklevel 3", "Active", true, 3},
-	} {
-		c.Run(step.line)
-		wantStates(t, d, units, step.state)
-		d.Until(step.line+" is followed", func(tree *client.Tree) error {
-			if eu := tree.ExecutionUnit(u.EU.Object); eu.AutoStart != step.autoStart || eu.RunLevel != step.level {
-				return fmt.Errorf("AutoStart is %v, the level %d", eu.AutoStart, eu.RunLevel)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		u := d.Install("sample-1.0.0.jar", framework)
+		units := []support.Unit{u}
+		id := u.DUID
+		for _, step := range []struct {
+			line, state string
+			autoStart   bool
+			level       int64
+		}{
+			{"stop " + id, "Idle", false, 1},
+			{"start " + id, "Active", true, 1},
+			{"stop -t " + id, "Idle", true, 1},
+			{"bundlelevel -s 3 " + id, "Idle", true, 3},
+			{"frameworklevel 3", "Active", true, 3},
+		} {
+			c.Run(step.line)
+			wantStates(t, d, units, step.state)
+			d.Until(step.line+" is followed", func(tree *client.Tree) error {
+				if eu := tree.ExecutionUnit(u.EU.Object); eu.AutoStart != step.autoStart || eu.RunLevel != step.level {
+					return fmt.Errorf("AutoStart is %v, the level %d", eu.AutoStart, eu.RunLevel)
+				}
+				return nil
+			})
+			agree(t, d, framework, c)
+		}
+		c.Run("uninstall " + id)
+		d.Until("the loss is told", func(tree *client.Tree) error {
+			if du := tree.DeploymentUnit(u.Object); du != nil && !du.Missing {
+				return fmt.Errorf("it is %+v", du)
 			}
 			return nil
 		})
-		agree(t, d, "felix", c)
-	}
-	c.Run("uninstall " + id)
-	d.Until("the loss is told", func(tree *client.Tree) error {
-		if du := tree.DeploymentUnit(u.Object); du != nil && !du.Missing {
-			return fmt.Errorf("it is %+v", du)
-		}
-		return nil
 	})
 }
 
 // While an environment is disabled its tree can be read, changes are refused but for a few settings, and those are taken at the
 // next launch. Nothing changes its name over that, nor over a restart of the agent.
 func TestWhileDisabled(t *testing.T) {
-	parallel(t)
-	d := boot(t, support.Env{InitialRunLevel: 2})
-	units := []support.Unit{d.Install("sample-1.0.0.jar", "felix"), d.Install("sample2-1.0.0.jar", "felix")}
-	one, two := units[0], units[1]
-	const env = "Device.SoftwareModules.ExecEnv.1."
-	set(t, d, one.Path+".Alias", "mine", one.EU.Path+".Alias", "its-part")
-	set(t, d, env+"Enable", "false")
-	tree := d.Tree()
-	if e := tree.ExecEnvs[0]; e.Status != "Disabled" || e.CurrentRunLevel > 0 || len(e.ActiveExecutionUnits) != 0 || e.Version == "" {
-		t.Errorf("the disabled environment is %+v", e)
-	}
-	if _, running := d.Host("felix"); running {
-		t.Error("the framework runs although its environment is disabled")
-	}
-	for _, u := range units {
-		if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
-			t.Errorf("%s is %s with %s %q", eu, eu.Status, eu.FaultCode, eu.FaultMessage)
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework, InitialRunLevel: 2})
+		units := []support.Unit{d.Install("sample-1.0.0.jar", framework), d.Install("sample2-1.0.0.jar", framework)}
+		one, two := units[0], units[1]
+		const env = "Device.SoftwareModules.ExecEnv.1."
+		set(t, d, one.Path+".Alias", "mine", one.EU.Path+".Alias", "its-part")
+		set(t, d, env+"Enable", "false")
+		tree := d.Tree()
+		if e := tree.ExecEnvs[0]; e.Status != "Disabled" || e.CurrentRunLevel > 0 || len(e.ActiveExecutionUnits) != 0 || e.Version == "" {
+			t.Errorf("the disabled environment is %+v", e)
 		}
-	}
-	if err := faces(t, d); err != nil {
-		t.Error(err)
-	}
-
-	t.Run("refused", func(t *testing.T) {
-		_, install := d.Client.Install(t.Context(), d.URL("lazy-1.0.0.jar"), client.InstallOptions{ExecEnv: "felix"})
-		_, update := d.Client.Update(t.Context(), one.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")})
-		_, uninstall := d.Client.Uninstall(t.Context(), one.Object)
-		for _, err := range []error{install, update, uninstall} {
-			wantRefusal(t, err, "DisabledExecEnv", 9024, 7012)
+		if _, running := d.Host(framework); running {
+			t.Error("the framework runs although its environment is disabled")
 		}
-		_, start := d.Client.Start(t.Context(), one.EU.Object)
-		_, restart := d.Client.RestartExecEnv(t.Context(), tree.ExecEnvs[0].Object, "")
-		for _, err := range []error{start, restart, d.Client.SetRunLevel(t.Context(), tree.ExecEnvs[0].Object, 3)} {
-			if !client.IsName(err, "DisabledExecEnv") {
-				t.Errorf("the answer is %v", err)
+		for _, u := range units {
+			if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
+				t.Errorf("%s is %s with %s %q", eu, eu.Status, eu.FaultCode, eu.FaultMessage)
 			}
 		}
+		if err := faces(t, d); err != nil {
+			t.Error(err)
+		}
+
+		t.Run("refused", func(t *testing.T) {
+			_, install := d.Client.Install(t.Context(), d.URL("lazy-1.0.0.jar"), client.InstallOptions{ExecEnv: framework})
+			_, update := d.Client.Update(t.Context(), one.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")})
+			_, uninstall := d.Client.Uninstall(t.Context(), one.Object)
+			for _, err := range []error{install, update, uninstall} {
+				wantRefusal(t, err, "DisabledExecEnv", 9024, 7012)
+			}
+			_, start := d.Client.Start(t.Context(), one.EU.Object)
+			_, restart := d.Client.RestartExecEnv(t.Context(), tree.ExecEnvs[0].Object, "")
+			for _, err := range []error{start, restart, d.Client.SetRunLevel(t.Context(), tree.ExecEnvs[0].Object, 3)} {
+				if !client.IsName(err, "DisabledExecEnv") {
+					t.Errorf("the answer is %v", err)
+				}
+			}
+			before := rows(t, d)
+			_, err := d.Client.SetParameterValues(t.Context(), client.Parameter{Path: two.Path + ".Alias", Value: "another"},
+				client.Parameter{Path: one.EU.Path + ".RequestedState", Value: "Active"})
+			if err == nil {
+				t.Error("RequestedState is taken")
+			}
+			if after := rows(t, d); fmt.Sprint(plain(before)) != fmt.Sprint(plain(after)) {
+				t.Errorf("a refused set has changed something: %v is %v", plain(before), plain(after))
+			}
+		})
+
+		set(t, d, one.EU.Path+".AutoStart", "false", two.EU.Path+".RunLevel", "4", two.Path+".Alias", "yours", env+"InitialRunLevel", "5")
+		d.Restart()
+		if e := d.Tree().ExecEnvs[0]; e.Status != "Disabled" || e.InitialRunLevel != 5 {
+			t.Errorf("after the restart of the agent the environment is %+v", e)
+		}
+		set(t, d, env+"Enable", "true")
+		d.Up()
+		wantStates(t, d, units, "Idle", "Active")
+		for i, want := range []struct {
+			alias     string
+			autoStart bool
+			level     int64
+		}{{"mine", false, 1}, {"yours", true, 4}} {
+			u := d.Unit(units[i].Object)
+			if u.Alias != want.alias || u.EU.AutoStart != want.autoStart || u.EU.RunLevel != want.level || u.EU.EUID != units[i].EU.EUID || u.UUID != units[i].UUID {
+				t.Errorf("the unit is %+v with %+v", u.DeploymentUnit, u.EU)
+			}
+			if b := stored(t, d, u); b.AutoStart != want.autoStart || int64(b.Level) != want.level {
+				t.Errorf("the framework has %s as %+v", u.Name, b)
+			}
+		}
+		if eu := d.Tree().ExecutionUnit(one.EU.Object); eu.Alias != "its-part" {
+			t.Errorf("the alias of the execution unit is %s", eu.Alias)
+		}
+
+		// The agent goes and comes back; the framework and its units do not notice.
+		host, _ := d.Host(framework)
 		before := rows(t, d)
-		_, err := d.Client.SetParameterValues(t.Context(), client.Parameter{Path: two.Path + ".Alias", Value: "another"},
-			client.Parameter{Path: one.EU.Path + ".RequestedState", Value: "Active"})
-		if err == nil {
-			t.Error("RequestedState is taken")
-		}
-		if after := rows(t, d); fmt.Sprint(plain(before)) != fmt.Sprint(plain(after)) {
-			t.Errorf("a refused set has changed something: %v is %v", plain(before), plain(after))
+		d.Restart()
+		d.Up()
+		support.Until(t, "the tree is as before", func() error {
+			if after := rows(t, d); fmt.Sprint(plain(before)) != fmt.Sprint(plain(after)) {
+				return fmt.Errorf("%v\nwas %v", plain(after), plain(before))
+			}
+			return nil
+		})
+		if now, _ := d.Host(framework); now.PID != host.PID {
+			t.Errorf("the framework was process %d and is %d", host.PID, now.PID)
 		}
 	})
-
-	set(t, d, one.EU.Path+".AutoStart", "false", two.EU.Path+".RunLevel", "4", two.Path+".Alias", "yours", env+"InitialRunLevel", "5")
-	d.Restart()
-	if e := d.Tree().ExecEnvs[0]; e.Status != "Disabled" || e.InitialRunLevel != 5 {
-		t.Errorf("after the restart of the agent the environment is %+v", e)
-	}
-	set(t, d, env+"Enable", "true")
-	d.Up()
-	wantStates(t, d, units, "Idle", "Active")
-	for i, want := range []struct {
-		alias     string
-		autoStart bool
-		level     int64
-	}{{"mine", false, 1}, {"yours", true, 4}} {
-		u := d.Unit(units[i].Object)
-		if u.Alias != want.alias || u.EU.AutoStart != want.autoStart || u.EU.RunLevel != want.level || u.EU.EUID != units[i].EU.EUID || u.UUID != units[i].UUID {
-			t.Errorf("the unit is %+v with %+v", u.DeploymentUnit, u.EU)
-		}
-		if b := stored(t, d, u); b.AutoStart() != want.autoStart || int64(b.Level) != want.level {
-			t.Errorf("Felix has %s as %+v", u.Name, b)
-		}
-	}
-	if eu := d.Tree().ExecutionUnit(one.EU.Object); eu.Alias != "its-part" {
-		t.Errorf("the alias of the execution unit is %s", eu.Alias)
-	}
-
-	// The agent goes and comes back; the framework and its units do not notice.
-	host, _ := d.Host("felix")
-	before := rows(t, d)
-	d.Restart()
-	d.Up()
-	support.Until(t, "the tree is as before", func() error {
-		if after := rows(t, d); fmt.Sprint(plain(before)) != fmt.Sprint(plain(after)) {
-			return fmt.Errorf("%v\nwas %v", plain(after), plain(before))
-		}
-		return nil
-	})
-	if now, _ := d.Host("felix"); now.PID != host.PID {
-		t.Errorf("the framework was process %d and is %d", host.PID, now.PID)
-	}
 }

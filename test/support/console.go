@@ -12,6 +12,8 @@ import (
 
 // A Console is the shell of a framework, Apache Felix Gogo, over TCP: the framework's own view of itself.
 type Console struct {
+	Env string // whose it is
+
 	t    testing.TB
 	conn net.Conn
 }
@@ -39,7 +41,7 @@ func (d *Device) InstallConsole(env string) *Console {
 // Console connects to the shell of an environment that has it.
 func (d *Device) Console(env string) *Console {
 	d.t.Helper()
-	c := &Console{t: d.t}
+	c := &Console{Env: env, t: d.t}
 	Until(d.t, "the console listens", func() (err error) {
 		c.conn, err = net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(d.env(env).consolePort)), time.Second)
 		return err

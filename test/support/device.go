@@ -2,7 +2,7 @@
 // of its own, and a file server beside it.
 //
 // A test that only asks the agent proves little. So besides [Device] there are views of the same thing that do not go through
-// our code: the framework's own console ([Console]), Felix's files ([Device.Stored]), the requests that the file server saw,
+// our code: the framework's own console ([Console]), its storage ([Device.Stored]), the requests that the file server saw,
 // the process table ([Device.Processes]) and the files of the device.
 //
 // Nothing outlives a test: its processes are ended one by one, by their ids, and one that should have ended by itself and did not
@@ -59,6 +59,7 @@ type Device struct {
 	opts    Options
 	runtime string
 	agent   *process
+	readers map[part]*reader // of storages, by the jar of the framework
 }
 
 // New makes a device that is not started yet. It is gone when the test ends.
@@ -76,6 +77,7 @@ func New(t testing.TB, o Options) *Device {
 	d := &Device{
 		Dir: dir, State: filepath.Join(dir, "state"), runtime: filepath.Join(dir, "run"),
 		Config: filepath.Join(dir, "agent.toml"), LogPath: filepath.Join(dir, "agent.log"), t: t, opts: o,
+		readers: map[part]*reader{},
 	}
 	t.Cleanup(d.end)
 	if d.Files, err = fileserver.Start(fileserver.Options{}); err != nil {
@@ -116,18 +118,21 @@ func (e *Env) write(t testing.TB, b *strings.Builder) {
 	if e.consolePort == 0 {
 		e.consolePort = freePort(t)
 	}
-	framework := felixJar
-	if e.Framework == "equinox" {
-		framework = equinoxJar
-	}
 	fmt.Fprintf(b, "[[exec_env]]\nname = %q\nadapter = \"osgi\"\ninitial_run_level = %d\nenable = %v\nauto_start = %v\n",
 		e.Name, max(e.InitialRunLevel, 1), !e.Disabled, !e.NoAutoStart)
-	fmt.Fprintf(b, "[exec_env.osgi]\nframework = %q\nhost_jar = %q\n%s\n", framework.find(t), hostJar.find(t), e.Settings)
+	fmt.Fprintf(b, "[exec_env.osgi]\nframework = %q\nhost_jar = %q\n%s\n", e.framework().find(t), hostJar.find(t), e.Settings)
 	b.WriteString("[exec_env.osgi.properties]\n")
 	fmt.Fprintf(b, "\"gosh.args\" = \"--noshutdown -c telnetd --port=%d start\"\n", e.consolePort)
 	for k, v := range e.Properties {
 		fmt.Fprintf(b, "%q = %q\n", k, v)
 	}
+}
+
+func (e *Env) framework() part {
+	if e.Framework == "equinox" {
+		return equinoxJar
+	}
+	return felixJar
 }
 
 // freePort returns a port of the loopback interface that nobody listens on.
@@ -182,6 +187,11 @@ func (d *Device) end() {
 		return nil
 	}); err != nil {
 		d.t.Error(err)
+	}
+	for _, r := range d.readers {
+		if err := r.stop(); err != nil {
+			d.t.Error(err)
+		}
 	}
 	if d.Files != nil {
 		d.Files.Close()

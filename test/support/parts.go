@@ -71,6 +71,8 @@ var (
 	equinoxJar  = part{"SMMD_TEST_EQUINOX_JAR", "build/osgi/equinox.jar"}
 	testBundles = part{"SMMD_TEST_BUNDLES", "test/bundles/target/bundles"}
 	realBundles = part{"SMMD_TEST_REAL_BUNDLES", "test/bundles/target/real"}
+
+	storageReader = part{"SMMD_TEST_STORAGE_READER", "test/bundles/target/test-bundles-1.0.0.jar"}
 )
 
 // find returns the absolute path of a part. Without it the test is skipped.
