@@ -128,6 +128,7 @@ func (a *Agent) wire() (err error) {
 		Raise: func(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error {
 			return levels.Raise(ctx, op, row, launched)
 		},
+		Pending: func(env string) ([]adapter.ModuleSetting, error) { return a.eus.Pending(env) },
 	})
 	a.eus = execution.NewUnits(a.inv, a.envs, log)
 	levels = runlevel.New(a.inv, a.envs, a.eus, log)

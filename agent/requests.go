@@ -133,6 +133,9 @@ func (a *Agent) RestartExecEnv(ctx context.Context, instance uint32, reason, ori
 		if err := environment.Check(&tx.Snapshot, row.ID); err != nil {
 			return 0, err
 		}
+		if err := environment.CheckOwn(row, "restart"); err != nil {
+			return 0, err
+		}
 		if utf8.RuneCountInString(reason) > 256 {
 			return 0, fault.Errorf(fault.InvalidArguments, "cannot restart environment %s: the reason is longer than 256 characters", row.ID)
 		}

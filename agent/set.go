@@ -75,8 +75,11 @@ func (s *setting) execEnv(row model.ExecEnv, x model.Assignment) (err error) {
 	case model.InitialRunLevel:
 		row.InitialRunLevel, err = level(x, 0)
 	case model.InitialExecutionUnitRunLevel:
-		if row.InitialExecutionUnitRunLevel, err = level(x, -1); err == nil && row.Status == model.EEUp && row.InitialExecutionUnitRunLevel >= 0 {
-			s.configure(row.ID).InitialLevel = &row.InitialExecutionUnitRunLevel
+		if row.InitialExecutionUnitRunLevel, err = level(x, -1); err == nil && row.InitialExecutionUnitRunLevel >= 0 {
+			row.InitialLevelPending = true
+			if row.Status == model.EEUp {
+				s.configure(row.ID).InitialLevel = &row.InitialExecutionUnitRunLevel
+			}
 		}
 	case model.RequestedRunLevel:
 		return s.requestedRunLevel(row, x)
@@ -96,7 +99,7 @@ func (s *setting) enable(row model.ExecEnv, x model.Assignment) error {
 	if err != nil {
 		return err
 	}
-	if err := environment.CheckSwitch(row.ID, on, s.a.cfg.Agent.ProtectedEnvs); err != nil {
+	if err := environment.CheckSwitch(&row, on, s.a.cfg.Agent.ProtectedEnvs); err != nil {
 		return err
 	}
 	if row.Enable == on {

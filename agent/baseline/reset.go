@@ -277,7 +277,7 @@ func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
 func (k *Keeper) version(ctx context.Context, r *run) error {
 	s := r.State
 	_, desc := k.Envs.Adapter(s.Env)
-	if !desc.Has(adapter.CapVersions) || s.Record.Version == (File{}) {
+	if !desc.Has(adapter.CapVersions) || s.Record.Version == (File{}) || k.Envs.State(s.Env).Attached {
 		return nil
 	}
 	p, err := k.Packages.Get(s.Record.Version.SHA256, s.Record.Version.Size)
@@ -289,10 +289,15 @@ func (k *Keeper) version(ctx context.Context, r *run) error {
 	return note(ctx, r, "cannot restore the version of the environment", err)
 }
 
-// restart is the last step: TR-181, Reset() (6).
+// restart is the last step: TR-181, Reset() (6). An environment that somebody else launches is brought to its levels as it runs.
 func (k *Keeper) restart(ctx context.Context, r *run) error {
-	err := k.Envs.Restart(ctx, r.State.Env, r.OpID())
-	if err := note(ctx, r, "cannot restart the environment", err); err != nil {
+	again, what := k.Envs.Restart, "cannot restart the environment"
+	if k.Envs.State(r.State.Env).Attached {
+		again, what = k.Envs.Raise, "cannot bring the environment to its run level"
+		r.Remark("the environment was neither put back to an earlier version nor restarted: somebody else launches it")
+	}
+	err := again(ctx, r.State.Env, r.OpID())
+	if err := note(ctx, r, what, err); err != nil {
 		return err
 	}
 	if len(r.State.Failed) > 0 {

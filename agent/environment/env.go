@@ -11,12 +11,14 @@ import (
 
 // view is what is known of an environment.
 type view struct {
-	desc   adapter.Description
-	ready  bool // the adapter runs and is configured
-	state  adapter.Env
-	up     bool
-	synced bool
-	detail string // why it is not up, in the words of the adapter or about it
+	desc  adapter.Description
+	ready bool // the adapter runs and is configured
+	state adapter.Env
+	// attached: somebody else launches and ends it. What was told of that in an earlier run of the agent is in its row.
+	attached bool
+	up       bool
+	synced   bool
+	detail   string // why it is not up, in the words of the adapter or about it
 }
 
 // env is one environment in memory.
@@ -54,6 +56,9 @@ func newEnv(id, adapterName string) *env {
 	}
 }
 
+// attach takes over what was told in an earlier run of the agent.
+func (e *env) attach(attached bool) { e.now.attached, e.told.attached = attached, attached }
+
 // usable reports whether calls can be made: the environment is up and has told all its units. The caller holds mu.
 func (e *env) usable() bool { return e.now.ready && e.now.up && e.now.synced }
 
@@ -87,6 +92,13 @@ func (e *env) await(ctx context.Context, limit time.Duration, cond func() bool) 
 			return errTimeLimit
 		}
 	}
+}
+
+// launch names the last launch that was seen.
+func (e *env) launch() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.now.state.Launch
 }
 
 // why says why the environment is not up.

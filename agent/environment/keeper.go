@@ -46,10 +46,14 @@ func (m *Manager) keep(ctx context.Context, e *env) {
 			} else {
 				pause = m.opts.MinPause
 			}
+			before := e.launch()
 			launched = time.Now()
 			err := m.launch(ctx, e)
 			if ctx.Err() != nil {
 				return
+			}
+			if err == nil && e.launch() == before {
+				launched = time.Time{} // it ran, and was only found again
 			}
 			if err != nil {
 				m.opts.Log.Warn("an environment could not be launched", "env", e.id, "err", err)
@@ -81,13 +85,13 @@ func (m *Manager) shouldLaunch(e *env) bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.now.ready && !e.now.up && !e.resting
+	return e.now.ready && !e.now.up && !e.resting && !e.now.attached
 }
 
 // fail tells that the environment could not be launched.
 func (m *Manager) fail(e *env, why error) {
 	e.update(func() {
-		if !e.usable() {
+		if !e.usable() && !e.now.attached {
 			e.broken = why
 		}
 	})
@@ -154,9 +158,16 @@ func (m *Manager) Switch(ctx context.Context, id string, op adapter.OpID, on boo
 }
 
 func (m *Manager) switchLocked(ctx context.Context, e *env, op adapter.OpID, on bool) error {
+	var first []adapter.ModuleSetting
+	if on {
+		var err error
+		if first, err = m.opts.Pending(e.id); err != nil {
+			return err
+		}
+	}
 	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
 	defer stop()
-	if err := m.opts.Adapters[e.adapterName].SetEnabled(cctx, op, e.id, on, nil); err != nil {
+	if err := m.opts.Adapters[e.adapterName].SetEnabled(cctx, op, e.id, on, first); err != nil {
 		return Classify(err)
 	}
 	// The adapter has told by now, or tells in a moment.
@@ -227,7 +238,7 @@ func (m *Manager) needsRaise(e *env) bool {
 
 // needsEnd reports whether the environment runs and should not. The caller holds mu.
 func (m *Manager) needsEnd(e *env) bool {
-	return e.usable() && !e.resting && Check(m.opts.Inventory.Snapshot(), e.id) != nil
+	return e.usable() && !e.resting && !e.now.attached && Check(m.opts.Inventory.Snapshot(), e.id) != nil
 }
 
 // BringUp does what is due after a launch: levels and AutoStart that were set while the environment could not be told, and its
@@ -253,6 +264,11 @@ func (m *Manager) BringUp(ctx context.Context, id string, op adapter.OpID) error
 	})
 	e.update(func() {})
 	return err
+}
+
+// Raise brings an environment that runs to what a launch would bring it to, as far as that goes without one. The caller has the turn.
+func (m *Manager) Raise(ctx context.Context, id string, op adapter.OpID) error {
+	return m.opts.Raise(ctx, op, m.State(id), true)
 }
 
 // Restart ends an environment, launches it again and brings it up. The caller has the turn.

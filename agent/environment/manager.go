@@ -53,6 +53,8 @@ type Options struct {
 	// Raise brings an environment that was down or out of sight to what its row asks for (package runlevel). launched says
 	// that this is a new launch of it.
 	Raise func(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error
+	// Pending returns what a launch of an environment has to take over before it starts a module (package execution).
+	Pending func(env string) ([]adapter.ModuleSetting, error)
 	// MinPause and MaxPause bound the pause between attempts to launch an environment; 0: 1 s and 2 min.
 	MinPause, MaxPause time.Duration
 }
@@ -89,6 +91,7 @@ func (m *Manager) Configure(envs []config.ExecEnv) error {
 			}
 			if old := tx.ExecEnvByID(c.Name); old != nil {
 				row = *old
+				m.envs[c.Name].attach(old.Attached)
 			} else {
 				var err error
 				if row.Instance, err = tx.NextNumber(model.KindExecEnv); err != nil {

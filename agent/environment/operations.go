@@ -2,6 +2,7 @@ package environment
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/fault"
@@ -56,6 +57,9 @@ func (m *Manager) doSwitch(ctx context.Context, r *operation.Run[SwitchState]) (
 			return nil, err
 		}
 	}
+	if row.Attached {
+		return nil, nil // Enable says whether it may be changed; it runs or not
+	}
 	if err := m.Switch(ctx, s.Env, r.OpID(), s.On); err != nil {
 		if s.On {
 			m.fail(m.envs[s.Env], err)
@@ -88,12 +92,21 @@ func (m *Manager) doRestart(ctx context.Context, r *operation.Run[RestartState])
 	}, nil
 }
 
-// CheckSwitch judges whether Enable may be set: a protected environment may not be disabled.
-func CheckSwitch(id string, on bool, protected []string) error {
-	for _, p := range protected {
-		if p == id && !on {
-			return fault.Errorf(fault.RequestDenied, "cannot disable environment %s: it is protected by the configuration", id)
-		}
+// CheckSwitch judges whether Enable may be set: neither a protected environment may be disabled, nor one that the agent cannot end.
+func CheckSwitch(row *model.ExecEnv, on bool, protected []string) error {
+	switch {
+	case on:
+		return nil
+	case slices.Contains(protected, row.ID):
+		return fault.Errorf(fault.RequestDenied, "cannot disable environment %s: it is protected by the configuration", row.ID)
+	}
+	return CheckOwn(row, "disable")
+}
+
+// CheckOwn judges whether an environment is the agent's to launch and to end; verb says what is being refused.
+func CheckOwn(row *model.ExecEnv, verb string) error {
+	if row.Attached {
+		return fault.Errorf(fault.RequestDenied, "cannot %s environment %s: somebody else launches and ends it", verb, row.ID)
 	}
 	return nil
 }

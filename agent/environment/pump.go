@@ -100,7 +100,7 @@ func (e *env) learn(batch []news) lesson {
 			case relaunched:
 				l.ended = "the environment was launched again"
 			}
-			n.state, n.up, n.detail = *ev.Env, ev.Env.Up, ev.Env.Detail
+			n.state, n.up, n.detail, n.attached = *ev.Env, ev.Env.Up, ev.Env.Detail, ev.Env.Attached
 		case adapter.EventUnit:
 			e.seen[ev.Unit.Key], changed[ev.Unit.Key] = *ev.Unit, *ev.Unit
 			delete(removed, ev.Unit.Key)
@@ -152,8 +152,8 @@ func (m *Manager) digest(e *env, batch []news) {
 	e.update(func() {
 		e.now = l.next
 		e.due = e.due || l.fresh
-		if e.usable() {
-			e.broken = nil
+		if e.usable() || e.now.ready && e.now.attached {
+			e.broken = nil // in the latter case a launch was tried before it was known that there is none
 		}
 	})
 	if l.next.up != wasUp {
@@ -184,7 +184,7 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 	switch {
 	case resting:
 		row.Status, row.StatusDetail = model.EERestarting, "it is being restarted"
-	case v.up:
+	case v.up && (by == "" || !v.attached):
 		row.Status, row.StatusDetail = model.EEUp, ""
 	case by == row.ID:
 		row.Status, row.StatusDetail = model.EEDisabled, "the environment is disabled"
@@ -195,11 +195,15 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 	default:
 		row.Status, row.StatusDetail = model.EEError, cmp.Or(v.detail, "the environment does not run")
 	}
+	row.Attached = v.attached
 	levels := v.desc.Has(adapter.CapRunLevels)
 	if !v.up {
-		row.CurrentRunLevel = -1
-		if levels {
+		switch {
+		case !v.ready && v.state.Up: // it may go on without its adapter: the last known
+		case levels:
 			row.CurrentRunLevel = 0
+		default:
+			row.CurrentRunLevel = -1
 		}
 		row.AvailableMemory, row.AvailableDisk = model.UnknownSize, model.UnknownSize
 		return
@@ -212,7 +216,7 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 	if levels {
 		row.CurrentRunLevel = s.RunLevel
 		// What is asked for rules until the launch has been brought up; a change at the framework's console is followed.
-		if s.InitialModuleRunLevel >= 0 && (row.Launch == "" || row.Launch == s.Launch) {
+		if s.InitialModuleRunLevel >= 0 && !row.InitialLevelPending && (row.Launch == "" || row.Launch == s.Launch) {
 			row.InitialExecutionUnitRunLevel = s.InitialModuleRunLevel
 		}
 	}

@@ -44,8 +44,6 @@ func Message(s string) string {
 // Observe takes over what the environment says of a module. levels says whether the environment keeps run levels
 // itself. What is pending in the row is what was asked for and not what the environment has.
 func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
-	u.Name, u.Label, u.Vendor, u.Version, u.Description = m.Name, m.Label, m.Vendor, m.Version, m.Description
-	u.Inert = m.Inert
 	if m.AutoStart != nil && !u.AutoStartPending {
 		u.AutoStart = *m.AutoStart
 	}
@@ -53,7 +51,11 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 		u.RunLevel = m.RunLevel
 	}
 	u.Status = model.EUStatus(m.Status)
-	SetFault(u, FaultCode(m.Reason), m.Message)
+	if !u.FaultHeld || u.Status != model.EUIdle || m.Reason != "" || m.Version != u.Version {
+		SetFault(u, FaultCode(m.Reason), m.Message)
+	}
+	u.Name, u.Label, u.Vendor, u.Version, u.Description = m.Name, m.Label, m.Vendor, m.Version, m.Description
+	u.Inert = m.Inert
 	u.PIDs = nil
 	for _, pid := range m.PIDs {
 		u.PIDs = append(u.PIDs, uint32(pid))
@@ -65,9 +67,10 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 	}
 }
 
-// SetFault sets code and message together: a fault without a message gets its name for one, NoFault has none.
+// SetFault sets code and message together, in place of a fault that was held: a fault without a message gets its name for one, NoFault has
+// none.
 func SetFault(u *model.ExecutionUnit, code model.FaultCode, message string) {
-	u.FaultCode = code
+	u.FaultCode, u.FaultHeld = code, false
 	switch {
 	case code == model.NoFault:
 		u.FaultMessage = ""
@@ -79,19 +82,22 @@ func SetFault(u *model.ExecutionUnit, code model.FaultCode, message string) {
 }
 
 // Down tells that an environment does not run: its units are idle. Those that were at work when it went away unasked
-// show FailureWhileActive, all others UnStartable (TR-069 VI.4; TR-181, ExecutionFaultCode).
+// show FailureWhileActive, and go on to when it is back, unless they are started again; all others UnStartable (TR-069 VI.4; TR-181,
+// ExecutionFaultCode).
 func Down(tx *inventory.Tx, env string, asked bool, why string) error {
 	for _, u := range slices.Collect(tx.ExecutionUnits()) {
 		if u.Env != env {
 			continue
 		}
 		row := *u
-		code := model.UnStartable
-		if !asked && (u.Status != model.EUIdle || u.FaultCode == model.FailureWhileActive) {
-			code = model.FailureWhileActive
-		}
 		row.Status, row.PIDs, row.Memory = model.EUIdle, nil, model.UnknownSize
-		SetFault(&row, code, why)
+		switch {
+		case asked || u.Status == model.EUIdle && !u.FaultHeld:
+			SetFault(&row, model.UnStartable, why)
+		case !u.FaultHeld:
+			SetFault(&row, model.FailureWhileActive, why)
+			row.FaultHeld = true
+		}
 		if err := tx.PutExecutionUnit(&row); err != nil {
 			return err
 		}

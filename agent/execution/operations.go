@@ -1,11 +1,13 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -118,7 +120,7 @@ func (us *Units) configure(ctx context.Context, r *operation.Run[ConfigureState]
 		}
 	}
 	if l := r.State.InitialLevel; l != nil {
-		note(us.initialLevel(ctx, r.OpID(), r.State.Env, *l))
+		note(us.InitialLevel(ctx, r.OpID(), r.State.Env, *l))
 	}
 	for _, id := range r.State.EUs {
 		note(us.Settle(ctx, r.OpID(), id))
@@ -129,8 +131,8 @@ func (us *Units) configure(ctx context.Context, r *operation.Run[ConfigureState]
 	return nil, errors.Join(failures...)
 }
 
-// initialLevel tells an environment with run levels of its own which one new units get. What it refuses goes back to what it has.
-func (us *Units) initialLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
+// InitialLevel tells an environment with run levels of its own which one new units get. What it refuses goes back to what it has.
+func (us *Units) InitialLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
 	desc, err := us.envs.Describe(ctx, env)
 	if err != nil || !desc.Has(adapter.CapRunLevels) {
 		return err
@@ -138,8 +140,17 @@ func (us *Units) initialLevel(ctx context.Context, op adapter.OpID, env string, 
 	err = us.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
 		return a.SetInitialModuleRunLevel(ctx, op, env, level)
 	})
-	if err != nil && !environment.Away(err) && ctx.Err() == nil {
+	if environment.Away(err) || ctx.Err() != nil {
+		return cmp.Or(context.Cause(ctx), environment.Classify(err))
+	}
+	told := us.inv.Update(func(tx *inventory.Tx) error {
+		row := *tx.ExecEnvByID(env)
+		// What has been set again since is still to be told.
+		row.InitialLevelPending = row.InitialLevelPending && row.InitialExecutionUnitRunLevel != level
+		return tx.PutExecEnv(&row)
+	})
+	if err != nil {
 		us.envs.Show(env)
 	}
-	return environment.Classify(err)
+	return errors.Join(environment.Classify(err), told)
 }

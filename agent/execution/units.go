@@ -41,21 +41,34 @@ func (us *Units) Ref(u *model.ExecutionUnit) (adapter.ModuleRef, error) {
 	return adapter.ModuleRef{UnitRef: adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, Module: u.Module}, err
 }
 
-// call makes a call about one unit and writes its failure into the row at once; the environment's own news follows. want is
-// the status that a success leads to, empty when that cannot be said.
+// outcome is what a call about a unit may lead to.
+type outcome struct {
+	want model.EUStatus  // the status after a success; empty: that cannot be said
+	lost model.FaultCode // what it is when the environment goes away in the middle of it; empty: no fault of the unit
+}
+
+// call makes a call about one unit and writes its failure into the row at once; the environment's own news follows.
 func (us *Units) call(
-	ctx context.Context, u *model.ExecutionUnit, want model.EUStatus, f func(context.Context, environment.Adapter, adapter.ModuleRef) error,
+	ctx context.Context, u *model.ExecutionUnit, o outcome, f func(context.Context, environment.Adapter, adapter.ModuleRef) error,
 ) error {
 	ref, err := us.Ref(u)
 	if err != nil {
 		return err
 	}
 	before := us.inv.Snapshot().ExecutionUnit(u.ID)
-	err = us.envs.Call(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error { return f(ctx, a, ref) })
+	made := false
+	err = us.envs.Call(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error {
+		made = true
+		return f(ctx, a, ref)
+	})
 	var ae *adapter.Error
 	switch {
 	case errors.As(err, &ae) && shows(ae.Reason):
-		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmp.Or(ae.Cause, ae.Message)); err != nil {
+		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmp.Or(ae.Cause, ae.Message), false); err != nil {
+			return err
+		}
+	case made && o.lost != "" && environment.Away(err) && ctx.Err() == nil:
+		if err := us.setFault(u.ID, o.lost, err.Error(), true); err != nil {
 			return err
 		}
 	case err == nil && !u.Inert, adapter.ReasonOf(err) == adapter.StillRunning:
@@ -63,10 +76,21 @@ func (us *Units) call(
 			if err != nil { // it goes on
 				return now != before
 			}
-			return now.Status == want || now != before && (now.Status == model.EUActive || now.Status == model.EUIdle)
+			return now.Status == o.want || now != before && (now.Status == model.EUActive || now.Status == model.EUIdle)
 		})
 	}
+	if err == nil {
+		err = us.letGo(u.ID)
+	}
 	return environment.Classify(err)
+}
+
+// letGo ends a fault that was held: what was asked for since has succeeded.
+func (us *Units) letGo(id model.RowID) error {
+	if u := us.inv.Snapshot().ExecutionUnit(id); u == nil || !u.FaultHeld {
+		return nil
+	}
+	return us.setFault(id, model.NoFault, "", false)
 }
 
 // shows reports whether an error of a call is a fault of the unit, and not one of the request or the road to the environment.
@@ -78,7 +102,7 @@ func shows(r adapter.Reason) bool {
 	return false
 }
 
-func (us *Units) setFault(id model.RowID, code model.FaultCode, message string) error {
+func (us *Units) setFault(id model.RowID, code model.FaultCode, message string, held bool) error {
 	return us.inv.Update(func(tx *inventory.Tx) error {
 		old := tx.ExecutionUnit(id)
 		if old == nil {
@@ -86,6 +110,7 @@ func (us *Units) setFault(id model.RowID, code model.FaultCode, message string) 
 		}
 		row := *old
 		SetFault(&row, code, message)
+		row.FaultHeld = held
 		return tx.PutExecutionUnit(&row)
 	})
 }
@@ -116,16 +141,44 @@ func (us *Units) settled(ctx context.Context, id model.RowID, cond func(*model.E
 // because of AutoStart.
 func (us *Units) Start(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit, auto bool) error {
 	o := adapter.StartOptions{Persistent: u.AutoStart, Auto: auto}
-	return us.call(ctx, u, model.EUActive, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+	out := outcome{model.EUActive, model.FailureOnStart}
+	if auto {
+		out.lost = model.FailureOnAutoStart
+	}
+	return us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 		return a.Start(ctx, op, ref, o)
 	})
 }
 
 // Stop stops a unit; its AutoStart stays as it is.
 func (us *Units) Stop(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit) error {
-	return us.call(ctx, u, model.EUIdle, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+	return us.call(ctx, u, outcome{model.EUIdle, model.FailureOnStop}, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 		return a.Stop(ctx, op, ref)
 	})
+}
+
+// Pending returns what was set of the units of an environment and could not be told to it yet, as far as it keeps that itself.
+func (us *Units) Pending(env string) ([]adapter.ModuleSetting, error) {
+	_, desc := us.envs.Adapter(env)
+	var all []adapter.ModuleSetting
+	for u := range us.inv.Snapshot().ExecutionUnits() {
+		s := adapter.ModuleSetting{RunLevel: -1}
+		if u.RunLevelPending && desc.Has(adapter.CapRunLevels) {
+			s.RunLevel = u.RunLevel
+		}
+		if u.AutoStartPending && desc.Has(adapter.CapAutoStart) {
+			s.AutoStart = &u.AutoStart
+		}
+		if u.Env != env || s.RunLevel < 0 && s.AutoStart == nil {
+			continue
+		}
+		var err error
+		if s.ModuleRef, err = us.Ref(u); err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
 }
 
 // Settle tells the environment the AutoStart and RunLevel of a unit that are pending, as far as it keeps them itself. What
@@ -141,12 +194,16 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 	}
 	var level, auto error
 	if u.RunLevelPending && desc.Has(adapter.CapRunLevels) {
-		level = us.call(ctx, u, "", func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+		level = us.call(ctx, u, outcome{}, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.SetModuleRunLevel(ctx, op, ref, u.RunLevel)
 		})
 	}
 	if u.AutoStartPending && desc.Has(adapter.CapAutoStart) {
-		auto = us.call(ctx, u, "", func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+		out := outcome{lost: model.FailureOnStop}
+		if u.AutoStart {
+			out.lost = model.FailureOnStart
+		}
+		auto = us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.SetAutoStart(ctx, op, ref, u.AutoStart)
 		})
 	}

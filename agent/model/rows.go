@@ -44,6 +44,10 @@ type ExecEnv struct {
 	Launch string `json:"launch"`
 	// Level is the run level that the agent keeps for an environment without run levels of its own.
 	Level int `json:"level"`
+	// Attached: somebody else launches and ends it.
+	Attached bool `json:"attached"`
+	// InitialLevelPending: the environment has not been told yet of InitialExecutionUnitRunLevel, which is what was asked for.
+	InitialLevelPending bool `json:"initial_level_pending"`
 	// Seen is true once the first sync has been taken over: what that found is factory state.
 	Seen bool `json:"seen"`
 
@@ -105,11 +109,14 @@ type ExecutionUnit struct {
 	Status       EUStatus  `json:"-"`
 	FaultCode    FaultCode `json:"-"`
 	FaultMessage string    `json:"-"` // empty exactly when FaultCode is NoFault; at most MaxFaultMessage characters
-	PIDs         []uint32  `json:"-"`
-	Memory       int64     `json:"-"` // KiB, -1 unknown
-	Disk         int64     `json:"-"` // KiB, -1 unknown
-	ExitCode     int       `json:"-"` // of the last end of its main process, -1 none or unknown
-	LogPath      string    `json:"-"`
+	// FaultHeld: the unit ended together with its environment, and FaultCode says how. That holds over the next launch, until the unit is
+	// seen at work again or something else is asked of it.
+	FaultHeld bool     `json:"-"`
+	PIDs      []uint32 `json:"-"`
+	Memory    int64    `json:"-"` // KiB, -1 unknown
+	Disk      int64    `json:"-"` // KiB, -1 unknown
+	ExitCode  int      `json:"-"` // of the last end of its main process, -1 none or unknown
+	LogPath   string   `json:"-"`
 }
 
 // A Job is an operation as its observers see it.

@@ -39,12 +39,9 @@ func New(inv *inventory.Inventory, envs *environment.Manager, eus *execution.Uni
 func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error {
 	_, desc := c.envs.Adapter(row.ID)
 	levels := desc.Has(adapter.CapRunLevels)
-	if launched && levels && row.Launch != "" {
-		err := c.envs.Call(ctx, row.ID, func(ctx context.Context, a environment.Adapter) error {
-			return a.SetInitialModuleRunLevel(ctx, op, row.ID, row.InitialExecutionUnitRunLevel)
-		})
-		if err != nil {
-			return environment.Classify(err)
+	if levels && row.InitialExecutionUnitRunLevel >= 0 && (row.InitialLevelPending || launched && row.Launch != "") {
+		if err := c.eus.InitialLevel(ctx, op, row.ID, row.InitialExecutionUnitRunLevel); err != nil {
+			return err
 		}
 	}
 	for u := range c.inv.Snapshot().ExecutionUnits() {
