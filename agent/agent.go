@@ -196,7 +196,7 @@ func (a *Agent) superviseAdapters(into map[string]environment.Adapter) error {
 			if e.Adapter != kind {
 				continue
 			}
-			dir := filepath.Join(a.cfg.Agent.StateDir, "env", e.Name)
+			dir := a.cfg.EnvDir(e.Name)
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return fmt.Errorf("cannot make directory %s: %w", dir, err)
 			}

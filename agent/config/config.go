@@ -3,7 +3,10 @@
 // ("64MiB"). What is not given has the default that [Default] tells; the shipped agent.toml shows every key with it.
 package config
 
-import "time"
+import (
+	"path/filepath"
+	"time"
+)
 
 // Config is the content of agent.toml.
 type Config struct {
@@ -15,6 +18,9 @@ type Config struct {
 	Adapters   []Adapter
 	ExecEnvs   []ExecEnv
 }
+
+// EnvDir is the directory of an environment, which its adapter may use.
+func (c Config) EnvDir(name string) string { return filepath.Join(c.Agent.StateDir, "env", name) }
 
 // Agent is the table [agent].
 type Agent struct {

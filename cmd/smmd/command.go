@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,11 +69,15 @@ Without a sub-command it is the agent. It runs in the foreground and logs to the
 	root.AddCommand(
 		&cobra.Command{
 			Use: "check-config FILE", Short: "Check a configuration file and say what is wrong with it", Args: oneArg,
-			RunE: func(_ *cobra.Command, args []string) error {
-				if _, err := config.Load(args[0]); err != nil {
+			RunE: func(cmd *cobra.Command, args []string) error {
+				cfg, err := config.Load(args[0])
+				if err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(stdout, "%s is fine\n", args[0])
+				if err := checkEnvs(cmd.Context(), cfg); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(stdout, "%s is fine\n", args[0])
 				return err
 			},
 		},
@@ -98,6 +103,20 @@ The agent starts this process by itself; by hand it only says so and ends.`,
 		},
 	)
 	return root
+}
+
+// checkEnvs asks the adapters of this program what they think of the tables of their environments. Those of vendors are not asked: that
+// would take the environments away from an agent that runs.
+func checkEnvs(ctx context.Context, cfg config.Config) error {
+	var errs []error
+	for _, e := range cfg.ExecEnvs {
+		build := builtIn[e.Adapter]
+		if build == nil || slices.ContainsFunc(cfg.Adapters, func(a config.Adapter) bool { return a.Name == e.Adapter }) {
+			continue
+		}
+		errs = append(errs, build().Configure(ctx, []adapter.EnvConfig{{ID: e.Name, DataDir: cfg.EnvDir(e.Name), Settings: e.Settings}}))
+	}
+	return errors.Join(errs...)
 }
 
 func kinds() []string {
