@@ -13,11 +13,13 @@ final class BundleView {
 
   private final Faults faults;
   private final BundleSizes sizes;
+  private final Inventory inventory;
   private final Map<Long, Fixed> fixed = new ConcurrentHashMap<>();
 
-  BundleView(Faults faults, BundleSizes sizes) {
+  BundleView(Faults faults, BundleSizes sizes, Inventory inventory) {
     this.faults = faults;
     this.sizes = sizes;
+    this.inventory = inventory;
   }
 
   /** Describes the bundle; null when it is uninstalled. */
@@ -51,6 +53,9 @@ final class BundleView {
     json.put("startLevel", level.getStartLevel());
     json.put("fragment", f.headers.fragment());
     json.put("size", f.size);
+    if (inventory.isOwn(bundle)) {
+      json.put("system", true);
+    }
     Fault fault = faults.of(bundle.getBundleId());
     if (fault != null) {
       JsonObject told = new JsonObject();

@@ -89,7 +89,7 @@ final class Bundles {
   /** Replaces the bundle at the location by the file and rewires its dependents. It is stopped; its flag and level stay. */
   JsonObject update(String location, String path, int millis) throws Failure {
     String what = "update \"" + location + "\" to " + path;
-    Bundle bundle = inventory.get(location, what);
+    Bundle bundle = inventory.changeable(location, what);
     return calls.run(
         location,
         what,
@@ -127,6 +127,7 @@ final class Bundles {
           if (bundle == null) {
             return false;
           }
+          inventory.refuseOwn(bundle, what);
           try {
             halt(bundle, what, waiter);
             Refresher.Dependents dependents = refresher.dependents(bundle);
@@ -200,7 +201,7 @@ final class Bundles {
     };
   }
 
-  private static Failure ioFailure(String what, IOException e) {
+  static Failure ioFailure(String what, IOException e) {
     return Failure.of(noSpace(e) ? Reason.NO_RESOURCES : Reason.INTERNAL, what, e);
   }
 

@@ -72,12 +72,19 @@ final class Calls {
     }
   }
 
+  /** Takes no more calls. Those that go on do so, in code that may not like an interrupt. */
+  void close() {
+    threads.shutdown();
+  }
+
   private void submit(String location, String what, Future<?> task) throws Failure {
     try {
       threads.execute((Runnable) task);
     } catch (RejectedExecutionException e) {
       lanes.leave(location);
-      throw new Failure(Reason.NO_RESOURCES, "cannot " + what + ": " + THREADS + " calls into bundles hang");
+      throw threads.isShutdown()
+          ? new Failure(Reason.UNAVAILABLE, "cannot " + what + ": the host is ending")
+          : new Failure(Reason.NO_RESOURCES, "cannot " + what + ": " + THREADS + " calls into bundles hang");
     }
   }
 

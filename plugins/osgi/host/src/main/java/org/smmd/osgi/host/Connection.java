@@ -28,13 +28,15 @@ final class Connection {
   private final String name;
   private final BlockingQueue<ByteBuffer> queue = new LinkedBlockingQueue<>();
   private final AtomicLong queued = new AtomicLong();
+  private final Upload upload;
   private final Runnable onClose;
   private Thread writer;
   private volatile boolean greeted;
 
-  Connection(SocketChannel channel, String name, Runnable onClose) {
+  Connection(SocketChannel channel, String name, Upload upload, Runnable onClose) {
     this.channel = channel;
     this.name = name;
+    this.upload = upload;
     this.onClose = onClose;
   }
 
@@ -54,6 +56,11 @@ final class Connection {
 
   void greet() {
     greeted = true;
+  }
+
+  /** What the client sent for its next install or update. */
+  Upload upload() {
+    return upload;
   }
 
   /** Queues a message. Never blocks. */
@@ -130,6 +137,7 @@ final class Connection {
     } finally {
       close();
       writer.interrupt();
+      upload.close();
       onClose.run();
     }
   }

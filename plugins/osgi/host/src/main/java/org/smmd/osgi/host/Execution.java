@@ -39,8 +39,8 @@ final class Execution {
    */
   void start(String location, boolean persistent, Reason fault, int millis) throws Failure {
     Bundle bundle = startable(location);
-    if (bundle == null) {
-      return;
+    if (bundle == null || inventory.isOwn(bundle)) {
+      return; // it runs
     }
     String what = "start " + Inventory.describe(bundle);
     refuseStopping(bundle, what);
@@ -72,6 +72,7 @@ final class Execution {
       return;
     }
     String what = "stop " + Inventory.describe(bundle);
+    inventory.refuseOwn(bundle, what);
     calls.run(
         location,
         what,

@@ -13,6 +13,18 @@ import org.osgi.framework.launch.FrameworkFactory;
 
 /** Makes the framework from whatever {@link FrameworkFactory} is on the class path. */
 final class FrameworkLauncher {
+  /** What Equinox has to be told; others do not know these properties. */
+  static final Map<String, String> EQUINOX =
+      Map.of(
+          // Equinox writes its table of bundles 30 s after a change unless told otherwise, and a kill loses every install since.
+          // It looks for this among the framework's properties and not among those of the system.
+          "eclipse.stateSaveDelayInterval", "0",
+          // Equinox alone starts a bundle with the persistent flag as soon as it resolves, also one that was stopped on purpose or is
+          // being updated. Starting is the adapter's decision, on every framework.
+          "osgi.module.auto.start.on.resolve", "false",
+          // Equinox sets the persistent flag of every bundle with a lazy activation policy when it is installed.
+          "osgi.compatibility.eagerStart.LazyActivation", "false");
+
   private FrameworkLauncher() {}
 
   /** Returns the framework, initialized and not started: its bundles are known and none of them runs. */
@@ -36,14 +48,7 @@ final class FrameworkLauncher {
 
   private static Map<String, String> configuration(Options options, Storage storage) throws IOException {
     Map<String, String> c = new HashMap<>();
-    // Equinox writes its table of bundles 30 s after a change unless told otherwise, and a kill loses every install since.
-    // It looks for this here and not among the system properties.
-    c.put("eclipse.stateSaveDelayInterval", "0");
-    // Equinox alone starts a bundle with the persistent flag as soon as it resolves, also one that was stopped on purpose or is
-    // being updated. Starting is the adapter's decision, on every framework.
-    c.put("osgi.module.auto.start.on.resolve", "false");
-    // Equinox sets the persistent flag of every bundle with a lazy activation policy when it is installed.
-    c.put("osgi.compatibility.eagerStart.LazyActivation", "false");
+    c.putAll(EQUINOX);
     c.putAll(options.properties());
     // Felix forgets the initial bundle start level, and asks for it here; others remember it and do not look.
     if (Files.exists(storage.initialLevel())) {

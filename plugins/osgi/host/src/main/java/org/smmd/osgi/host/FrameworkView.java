@@ -11,12 +11,22 @@ import org.osgi.framework.startlevel.FrameworkStartLevel;
 final class FrameworkView {
   private final Framework framework;
   private final Storage storage;
-  /** One JVM launches one framework once, so this names both launches. */
-  private final String launch = UUID.randomUUID().toString();
+  private final boolean attached;
+  private final String launch;
 
-  FrameworkView(Framework framework, Storage storage) {
+  /**
+   * Describes a framework.
+   *
+   * @param attached whether somebody else launched it
+   */
+  FrameworkView(Framework framework, Storage storage, boolean attached) {
     this.framework = framework;
     this.storage = storage;
+    this.attached = attached;
+    // One JVM of ours launches one framework once, so a name that is made here names that launch. In a framework that was launched by somebody else
+    // the host's bundle may be started several times.
+    String uuid = property(framework.getBundleContext(), Constants.FRAMEWORK_UUID);
+    this.launch = attached && !uuid.isEmpty() ? uuid : UUID.randomUUID().toString();
   }
 
   JsonObject json() {
@@ -35,6 +45,7 @@ final class FrameworkView {
     json.put("version", framework.getVersion().toString());
     json.put("name", framework.getSymbolicName());
     json.put("launch", launch);
+    json.put("attached", attached);
     // 0 is told by a framework that has not begun: no level that anybody could ask for.
     json.put("startLevel", Math.max(1, level.getStartLevel()));
     json.put("initialBundleStartLevel", level.getInitialBundleStartLevel());

@@ -61,6 +61,15 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
     context.addFrameworkListener(this);
   }
 
+  void unwatch(BundleContext context) {
+    try {
+      context.removeBundleListener(this);
+      context.removeFrameworkListener(this);
+    } catch (IllegalStateException e) {
+      // the framework has stopped and forgotten its listeners
+    }
+  }
+
   Refresh refresh(Set<Bundle> bundles, Map<Long, Fault> failed) {
     refresh = new Refresh(Set.copyOf(new HashSet<>(bundles)), failed);
     return refresh;

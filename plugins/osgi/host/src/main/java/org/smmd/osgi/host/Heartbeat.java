@@ -9,6 +9,8 @@ final class Heartbeat {
   private static final long SECONDS = 5;
 
   private final Publisher publisher;
+  private final ScheduledExecutorService timer =
+      Executors.newSingleThreadScheduledExecutor(Threads.named("smmd-heartbeat"));
   private long beats;
 
   Heartbeat(Publisher publisher) {
@@ -16,8 +18,11 @@ final class Heartbeat {
   }
 
   void start() {
-    ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor(Threads.named("smmd-heartbeat"));
     timer.scheduleWithFixedDelay(this::beat, SECONDS, SECONDS, TimeUnit.SECONDS);
+  }
+
+  void stop() {
+    timer.shutdownNow();
   }
 
   private void beat() {

@@ -1,10 +1,6 @@
 package org.smmd.osgi.host;
 
 import java.io.IOException;
-import java.util.Arrays;
-import java.util.concurrent.CompletableFuture;
-import java.util.stream.Collectors;
-import org.osgi.framework.Bundle;
 import org.osgi.framework.BundleException;
 import org.osgi.framework.FrameworkEvent;
 import org.osgi.framework.launch.Framework;
@@ -21,7 +17,6 @@ public final class Main {
   private static final int USAGE = 2;
   private static final int LOCKED = 3;
   private static final int ENDED = 4;
-  private static final long DRAIN_MILLIS = 1_000;
 
   private Main() {}
 
@@ -53,52 +48,22 @@ public final class Main {
     }
     BrokenUpdates.takeBack(storage.framework());
     Framework framework = FrameworkLauncher.init(options, storage);
-    InstallLog installs = InstallLog.open(storage.installs());
-    installs.retain(
-        Arrays.stream(framework.getBundleContext().getBundles()).map(Bundle::getLocation).collect(Collectors.toSet()));
-
     if (options.first().apply(framework)) {
       storage.sync();
     }
 
-    Faults faults = new Faults();
-    BundleView view = new BundleView(faults, new BundleSizes(storage.framework()));
-    FrameworkView frameworkView = new FrameworkView(framework, storage);
-    Publisher publisher = new Publisher(framework, view, frameworkView);
-    FrameworkWatcher watcher = new FrameworkWatcher(faults, publisher);
-    watcher.watch(framework.getBundleContext());
-    CompletableFuture<Void> started = watcher.mark(FrameworkEvent.STARTED);
-
-    Inventory inventory = new Inventory(framework);
-    Calls calls = new Calls();
-    Refresher refresher = new Refresher(framework, watcher, faults, publisher);
     Shutdown shutdown = new Shutdown(framework);
-    Requests requests =
-        new Requests(
-            framework,
-            inventory,
-            view,
-            frameworkView,
-            publisher,
-            started,
-            shutdown,
-            new Bundles(inventory, calls, installs, refresher, faults, view, publisher, storage),
-            new Execution(framework, inventory, calls, faults, publisher, storage),
-            new RunLevels(framework, inventory, watcher, publisher, storage),
-            new StoredJars(storage.framework()));
-    Server server = Server.open(options.socket(), requests, publisher);
+    Host host = Host.open(framework, storage, null, version(), shutdown, options.socket());
     shutdown.onSignals();
-    new Heartbeat(publisher).start();
 
     // A bundle that hangs in its activator may keep start from ever returning; the socket answers all the same.
     start(framework, shutdown);
     FrameworkEvent end = framework.waitForStop(0);
-    server.close();
+    host.close("the framework ended");
     if (!shutdown.begun()) {
       Log.warn("the framework ended by itself, event " + end.getType());
       return ENDED;
     }
-    drain(server);
     storage.sync();
     return 0;
   }
@@ -113,10 +78,8 @@ public final class Main {
     }
   }
 
-  private static void drain(Server server) throws InterruptedException {
-    long deadline = System.nanoTime() + DRAIN_MILLIS * 1_000_000;
-    while (!server.drained() && System.nanoTime() < deadline) {
-      Thread.sleep(5);
-    }
+  private static String version() {
+    String version = Main.class.getPackage().getImplementationVersion();
+    return version == null ? "unpackaged" : version;
   }
 }

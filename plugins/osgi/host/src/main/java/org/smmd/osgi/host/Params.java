@@ -1,6 +1,7 @@
 package org.smmd.osgi.host;
 
 import com.grack.nanojson.JsonObject;
+import java.util.Base64;
 
 /** The parameters of a request. What is missing or of a wrong type is an {@link Reason#INVALID_ARGUMENT}. */
 final class Params {
@@ -31,6 +32,22 @@ final class Params {
   /** As {@link #number(String, int, int)}, with what a missing one means. */
   int number(String name, int least, int most, int missing) throws Failure {
     return json.has(name) ? number(name, least, most) : missing;
+  }
+
+  boolean has(String name) {
+    return json.has(name);
+  }
+
+  /** Bytes in Base64, at least one. */
+  byte[] bytes(String name) throws Failure {
+    if (json.get(name) instanceof String s && !s.isEmpty()) {
+      try {
+        return Base64.getDecoder().decode(s);
+      } catch (IllegalArgumentException e) {
+        // the same answer as to what is no text
+      }
+    }
+    throw invalid(name, "bytes in Base64");
   }
 
   boolean flag(String name) throws Failure {

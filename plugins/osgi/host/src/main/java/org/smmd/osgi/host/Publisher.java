@@ -91,6 +91,15 @@ final class Publisher {
     }
   }
 
+  /** Tells that the host ends, and why: the last that is told. */
+  synchronized void end(String why) {
+    JsonObject event = new JsonObject();
+    event.put("event", "ending");
+    event.put("message", why);
+    broadcast(event);
+    subscribers.clear();
+  }
+
   private void bundle(Bundle bundle, boolean always) {
     if (bundle.getBundleId() == 0 || (subscribers.isEmpty() && !always)) {
       return;

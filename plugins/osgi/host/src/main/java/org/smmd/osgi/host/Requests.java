@@ -28,6 +28,8 @@ final class Requests {
   private final FrameworkView frameworkView;
   private final Publisher publisher;
   private final CompletableFuture<Void> started;
+  private final String version;
+  /** Ends the framework; null when that is not ours to do. */
   private final Runnable shutdown;
   private final ThreadPoolExecutor threads = Threads.pool("smmd-request", THREADS);
   private final Map<String, Method> methods;
@@ -39,6 +41,7 @@ final class Requests {
       FrameworkView frameworkView,
       Publisher publisher,
       CompletableFuture<Void> started,
+      String version,
       Runnable shutdown,
       Bundles bundles,
       Execution execution,
@@ -50,19 +53,21 @@ final class Requests {
     this.frameworkView = frameworkView;
     this.publisher = publisher;
     this.started = started;
+    this.version = version;
     this.shutdown = shutdown;
     this.methods =
         Map.ofEntries(
             Map.entry("hello", this::hello),
             Map.entry("subscribe", this::subscribe),
             Map.entry("list", this::list),
-            Map.entry("install", (c, p) -> install(bundles, p)),
-            Map.entry("update", (c, p) -> update(bundles, p)),
+            Map.entry("upload", Requests::upload),
+            Map.entry("install", (c, p) -> install(bundles, c, p)),
+            Map.entry("update", (c, p) -> update(bundles, c, p)),
             Map.entry("uninstall", (c, p) -> uninstall(bundles, p)),
             Map.entry("export", (c, p) -> export(jars, p)),
             Map.entry("start", (c, p) -> start(execution, p)),
             Map.entry("stop", (c, p) -> stop(execution, p)),
-            Map.entry("setAutoStart", (c, p) -> setAutoStart(execution, p)),
+            Map.entry("setAutoStart", (c, p) -> setAutoStart(inventory, execution, p)),
             Map.entry("setStartLevel", (c, p) -> setStartLevel(levels, p)),
             Map.entry("setInitialBundleStartLevel", (c, p) -> setInitialBundleStartLevel(levels, p)),
             Map.entry("setBundleStartLevel", (c, p) -> setBundleStartLevel(levels, p)),
@@ -74,9 +79,18 @@ final class Requests {
     try {
       threads.execute(() -> run(client, request));
     } catch (RejectedExecutionException e) {
+      if (threads.isShutdown()) {
+        client.answer(request.id(), new Failure(Reason.UNAVAILABLE, "cannot serve: the host is ending"));
+        return;
+      }
       client.answer(
           request.id(), new Failure(Reason.NO_RESOURCES, "cannot serve: " + THREADS + " requests are being served"));
     }
+  }
+
+  /** Takes no more requests, and gives up waiting for what the present ones wait for. */
+  void close() {
+    threads.shutdownNow();
   }
 
   private void run(Connection client, Connection.Request request) {
@@ -122,10 +136,9 @@ final class Requests {
     }
     FrameworkWatcher.await(started, STARTED_MILLIS);
     client.greet();
-    String version = Requests.class.getPackage().getImplementationVersion();
     JsonObject result = new JsonObject();
     result.put("protocol", PROTOCOL);
-    result.put("host", version == null ? "unpackaged" : version);
+    result.put("host", version);
     result.put("pid", ProcessHandle.current().pid());
     result.put("framework", frameworkView.json());
     return result;
@@ -149,17 +162,36 @@ final class Requests {
     return result;
   }
 
-  private static JsonObject install(Bundles bundles, Params p) throws Failure {
+  private static JsonObject upload(Connection client, Params p) throws Failure {
+    JsonObject result = new JsonObject();
+    result.put("size", client.upload().add(p.bytes("data")));
+    return result;
+  }
+
+  /** The file with the package: one that the host can read, or what the client sent. */
+  private static String file(Connection client, Params p) throws Failure {
+    return p.has("path") ? p.text("path") : client.upload().file();
+  }
+
+  private static JsonObject install(Bundles bundles, Connection client, Params p) throws Failure {
     int level = p.number("startLevel", -1, Integer.MAX_VALUE, -1);
     if (level == 0) {
       throw new Failure(Reason.INVALID_ARGUMENT, "cannot install: start level 0 is the framework's alone");
     }
-    return bundle(bundles.install(p.text("location"), p.text("path"), p.text("op"), level, millis(p)));
+    try {
+      return bundle(bundles.install(p.text("location"), file(client, p), p.text("op"), level, millis(p)));
+    } finally {
+      client.upload().remove();
+    }
   }
 
-  private static JsonObject update(Bundles bundles, Params p) throws Failure {
+  private static JsonObject update(Bundles bundles, Connection client, Params p) throws Failure {
     p.text("op");
-    return bundle(bundles.update(p.text("location"), p.text("path"), millis(p)));
+    try {
+      return bundle(bundles.update(p.text("location"), file(client, p), millis(p)));
+    } finally {
+      client.upload().remove();
+    }
   }
 
   private static JsonObject uninstall(Bundles bundles, Params p) throws Failure {
@@ -191,7 +223,8 @@ final class Requests {
   }
 
   /** The flag is the persistence of the last start or stop, so setting it starts or stops (OSGi chapter 155, AutoStart). */
-  private static JsonObject setAutoStart(Execution execution, Params p) throws Failure {
+  private static JsonObject setAutoStart(Inventory inventory, Execution execution, Params p) throws Failure {
+    inventory.changeable(p.text("location"), "set the persistent start flag of \"" + p.text("location") + "\"");
     if (p.flag("on")) {
       execution.start(p.text("location"), true, Reason.START_FAILED, millis(p));
     } else {
@@ -216,7 +249,10 @@ final class Requests {
   }
 
   /** Answered first, done afterwards. */
-  private JsonObject shutdown(Connection client, Params p) {
+  private JsonObject shutdown(Connection client, Params p) throws Failure {
+    if (shutdown == null) {
+      throw new Failure(Reason.NOT_SUPPORTED, "cannot shutdown: somebody else launched this framework and ends it");
+    }
     return new JsonObject();
   }
 

@@ -32,6 +32,11 @@ final class RunLevels {
   void set(int level, int millis) throws Failure {
     String what = "set the start level to " + level;
     inventory.context(what);
+    if (level < inventory.ownLevel()) {
+      throw new Failure(
+          Reason.NOT_SUPPORTED,
+          "cannot " + what + ": the start level of the host, by which the framework is managed, is " + inventory.ownLevel());
+    }
     CompletableFuture<Void> reached = new CompletableFuture<>();
     CompletableFuture<Void> events = watcher.mark(FrameworkEvent.STARTLEVEL_CHANGED);
     framework.adapt(FrameworkStartLevel.class).setStartLevel(level, event -> reached.complete(null));
@@ -59,7 +64,7 @@ final class RunLevels {
   /** Sets a bundle's level. The framework starts or stops it for that afterwards, in a thread of its own. */
   void setBundle(String location, int level) throws Failure {
     String what = "set the start level of \"" + location + "\" to " + level;
-    Bundle bundle = inventory.get(location, what);
+    Bundle bundle = inventory.changeable(location, what);
     bundle.adapt(BundleStartLevel.class).setStartLevel(level);
     sync(what);
     publisher.bundle(bundle);

@@ -12,6 +12,7 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.BooleanSupplier;
 
 /** The Unix socket. */
 final class Server {
@@ -20,25 +21,32 @@ final class Server {
   private static final long PAUSE_MILLIS = 200;
 
   private final Path path;
+  private final Path uploads;
   private final ServerSocketChannel channel;
   private final Requests requests;
   private final Publisher publisher;
   private final Set<Connection> clients = ConcurrentHashMap.newKeySet();
 
-  private Server(Path path, ServerSocketChannel channel, Requests requests, Publisher publisher) {
+  private Server(Path path, Path uploads, ServerSocketChannel channel, Requests requests, Publisher publisher) {
     this.path = path;
+    this.uploads = uploads;
     this.channel = channel;
     this.requests = requests;
     this.publisher = publisher;
   }
 
-  /** Listens on the path, in place of the socket that a dead host left there. */
-  static Server open(Path path, Requests requests, Publisher publisher) throws IOException {
+  /**
+   * Listens on the path, in place of the socket that a dead host left there.
+   *
+   * @param uploads directory for what clients send; what is in it is of clients that are gone
+   */
+  static Server open(Path path, Path uploads, Requests requests, Publisher publisher) throws IOException {
     removeStale(path);
+    Upload.prepare(uploads);
     ServerSocketChannel channel = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
     channel.bind(UnixDomainSocketAddress.of(path));
     Files.setPosixFilePermissions(path, PosixFilePermissions.fromString("rw-------"));
-    Server server = new Server(path, channel, requests, publisher);
+    Server server = new Server(path, uploads, channel, requests, publisher);
     Threads.start("smmd-accept", server::accept);
     return server;
   }
@@ -82,6 +90,7 @@ final class Server {
         new Connection(
             client,
             name,
+            new Upload(uploads.resolve(name)),
             () -> {
               clients.remove(self[0]);
               publisher.unsubscribe(self[0]);
@@ -98,18 +107,27 @@ final class Server {
     }
   }
 
-  /** Whether every client has been sent what was queued for it. */
-  boolean drained() {
-    return clients.stream().allMatch(Connection::drained);
-  }
-
-  /** Ends listening and removes the socket. */
-  void close() {
+  /** Ends listening and removes the socket. Clients get what was queued for them, if they read it within the time, and are cut off. */
+  void close(long millis) {
     try {
       channel.close();
       Files.deleteIfExists(path);
     } catch (IOException e) {
       Log.error("cannot remove the socket", e);
+    }
+    await(millis, () -> clients.stream().allMatch(Connection::drained));
+    clients.forEach(Connection::close);
+    await(millis, clients::isEmpty); // their threads have ended
+  }
+
+  private static void await(long millis, BooleanSupplier done) {
+    long deadline = System.nanoTime() + millis * 1_000_000;
+    try {
+      while (!done.getAsBoolean() && System.nanoTime() < deadline) {
+        Thread.sleep(5);
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 }

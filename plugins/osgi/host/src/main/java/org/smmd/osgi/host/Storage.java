@@ -16,24 +16,32 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 
 /**
- * The directory of the environment:
+ * The files of the environment. Of a framework that the host launched, all are in one directory:
  *
  * <pre>
  *   DIR/host.lock        held while a host lives
  *   DIR/installs.json    see {@link InstallLog}
  *   DIR/initial-level    the initial bundle start level that was set last, see {@link RunLevels}
+ *   DIR/uploads/         packages that clients are sending, see {@link Upload}
  *   DIR/framework/       the framework's own
  * </pre>
+ *
+ * In a framework that somebody else launched, DIR is the data area of the host's bundle, which is in the framework's own directory.
  */
 final class Storage {
   private static final long SYNC_SECONDS = 60;
 
+  /** The directory that everything is in, the framework's own included. */
   final Path dir;
+  private final Path framework;
+  private final Path state;
   /** Held until the process ends; the file stays, or two hosts could lock two files of one name. */
   private final FileLock lock;
 
-  private Storage(Path dir, FileLock lock) {
+  private Storage(Path dir, Path framework, Path state, FileLock lock) {
     this.dir = dir;
+    this.framework = framework;
+    this.state = state;
     this.lock = lock;
   }
 
@@ -49,20 +57,35 @@ final class Storage {
       file.close();
       return null;
     }
-    return new Storage(dir, lock);
+    return new Storage(dir, dir.resolve("framework"), dir, lock);
   }
 
+  /**
+   * The storage of a framework that somebody else launched, which locks it itself.
+   *
+   * @param data the data area of the host's bundle: bundle5/data in the storage of Felix, 5/data in that of Equinox
+   */
+  static Storage attached(Path data) throws IOException {
+    Path state = data.toAbsolutePath().normalize();
+    Files.createDirectories(state);
+    Path framework = state.getParent().getParent();
+    return new Storage(framework, framework, state, null);
+  }
 
   Path framework() {
-    return dir.resolve("framework");
+    return framework;
   }
 
   Path installs() {
-    return dir.resolve("installs.json");
+    return state.resolve("installs.json");
   }
 
   Path initialLevel() {
-    return dir.resolve("initial-level");
+    return state.resolve("initial-level");
+  }
+
+  Path uploads() {
+    return state.resolve("uploads");
   }
 
   /** The space that is left for the framework, in KiB, -1 when the file system does not say. */

@@ -2,6 +2,7 @@ package org.smmd.osgi.host;
 
 import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -32,6 +33,21 @@ final class HostProcess implements AutoCloseable {
     command.addAll(List.of("-Duser.language=de", "-cp", jars, "org.smmd.osgi.host.Main"));
     command.addAll(List.of("--socket", socket.toString(), "--storage", dir.resolve("storage").toString()));
     command.addAll(List.of(more));
+    return run(command, socket, log);
+  }
+
+  /** Launches a framework that has the host as a bundle: {@link Launcher}. */
+  static HostProcess attach(String framework, Path dir, String... properties) throws IOException {
+    String jars = System.getProperty("test.classes") + File.pathSeparator + System.getProperty("frameworks") + "/" + framework;
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(List.of("-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars, Launcher.class.getName()));
+    command.addAll(List.of(System.getProperty("host.jar"), dir.resolve("storage").toString()));
+    command.addAll(List.of(properties));
+    return run(command, dir.resolve("s"), dir.resolve("log"));
+  }
+
+  private static HostProcess run(List<String> command, Path socket, Path log) throws IOException {
     Process process =
         new ProcessBuilder(command)
             .redirectErrorStream(true)
@@ -65,6 +81,23 @@ final class HostProcess implements AutoCloseable {
         }
         Thread.onSpinWait();
       }
+    }
+  }
+
+  /** Tells the launcher of a framework that it has the host in to do something. */
+  void tell(String line) throws IOException {
+    process.getOutputStream().write((line + "\n").getBytes(StandardCharsets.UTF_8));
+    process.getOutputStream().flush();
+  }
+
+  /** Waits until the log says this. */
+  void awaitLog(String text) throws IOException {
+    long deadline = System.nanoTime() + LIMIT_MILLIS * 1_000_000;
+    while (!Files.exists(log) || !Files.readString(log).contains(text)) {
+      if (System.nanoTime() > deadline) {
+        throw new AssertionError("the log does not say \"" + text + "\": " + Files.readString(log));
+      }
+      Thread.onSpinWait();
     }
   }
 

@@ -1,5 +1,6 @@
 package org.smmd.osgi.host;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
@@ -13,6 +14,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Arrays;
+import java.util.Base64;
 import java.util.List;
 import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
@@ -790,5 +793,140 @@ abstract class HostSuite {
     assertFalse(client.bundle("exits").getBoolean("autoStart"));
     assertNoFault("exits");
     assertState("b c", "ACTIVE");
+  }
+
+  private String socketProperty() {
+    return Activator.SOCKET + "=" + dir.resolve("s");
+  }
+
+  private void attach() throws IOException {
+    host = HostProcess.attach(framework(), dir, socketProperty());
+    client = host.connect();
+  }
+
+  private JsonObject hello() throws IOException {
+    return client.call("hello", "protocol", 1).getObject("framework");
+  }
+
+  /** The bundle that is the host. */
+  private JsonObject own() throws IOException {
+    for (Object o : client.call("list").getArray("bundles")) {
+      if (((JsonObject) o).getBoolean("system", false)) {
+        return (JsonObject) o;
+      }
+    }
+    throw new AssertionError("no bundle is the host's");
+  }
+
+  @Test
+  void servesAFrameworkThatItIsABundleOf() throws IOException {
+    launch();
+    assertFalse(hello().getBoolean("attached"));
+    install("a", Activators.Quiet.class);
+    assertFalse(client.bundle("a").has("system"));
+    host.kill();
+    client.close();
+    dir = Files.createDirectory(dir.resolve("attached"));
+
+    attach();
+    JsonObject framework = hello();
+    assertTrue(framework.getBoolean("attached"));
+    assertEquals(framework.getString("uuid"), framework.getString("launch"));
+    assertEquals(3, framework.getInt("startLevel"));
+    assertTrue(framework.getString("storage").startsWith(dir.resolve("storage").toString()));
+    String own = own().getString("location");
+    assertState(own, "ACTIVE");
+    Object[][] refused = {
+      {"stop", "location", own},
+      {"setAutoStart", "location", own, "on", true},
+      {"setAutoStart", "location", own, "on", false},
+      {"setBundleStartLevel", "location", own, "level", 1},
+      {"update", "location", own, "path", System.getProperty("host.jar"), "op", "1"},
+      {"uninstall", "location", own},
+      {"setStartLevel", "level", 1}, // which is below that of the host
+      {"shutdown"},
+    };
+    for (Object[] r : refused) {
+      JsonObject error = client.fail((String) r[0], Arrays.copyOfRange(r, 1, r.length));
+      assertEquals("not-supported", error.getString("reason"), error.toString());
+    }
+    client.call("start", start(own, false));
+    client.call("setStartLevel", "level", 2);
+    assertEquals("exists", client.fail("install", "location", own, "path", file("a", "1.0.0", Activators.Quiet.class), "op", "1").getString("reason"));
+    assertTrue(host.process.isAlive());
+    host.tell("end");
+    assertEquals("the framework is stopping", client.await(m -> "ending".equals(m.getString("event"))).getString("message"));
+    client.awaitEnd();
+    assertEquals(0, host.exit());
+    assertFalse(Files.exists(dir.resolve("s")));
+  }
+
+  @Test
+  void keepsWhatItHasInTheStorageOfAFrameworkThatItIsABundleOf() throws IOException {
+    attach();
+    byte[] jar = Files.readAllBytes(Path.of(file("test.a", "1.0.0", Activators.Quiet.class)));
+    Object[] install = {"location", "a", "op", "1", "startLevel", -1};
+    JsonObject error = client.fail("install", install);
+    assertEquals("invalid-argument", error.getString("reason"), "nothing was uploaded");
+    assertEquals("invalid-argument", client.fail("upload", "data", "?").getString("reason"));
+    int half = jar.length / 2;
+    client.call("upload", "data", Base64.getEncoder().encodeToString(Arrays.copyOf(jar, half)));
+    JsonObject whole = client.call("upload", "data", Base64.getEncoder().encodeToString(Arrays.copyOfRange(jar, half, jar.length)));
+    assertEquals(jar.length, whole.getInt("size"));
+    client.call("install", install);
+    assertEquals("invalid-argument", client.fail("update", "location", "a", "op", "2").getString("reason"), "an upload is for one request");
+    client.call("start", start("a", true));
+    Path stored = Path.of(client.call("export", "location", "a").getString("path"));
+    assertTrue(stored.startsWith(dir.resolve("storage")));
+    assertArrayEquals(jar, Files.readAllBytes(stored));
+    client.call("setInitialBundleStartLevel", "level", 3);
+    String launch = hello().getString("launch");
+
+    host.kill();
+    client.close();
+    attach();
+    assertNotEquals(launch, hello().getString("launch"));
+    assertEquals(3, hello().getInt("initialBundleStartLevel"));
+    client.awaitBundle("a", b -> b.getString("state").equals("ACTIVE"));
+    client.call("upload", "data", Base64.getEncoder().encodeToString(jar));
+    client.call("install", install); // a repeat of what was done
+    client.call("upload", "data", Base64.getEncoder().encodeToString(jar));
+    client.close();
+    try (Client next = host.connect()) {
+      try (var uploads = Files.walk(dir.resolve("storage"))) {
+        assertTrue(uploads.noneMatch(p -> p.getFileName().toString().startsWith("smmd-client-")), "it goes with its connection");
+      }
+      assertNotNull(next.bundle("a"));
+    }
+    client = host.connect();
+  }
+
+  @Test
+  void comesBackWithItsBundle() throws IOException {
+    attach();
+    String own = own().getString("location");
+    String launch = hello().getString("launch");
+    client.call("setInitialBundleStartLevel", "level", 2);
+    for (String end : List.of("stop", "update")) {
+      host.tell(end);
+      JsonObject last = client.await(m -> "ending".equals(m.getString("event")));
+      assertTrue(last.getString("message").startsWith("the host bundle "), last.getString("message"));
+      client.awaitEnd();
+      if (end.equals("stop")) {
+        host.tell("start");
+      }
+      client = host.connect();
+      assertEquals(launch, hello().getString("launch"), "the framework runs on");
+      assertState(own, "ACTIVE");
+    }
+  }
+
+  @Test
+  void needsASocketToBeABundle() throws IOException {
+    host = HostProcess.attach(framework(), dir);
+    host.awaitLog(Activator.SOCKET + " must be the path of the socket");
+    host.kill();
+    host = HostProcess.attach(framework(), dir, Activator.SOCKET + "=" + dir.resolve("none/s"));
+    host.awaitLog("in a directory that exists, not \"" + dir.resolve("none/s"));
   }
 }
