@@ -99,6 +99,15 @@ public final class Build {
         .write(file("missing-activator", "1.0.0"));
     jar("exit", "1.0.0").activator(org.smmd.bundles.exit.Activator.class).write(file("exit", "1.0.0"));
     jar("oom", "1.0.0").activator(org.smmd.bundles.oom.Activator.class).write(file("oom", "1.0.0"));
+    // Is wired to a provider if there is one: a refresh stops and starts it again.
+    for (String version : new String[] {"1.0.0", "2.0.0"}) {
+      jar("trouble", version)
+          .activator(org.smmd.bundles.trouble.Activator.class)
+          .header(
+              "Import-Package",
+              "org.osgi.framework,org.smmd.bundles.provider.api;resolution:=optional;version=\"[1,3)\"")
+          .write(file("trouble", version));
+    }
   }
 
   private void slow() {
