@@ -9,6 +9,8 @@
 // A deployment unit is a bundle, found again by its location, which is the unit's key. Its one execution unit has the ID
 // "bundle". Run levels are the framework's start levels; its lowest is 1, and 0 is read as 1. AutoStart is the framework's
 // persistent start flag.
+//
+// With the setting attach the framework is one that somebody else launches and ends; the host is a bundle in it.
 package osgi
 
 import (
@@ -167,8 +169,8 @@ func (o *osgi) Install(ctx context.Context, op adapter.OpID, spec adapter.Instal
 		return none, err
 	}
 	var answer bundleAnswer
-	err = e.change(ctx, "install "+bundleName(e.id, spec.Key), "install", map[string]any{
-		"location": spec.Key, "path": spec.Package.Path, "op": string(op), "startLevel": level,
+	err = e.bring(ctx, "install "+bundleName(e.id, spec.Key), "install", spec.Package.Path, map[string]any{
+		"location": spec.Key, "op": string(op), "startLevel": level,
 	}, &answer)
 	if err != nil {
 		return none, err
@@ -204,7 +206,7 @@ func (o *osgi) update(ctx context.Context, op string, u adapter.UnitRef, p adapt
 		return none, err
 	}
 	var answer bundleAnswer
-	err = e.change(ctx, what, "update", map[string]any{"location": loc, "path": p.Path, "op": op}, &answer)
+	err = e.bring(ctx, what, "update", p.Path, map[string]any{"location": loc, "op": op}, &answer)
 	if err != nil {
 		return none, err
 	}
@@ -218,7 +220,7 @@ func (e *env) stopBefore(ctx context.Context, what, loc string) error {
 	switch adapter.ReasonOf(err) {
 	case adapter.StillRunning, adapter.BadState:
 		return adapter.Errorf(adapter.StillRunning, "cannot %s: the bundle is still starting or stopping", what)
-	case adapter.Unavailable, adapter.Canceled:
+	case adapter.Unavailable, adapter.Canceled, adapter.NotSupported: // the last: it is the host
 		return err
 	}
 	return nil
@@ -340,7 +342,12 @@ func (o *osgi) SetEnabled(ctx context.Context, _ adapter.OpID, id string, on boo
 	if err != nil {
 		return err
 	}
-	if !on {
+	switch {
+	case e.set.attach && on:
+		return notOurs(fmt.Sprintf("launch environment %q", id))
+	case e.set.attach:
+		return notOurs(fmt.Sprintf("end environment %q", id))
+	case !on:
 		return e.disable(ctx)
 	}
 	options, err := firstOptions(first)

@@ -37,6 +37,7 @@ type message struct {
 	Event     string         `json:"event"`
 	Bundle    *bundleInfo    `json:"bundle"`
 	Location  string         `json:"location"`
+	Message   string         `json:"message"`
 	Framework *frameworkInfo `json:"framework"`
 }
 

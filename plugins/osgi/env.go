@@ -72,6 +72,9 @@ func (e *env) connect(ctx context.Context) (*conn, hello, error) {
 	c := newConn(ctx, raw)
 	cut := context.AfterFunc(limited, func() { _ = raw.Close() }) // ends the wait for an answer
 	h, err := c.hello()
+	if err == nil {
+		err = e.checkMode(h)
+	}
 	if !cut() && err == nil {
 		err = context.DeadlineExceeded
 	}
@@ -87,6 +90,11 @@ func (e *env) connect(ctx context.Context) (*conn, hello, error) {
 
 // request asks the host and waits for the answer, at most limit. what says what is being done: "start bundle …".
 func (e *env) request(ctx context.Context, what, method string, params, result any, limit time.Duration) error {
+	return e.converse(ctx, what, limit, func(_ context.Context, c *conn) error { return c.call(method, params, result, nil) })
+}
+
+// converse makes a connection for talk, which ends after limit at the latest.
+func (e *env) converse(ctx context.Context, what string, limit time.Duration, talk func(context.Context, *conn) error) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if ctx.Err() != nil {
@@ -102,7 +110,7 @@ func (e *env) request(ctx context.Context, what, method string, params, result a
 	}
 	c, _, err := e.connect(limited)
 	if err == nil {
-		err = c.call(method, params, result, nil)
+		err = talk(limited, c)
 		c.close()
 	}
 	var refused *hostError
@@ -117,7 +125,9 @@ func (e *env) request(ctx context.Context, what, method string, params, result a
 		return adapter.Errorf(adapter.StillRunning, "cannot %s within %v: it is still going on", what, limit)
 	case limited.Err() != nil:
 		err = fmt.Errorf("the host does not answer within %v", limit)
-	case errors.Is(err, errFrame), errors.Is(err, errVersion):
+	case errors.Is(err, errFrame), errors.Is(err, errVersion), errors.Is(err, errMode):
+	case e.set.attach:
+		err = errors.New(e.host.waiting(err))
 	default:
 		if _, down := e.running(); down != "" {
 			err = errors.New(down)
@@ -260,6 +270,8 @@ func (e *env) awaitFound(ctx context.Context) (bool, error) {
 		case errors.Is(err, errVersion):
 			// It runs and serves its bundles: whether it may be disturbed is the operator's decision.
 			return false, adapter.Errorf(adapter.NotSupported, "cannot use the running framework of environment %q: %v; disable the environment and enable it again", e.id, err)
+		case errors.Is(err, errMode):
+			return false, adapter.Errorf(adapter.NotSupported, "cannot launch environment %q: %v", e.id, err)
 		}
 		pid, findErr := e.host.find()
 		if findErr != nil {
@@ -330,7 +342,9 @@ func (e *env) disable(ctx context.Context) error {
 	}
 	e.setStopped(true)
 	grace := e.set.stopTimeout
-	if err := e.shutdown(ctx); err != nil {
+	if err := e.shutdown(ctx); errors.Is(err, errMode) {
+		return fail(err) // it is not ours to end
+	} else if err != nil {
 		e.log.Warn("framework cannot be asked to end", "err", err)
 	} else {
 		gone, err := e.host.awaitGone(ctx, grace)

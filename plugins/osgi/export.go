@@ -34,13 +34,24 @@ func (o *osgi) Export(ctx context.Context, u adapter.UnitRef, path string) error
 		return adapter.Errorf(adapter.InvalidArgument, "cannot %s: path %q is not absolute", what, path)
 	}
 	var stored exportAnswer
-	if err := e.request(ctx, what, "export", map[string]any{"location": loc}, &stored, e.limits.change); err != nil {
+	var user uint32 // of an attached framework
+	err = e.converse(ctx, what, e.limits.change, func(_ context.Context, c *conn) (err error) {
+		if user, err = c.peer(); err != nil {
+			return err
+		}
+		return c.call("export", map[string]any{"location": loc}, &stored, nil)
+	})
+	if err != nil {
 		return err
 	}
-	if err := e.host.keeps(stored.Path); err != nil {
-		return adapter.Errorf(adapter.Internal, "cannot %s: %v", what, err)
+	if e.set.attach {
+		err = writeFile(path, func(w io.Writer) error { return copyOwned(ctx, w, stored.Path, user) })
+	} else {
+		if err := e.host.keeps(stored.Path); err != nil {
+			return adapter.Errorf(adapter.Internal, "cannot %s: %v", what, err)
+		}
+		err = writeFile(path, func(w io.Writer) error { return copyFile(ctx, w, stored.Path) })
 	}
-	err = writeFile(path, func(w io.Writer) error { return copyFile(ctx, w, stored.Path) })
 	if errors.Is(err, os.ErrNotExist) {
 		err = adapter.Errorf(adapter.BadState, "the framework removed it meanwhile: %v", err)
 	}

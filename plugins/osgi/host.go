@@ -36,7 +36,7 @@ const (
 	processPoll = 20 * time.Millisecond
 )
 
-// host is the process that carries the framework of one environment: a JVM. It is a process of its own session and outlives
+// host is the process that carries the framework of one environment: a JVM. Unless it is attached it is a process of its own session and outlives
 // the adapter. It is found through its socket, and through the process table by its --storage argument, which no other
 // process has.
 type host struct {
@@ -65,19 +65,33 @@ func (h *host) versions() *versionDir {
 	return &versionDir{dir: filepath.Join(h.dir, versionName), log: h.log}
 }
 
+// socket is the path of the host's socket.
+func (h *host) socket() string {
+	if h.set.socket != "" {
+		return h.set.socket
+	}
+	return filepath.Join(h.dir, socketName)
+}
+
 // dial connects to the host's socket. The name of a Unix socket has at most 107 bytes, a state directory may have more: it is
 // reached through a descriptor of its directory.
 func (h *host) dial(ctx context.Context) (net.Conn, error) {
-	dir, err := os.Open(h.dir)
+	if h.set.attach {
+		if err := h.trusted(); err != nil {
+			return nil, err
+		}
+	}
+	path := h.socket()
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }() // nothing was written
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName))
+	c, err := d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 	var op *net.OpError
 	if errors.As(err, &op) { // which names the descriptor
-		return nil, fmt.Errorf("cannot connect to %s: %w", filepath.Join(h.dir, socketName), op.Err)
+		return nil, fmt.Errorf("cannot connect to %s: %w", path, op.Err)
 	}
 	return c, err
 }

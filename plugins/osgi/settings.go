@@ -17,7 +17,9 @@ import (
 
 // settings is the sub-table osgi of an environment in agent.toml.
 type settings struct {
-	framework    string            // framework: absolute path of the framework's jar; required
+	attach       bool              // attach: somebody else launches the framework
+	socket       string            // socket: absolute path of an attached host's socket, empty: host.sock in DataDir
+	framework    string            // framework: absolute path of the framework's jar; required without attach
 	classPath    []string          // class_path: absolute paths of further jars for the framework's class path
 	hostJar      string            // host_jar: absolute path of the host's jar
 	java         string            // java: name in PATH, or absolute path
@@ -70,8 +72,8 @@ func parseSettings(env string, raw []byte) (settings, error) {
 			return s, bad(key, err)
 		}
 	}
-	if s.framework == "" {
-		return s, bad("framework", errors.New("the path of the framework's jar is required"))
+	if key, err := s.checkAttach(keys); err != nil {
+		return s, bad(key, err)
 	}
 	return s, nil
 }
@@ -79,6 +81,8 @@ func parseSettings(env string, raw []byte) (settings, error) {
 // readers read the settings that there are, by their keys.
 func (s *settings) readers() map[string]func(json.RawMessage) error {
 	return map[string]func(json.RawMessage) error{
+		"attach":     func(v json.RawMessage) error { return read(v, &s.attach) },
+		"socket":     s.path(&s.socket),
 		"framework":  s.path(&s.framework),
 		"host_jar":   s.path(&s.hostJar),
 		"class_path": s.paths(&s.classPath),

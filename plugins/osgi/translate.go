@@ -28,6 +28,7 @@ type frameworkInfo struct {
 	Version                 string `json:"version"`
 	Name                    string `json:"name"`
 	Launch                  string `json:"launch"`
+	Attached                bool   `json:"attached"`
 	StartLevel              int    `json:"startLevel"`
 	InitialBundleStartLevel int    `json:"initialBundleStartLevel"`
 	Memory                  struct {
@@ -54,7 +55,8 @@ type bundleInfo struct {
 	Lazy         bool   `json:"lazy"`
 	StartLevel   int    `json:"startLevel"`
 	Fragment     bool   `json:"fragment"`
-	Size         int64  `json:"size"` // bytes, -1 unknown
+	Size         int64  `json:"size"`   // bytes, -1 unknown
+	System       bool   `json:"system"` // it is the host
 	Fault        *struct {
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
@@ -69,6 +71,7 @@ func toEnv(id string, s settings, f frameworkInfo) adapter.Env {
 		Vendor:                f.Vendor,
 		Version:               f.Version,
 		Up:                    true,
+		Attached:              s.attach,
 		Launch:                f.Launch,
 		RunLevel:              max(f.StartLevel, 1), // a framework on its way up may still say 0
 		InitialModuleRunLevel: f.InitialBundleStartLevel,
@@ -88,8 +91,8 @@ func toEnv(id string, s settings, f frameworkInfo) adapter.Env {
 }
 
 // downEnv is an environment that is not up.
-func downEnv(id, detail string) adapter.Env {
-	return adapter.Env{ID: id, Name: id, Type: "OSGi", Detail: detail, RunLevel: -1, InitialModuleRunLevel: -1,
+func downEnv(id string, s settings, detail string) adapter.Env {
+	return adapter.Env{ID: id, Name: id, Type: "OSGi", Attached: s.attach, Detail: detail, RunLevel: -1, InitialModuleRunLevel: -1,
 		AllocatedDisk: -1, AvailableDisk: -1, AllocatedMemory: -1, AvailableMemory: -1}
 }
 
@@ -126,7 +129,7 @@ func toUnit(env string, b bundleInfo) adapter.Unit {
 	}
 	return adapter.Unit{
 		Env: env, Key: b.Location, DUID: label, Handle: adapter.Handle{Version: handleVersion, Data: data},
-		Manifest: manifest, Resolved: b.Resolved, Modules: []adapter.Module{module},
+		Manifest: manifest, Resolved: b.Resolved, System: b.System, Modules: []adapter.Module{module},
 	}
 }
 

@@ -216,6 +216,9 @@ func (o *osgi) SaveVersion(ctx context.Context, id, path string) error {
 		return err
 	}
 	what := fmt.Sprintf("save the version of environment %q", id)
+	if e.set.attach {
+		return notOurs(what)
+	}
 	if !filepath.IsAbs(path) {
 		return adapter.Errorf(adapter.InvalidArgument, "cannot %s: path %q is not absolute", what, path)
 	}
@@ -247,6 +250,9 @@ func (o *osgi) RestoreVersion(ctx context.Context, _ adapter.OpID, id string, p 
 		return err
 	}
 	what := fmt.Sprintf("restore the version of environment %q", id)
+	if e.set.attach {
+		return notOurs(what)
+	}
 	a, err := openArchive(p.Path)
 	if err != nil {
 		return fileError(ctx, what, err)

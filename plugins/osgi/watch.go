@@ -19,6 +19,8 @@ type watcher struct {
 	send func(adapter.Event) bool // false: the watch is over
 
 	told *adapter.Env // the last state that was told
+	// ended is what an attached host said when it ended, empty when it comes back or said nothing.
+	ended string
 }
 
 // run follows the environment until ctx is done.
@@ -34,7 +36,7 @@ func (w *watcher) run(ctx context.Context) {
 		// Looking for the reason goes through all processes: too much for each poll of an environment that is down for good.
 		if up || err.Error() != said || time.Since(looked) >= w.env.limits.ping {
 			said, looked = err.Error(), time.Now()
-			w.tell(downEnv(w.env.id, w.detail(ctx, err)))
+			w.tell(downEnv(w.env.id, w.env.set, w.detail(ctx, err)))
 		}
 		if up && time.Since(began) >= w.env.limits.settle {
 			continue // perhaps the connection alone was lost
@@ -53,8 +55,10 @@ func (w *watcher) run(ctx context.Context) {
 // detail says why the environment is not up.
 func (w *watcher) detail(ctx context.Context, err error) string {
 	switch {
-	case errors.Is(err, errVersion), errors.Is(err, errFrame):
+	case errors.Is(err, errVersion), errors.Is(err, errFrame), errors.Is(err, errMode):
 		return err.Error()
+	case w.env.set.attach:
+		return withTail(w.env.host.waiting(err), w.ended)
 	}
 	w.awaitExit(ctx)
 	pid, down := w.env.running()
@@ -103,6 +107,7 @@ func (w *watcher) follow(ctx context.Context) (up bool, err error) {
 		return false, err
 	}
 	defer c.close()
+	w.ended = ""
 	if !w.tell(toEnv(w.env.id, w.env.set, hello.Framework)) {
 		return false, errWatchOver
 	}
@@ -157,6 +162,8 @@ func (w *watcher) forward(m message) error {
 		}
 		unit := toUnit(w.env.id, *m.Bundle)
 		sent = w.send(adapter.Event{Kind: adapter.EventUnit, EnvID: w.env.id, Unit: &unit})
+	case "ending":
+		w.ended = m.Message
 	case "removed":
 		sent = w.send(adapter.Event{Kind: adapter.EventUnitRemoved, EnvID: w.env.id, Key: m.Location})
 	}
@@ -176,8 +183,10 @@ func (w *watcher) ping(ctx context.Context, c *conn) {
 			return
 		case <-ticker.C:
 		}
-		if err := w.env.host.boundLog(); err != nil {
-			w.env.log.Warn("cannot keep the host's log within bounds", "err", err)
+		if !w.env.set.attach {
+			if err := w.env.host.boundLog(); err != nil {
+				w.env.log.Warn("cannot keep the host's log within bounds", "err", err)
+			}
 		}
 		if _, err := c.send("hello", map[string]int{"protocol": protocolVersion}); err != nil {
 			return // the reader finds out as well
