@@ -43,7 +43,11 @@ type double struct {
 	on      map[string]func(p *peer) // by method: instead of an answer
 	fail    map[string]*hostError    // by method: the answer
 	stored  exportAnswer             // the answer to export
-	wg      sync.WaitGroup
+	// attached says that somebody else launched it.
+	attached bool
+	uploaded []byte // what was sent since the last install or update
+	brought  [][]byte
+	wg       sync.WaitGroup
 }
 
 // peer is a client of the double.
@@ -146,6 +150,7 @@ func (d *double) serve(p *peer) {
 			Params struct {
 				Protocol, Level, StartLevel int
 				Location, Path, Op          string
+				Data                        []byte
 				Transient, Auto, On         bool
 				Timeout                     int
 			}
@@ -187,7 +192,10 @@ func (d *double) serve(p *peer) {
 			for _, b := range d.bundles {
 				p.write(map[string]any{"event": "bundle", "bundle": b})
 			}
+		case "upload":
+			d.uploaded = append(d.uploaded, r.Params.Data...)
 		case "install":
+			d.bring(r.Params.Path)
 			if b != nil && d.ops[r.Params.Location] != r.Params.Op {
 				refused = &hostError{Reason: "exists", Message: "there is a bundle at " + r.Params.Location}
 				break
@@ -198,6 +206,7 @@ func (d *double) serve(p *peer) {
 			}
 			result = bundleAnswer{*b}
 		case "update":
+			d.bring(r.Params.Path)
 			if needs() {
 				b.State = "INSTALLED"
 				d.told(b)
@@ -254,6 +263,15 @@ func (d *double) serve(p *peer) {
 	}
 }
 
+// bring keeps the package of an install or update: what is at the path, or what was uploaded. The caller holds mu.
+func (d *double) bring(path string) {
+	data := d.uploaded
+	if path != "" {
+		data, _ = os.ReadFile(path) // a test that wants it looks
+	}
+	d.brought, d.uploaded = append(d.brought, data), nil
+}
+
 // add makes a bundle; the caller holds mu.
 func (d *double) add(location string) *bundleInfo {
 	b := &bundleInfo{ID: d.nextID, Location: location, SymbolicName: "test." + location, Version: "1.0.0", State: "INSTALLED", StartLevel: 1, Size: 1025}
@@ -275,7 +293,7 @@ func (d *double) event(v any) {
 }
 
 func (d *double) framework() frameworkInfo {
-	f := frameworkInfo{UUID: "uuid-of-" + d.launch, SpecVersion: "1.10", Vendor: "Double", Version: "1.2.3", Launch: d.launch, StartLevel: d.level, InitialBundleStartLevel: 4}
+	f := frameworkInfo{UUID: "uuid-of-" + d.launch, SpecVersion: "1.10", Vendor: "Double", Version: "1.2.3", Launch: d.launch, Attached: d.attached, StartLevel: d.level, InitialBundleStartLevel: 4}
 	f.Memory.Max, f.Memory.Used, f.Disk.Usable = 1000, 400, 5000
 	return f
 }

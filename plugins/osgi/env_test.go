@@ -55,7 +55,7 @@ func poll(ok func() bool) bool {
 // configured returns an adapter with one environment, "home".
 func configured(t *testing.T, l limits, dir string, settings map[string]any) *osgi {
 	t.Helper()
-	if settings["framework"] == nil {
+	if settings["framework"] == nil && settings["attach"] == nil {
 		settings["framework"] = "/nonexistent/framework.jar"
 	}
 	raw, err := json.Marshal(settings)

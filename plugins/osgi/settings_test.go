@@ -64,7 +64,11 @@ func TestAgentTomlShowsTheSettings(t *testing.T) {
 		}
 		if m := noDefault.FindStringSubmatch(line); m != nil {
 			shown[m[1]] = true
-			if _, err := parseSettings("home", fmt.Appendf(nil, `{"framework":"/f","%s":%q}`, m[1], m[2])); err != nil {
+			with := `"framework":"/f"`
+			if m[1] == "socket" {
+				with = `"attach":true`
+			}
+			if _, err := parseSettings("home", fmt.Appendf(nil, `{%s,"%s":%q}`, with, m[1], m[2])); err != nil {
 				t.Errorf("the example of %s: %v", m[1], err)
 			}
 		}
@@ -112,6 +116,8 @@ func TestSettingsRefused(t *testing.T) {
 		"start_timeout": `{"framework":"/f","start_timeout":"0s"}`,
 		"call_timeout":  `{"framework":"/f","call_timeout":"never"}`,
 		"stop_timeout":  `{"framework":"/f","stop_timeout":null}`,
+		"attach":        `{"attach":"yes"}`,
+		"socket":        `{"framework":"/f","socket":"/s"}`,
 	} {
 		err := New(quietLog()).Configure(t.Context(), []adapter.EnvConfig{{ID: "home", DataDir: t.TempDir(), Settings: []byte(table)}})
 		if adapter.ReasonOf(err) != adapter.InvalidArgument || !strings.Contains(err.Error(), `"home"`) || !strings.Contains(err.Error(), "osgi."+key+":") {
