@@ -74,6 +74,43 @@ type begun struct{ error }
 func (b begun) Unwrap() error    { return b.error }
 func (b begun) Indefinite() bool { return true }
 
+// While an undo is tried again and again, others get their turn in the environment.
+func TestUndoGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.fail["do install"], w.fail["undo install"] = failure{err: broken, acted: true}, failure{err: refused}
+		other := &Definition[toy]{Kind: "disable", Steps: []Step[toy]{
+			{Name: "switch", State: model.JobConfiguring, Turn: true, Do: func(context.Context, *Run[toy]) (Apply, error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				delete(w.fail, "undo install")
+				return nil, nil
+			}},
+		}}
+		d := newDevice(t, w, w.install(), other)
+		d.start()
+		first := d.mustSubmit(Request{})
+		d.awaitJob(first, func(j *model.Job) bool { return j.State == model.JobUndoing })
+		began := time.Now()
+		second, err := d.submit(other, Request{Envs: []string{"osgi"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j := d.await(second); j.State != model.JobDone {
+			t.Errorf("job %+v", j)
+		}
+		if j := d.await(first); j.State != model.JobFailed || strings.Contains(j.Message, "could not be undone") {
+			t.Errorf("job %+v", j)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+		if got := w.contents(); len(got) != 0 {
+			t.Errorf("left %q", got)
+		}
+	})
+}
+
 // An undo that fails until the deadline does not keep the steps before it from being undone.
 func TestUndoThatNeverSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

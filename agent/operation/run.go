@@ -257,7 +257,8 @@ func (o *op) back(rec *record) {
 	}
 }
 
-// undo takes back the present step. It tries again until the total deadline.
+// undo takes back the present step. It tries again until the total deadline, and lets others go first between two attempts: what the undoing
+// waits for may be just what the next in the queue does, ending the environment for one. The units stay locked.
 func (e *Engine) undo(ctx context.Context, r *common, o *op) error {
 	step := o.def.info(o.rec.Step)
 	used := o.rec.Total + e.opts.Clock.SinceBoot() - o.rec.Stamp
@@ -290,12 +291,28 @@ func (e *Engine) undo(ctx context.Context, r *common, o *op) error {
 			entries++
 		}
 		r.Log.Warn("a step could not be undone; trying again", "step", step.name, "err", err)
-		select {
-		case <-time.After(wait):
-		case <-uctx.Done():
-			return errors.Join(err, context.Cause(uctx))
+		if late := e.giveWay(uctx, o, wait); late != nil {
+			return errors.Join(err, late)
 		}
 	}
+}
+
+// giveWay waits, and lets go of the turn meanwhile.
+func (e *Engine) giveWay(ctx context.Context, o *op, wait time.Duration) error {
+	had := o.ticket != nil
+	if had {
+		o.ticket.leave()
+		o.ticket = nil
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !had {
+		return nil
+	}
+	return e.turn(ctx, o)
 }
 
 func (o *op) undone(rec *record) error {
