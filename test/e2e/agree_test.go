@@ -15,7 +15,8 @@ import (
 	"github.com/smmd-project/smmd/test/support"
 )
 
-// agree waits until everybody says the same of an environment: its own console, its storage, the rows on D-Bus and the tree of CWMP.
+// agree waits until everybody says the same of an environment: its own console, the rows on D-Bus and the tree of CWMP. Its storage
+// is not waited for: what is told must be there after a kill.
 func agree(t *testing.T, d *support.Device, env string, c *support.Console) {
 	t.Helper()
 	support.Until(t, "framework and tree agree", func() error {
@@ -23,11 +24,11 @@ func agree(t *testing.T, d *support.Device, env string, c *support.Console) {
 		if err := framework(tree, env, c); err != nil {
 			return err
 		}
-		if err := storage(tree, env, d.Stored(env)); err != nil {
-			return err
-		}
 		return faces(t, d)
 	})
+	if err := storage(d.Tree(), env, d.Stored(env)); err != nil {
+		t.Error(err)
+	}
 }
 
 // states are the states of a bundle in the words of the data model.
@@ -44,9 +45,9 @@ func framework(tree *client.Tree, env string, c *support.Console) error {
 	if level := int64(c.Level()); row.CurrentRunLevel != level || row.Status != "Up" {
 		return fmt.Errorf("%s is %s at run level %d, the framework at %d", env, row.Status, row.CurrentRunLevel, level)
 	}
-	bundles := map[string]support.Bundle{}
+	bundles, locations := map[string]support.Bundle{}, map[string]string{}
 	for _, b := range c.Bundles() {
-		bundles[b.Location] = b
+		bundles[b.Location], locations[strconv.Itoa(b.ID)] = b, b.Location
 	}
 	var active []dbus.ObjectPath
 	for _, eu := range tree.ExecutionUnits {
@@ -59,8 +60,12 @@ func framework(tree *client.Tree, env string, c *support.Console) error {
 		}
 		location := strings.TrimPrefix(eu.EUID, env+"/") // of a unit that the agent installed
 		b, ok := bundles[location]
-		if !ok {
-			return fmt.Errorf("%s %s is no bundle of the framework", eu, eu.EUID)
+		if !ok { // one that was found has the location that somebody else gave it
+			location = locations[du.DUID]
+			b, ok = bundles[location]
+		}
+		if !ok || strconv.Itoa(b.ID) != du.DUID || du.DUID != eu.Label {
+			return fmt.Errorf("%s %s with the id %s, %s is no bundle of the framework", eu, eu.EUID, du.DUID, eu.Label)
 		}
 		delete(bundles, location)
 		if states[b.State] != eu.Status || int64(b.Level) != eu.RunLevel {
@@ -84,9 +89,9 @@ func framework(tree *client.Tree, env string, c *support.Console) error {
 
 // storage compares what an environment keeps for its next launch with the rows: version, level and AutoStart of each unit.
 func storage(tree *client.Tree, env string, stored []support.StoredBundle) error {
-	kept := map[string]support.StoredBundle{}
+	kept, locations := map[string]support.StoredBundle{}, map[string]string{}
 	for _, b := range stored {
-		kept[b.Location] = b
+		kept[b.Location], locations[strconv.Itoa(b.ID)] = b, b.Location
 	}
 	for _, eu := range tree.ExecutionUnits {
 		location, ours := strings.CutPrefix(eu.EUID, env+"/")
@@ -94,6 +99,10 @@ func storage(tree *client.Tree, env string, stored []support.StoredBundle) error
 			continue
 		}
 		b, ok := kept[location]
+		if !ok {
+			location = locations[eu.Label]
+			b, ok = kept[location]
+		}
 		if !ok {
 			return fmt.Errorf("%s %s is not in the storage", eu, eu.EUID)
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/smmd-project/smmd/test/support"
 )
 
-// rounds is how many operations are hit at random, and seed what they are drawn from.
+// rounds is how many operations are hit at random in each framework, and seed what they are drawn from.
 func rounds(t *testing.T) (n int, random *rand.Rand) {
 	t.Helper()
 	number := func(name string, otherwise uint64) uint64 {
@@ -34,79 +34,80 @@ func rounds(t *testing.T) (n int, random *rand.Rand) {
 	}
 	seed := number("SMMD_TEST_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("SMMD_TEST_SEED=%d", seed)
-	return int(number("SMMD_TEST_ROUNDS", 20)), rand.New(rand.NewPCG(seed, 0))
+	return int(number("SMMD_TEST_ROUNDS", 12)), rand.New(rand.NewPCG(seed, 0))
 }
 
 // At whatever moment of an install, an update or an uninstall a process dies, the unit is wholly there or wholly not, at one version or the
 // other, in the rows, in the framework and on its disk.
 func TestKillAtRandom(t *testing.T) {
-	parallel(t)
-	n, random := rounds(t)
-	k := newCrash(t, support.Env{Framework: "felix", InitialRunLevel: 2})
-	agree(t, k.Device, k.env, k.c)
-	before := tracesOf(t, k.Device, k.c)
-	urls := map[string]string{}
-	for _, version := range []string{"1.0.0", "2.0.0"} {
-		urls[version] = k.Serve("/big-"+version+".jar", fileserver.File{Content: inflated(t, k.Content("sample-"+version+".jar"), 12<<20)})
-	}
+	each(t, func(t *testing.T, framework string) {
+		n, random := rounds(t)
+		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
+		agree(t, k.Device, k.env, k.c)
+		before := tracesOf(t, k.Device, k.c)
+		urls := map[string]string{}
+		for _, version := range []string{"1.0.0", "2.0.0"} {
+			urls[version] = k.Serve("/big-"+version+".jar", fileserver.File{Content: inflated(t, k.Content("sample-"+version+".jar"), 12<<20)})
+		}
 
-	version := "" // of the unit; none: it is not there
-	var unit support.Unit
-	usual := map[string]pace{} // of an operation to a version on this machine
-	for round := 0; round < n || version != ""; round++ {
-		k.fresh()
-		tree := k.Tree()
-		next := map[string]string{"": "1.0.0", "1.0.0": "2.0.0", "2.0.0": ""}[version]
-		var job dbus.ObjectPath
-		var err error
-		switch next {
-		case "1.0.0":
-			job, err = k.Client.Install(t.Context(), urls[next], client.InstallOptions{ExecEnv: k.env})
-		case "2.0.0":
-			job, err = k.Client.Update(t.Context(), unit.Object, client.UpdateOptions{URL: urls[next]})
-		default:
-			job, err = k.Client.Uninstall(t.Context(), unit.Object)
-		}
-		k.begun(job, err)
-		v, what := victim(""), fmt.Sprintf("round %d, from version %q to %q", round, version, next)
-		if p, known := usual[next]; !known {
-			usual[next] = k.pace(job)
-		} else {
-			v = victims[random.IntN(len(victims))]
-			delay := time.Duration(random.Int64N(int64(p.whole)))
-			atWork := random.IntN(2) == 0 // half of the rounds are for the part that the environment takes
-			if atWork {
-				delay = time.Duration(random.Int64N(int64(p.work)))
-				k.busy(job)
+		version := "" // of the unit; none: it is not there
+		var unit support.Unit
+		usual := map[string]pace{} // of an operation to a version on this machine
+		for round := 0; round < n || version != ""; round++ {
+			k.fresh()
+			tree := k.Tree()
+			next := map[string]string{"": "1.0.0", "1.0.0": "2.0.0", "2.0.0": ""}[version]
+			var job dbus.ObjectPath
+			var err error
+			switch next {
+			case "1.0.0":
+				job, err = k.Client.Install(t.Context(), urls[next], client.InstallOptions{ExecEnv: k.env})
+			case "2.0.0":
+				job, err = k.Client.Update(t.Context(), unit.Object, client.UpdateOptions{URL: urls[next]})
+			default:
+				job, err = k.Client.Uninstall(t.Context(), unit.Object)
 			}
-			what += fmt.Sprintf(", the %s dies after %v (at work: %v)", v, delay, atWork)
-			<-time.After(delay) // the moment is the point, not something to wait for
-			if j, err := k.Client.Job(t.Context(), job); err == nil {
-				what += " while it is " + j.State
+			k.begun(job, err)
+			v, what := victim(""), fmt.Sprintf("round %d, from version %q to %q", round, version, next)
+			if p, known := usual[next]; !known {
+				usual[next] = k.pace(job)
+			} else {
+				v = victims[random.IntN(len(victims))]
+				delay := time.Duration(random.Int64N(int64(p.whole)))
+				atWork := random.IntN(2) == 0 // half of the rounds are for the part that the environment takes
+				if atWork {
+					delay = time.Duration(random.Int64N(int64(p.work)))
+					k.busy(job)
+				}
+				what += fmt.Sprintf(", the %s dies after %v (at work: %v)", v, delay, atWork)
+				<-time.After(delay) // the moment is the point, not something to wait for
+				if j, err := k.Client.Job(t.Context(), job); err == nil {
+					what += " while it is " + j.State
+				}
+				k.die(v)
 			}
-			k.die(v)
+			t.Log(what)
+			j := k.one(tree, job)
+			k.whole(v)
+			if j.State != client.JobDone {
+				t.Logf("%s: %s %s %s", what, j.State, j.FaultName, j.Message)
+				next = version
+			}
+			switch {
+			case next == "":
+				k.nothing(before)
+			case version == "" && j.State == client.JobDone:
+				unit = k.unitOf(j)
+			}
+			if next != "" {
+				k.wholly(what, unit, next)
+			}
+			if t.Failed() {
+				t.Fatal(what)
+			}
+			version = next
 		}
-		t.Log(what)
-		j := k.one(tree, job)
-		k.whole(v)
-		if j.State != client.JobDone {
-			t.Logf("%s: %s %s %s", what, j.State, j.FaultName, j.Message)
-			next = version
-		}
-		switch {
-		case next == "":
-			k.nothing(before)
-		case version == "" && j.State == client.JobDone:
-			unit = k.unitOf(j)
-		}
-		if next != "" {
-			k.wholly(what, unit, next)
-		}
-		if t.Failed() {
-			t.Fatal(what)
-		}
-		version = next
-	}
+	})
 }
 
 // pace is how long an operation takes.

@@ -1,5 +1,5 @@
 // Package e2e tests the whole of it: the real agent with a real framework, on a bus and in a directory of its own. What the agent
-// says is compared with what others see: the framework's console, its files, the file server, busctl and gdbus.
+// says is compared with what others see: the framework's console, its storage, the file server, busctl and gdbus.
 package e2e
 
 import (
