@@ -33,6 +33,7 @@ type Env struct {
 	NoAutoStart     bool              // of new execution units
 	Properties      map[string]string // of the framework
 	Settings        string            // more lines of the table [exec_env.osgi]
+	Launcher        *Launcher         // who launches the framework, nil: the adapter; Framework and Properties are the launcher's then
 
 	consolePort int
 }
@@ -112,6 +113,9 @@ func (d *Device) Configure(tables string) {
 
 func (e *Env) write(t testing.TB, b *strings.Builder) {
 	t.Helper()
+	if e.Launcher != nil {
+		e.Framework, e.consolePort = e.Launcher.Framework, e.Launcher.consolePort
+	}
 	if e.Name == "" {
 		e.Name = cmp.Or(e.Framework, "felix")
 	}
@@ -120,6 +124,10 @@ func (e *Env) write(t testing.TB, b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "[[exec_env]]\nname = %q\nadapter = \"osgi\"\ninitial_run_level = %d\nenable = %v\nauto_start = %v\n",
 		e.Name, max(e.InitialRunLevel, 1), !e.Disabled, !e.NoAutoStart)
+	if e.Launcher != nil {
+		e.Launcher.configure(b, e.Settings)
+		return
+	}
 	fmt.Fprintf(b, "[exec_env.osgi]\nframework = %q\nhost_jar = %q\n%s\n", e.framework().find(t), hostJar.find(t), e.Settings)
 	b.WriteString("[exec_env.osgi.properties]\n")
 	fmt.Fprintf(b, "\"gosh.args\" = \"--noshutdown -c telnetd --port=%d start\"\n", e.consolePort)

@@ -34,7 +34,11 @@ func (d *Device) Stored(env string) []StoredBundle {
 		reader = startReader(d.t, jar)
 		d.readers[jar] = reader
 	}
-	bundles, err := reader.read(filepath.Join(d.State, "env", env, "storage", "framework"))
+	dir := filepath.Join(d.State, "env", env, "storage", "framework")
+	if l := d.env(env).Launcher; l != nil {
+		dir = l.Storage()
+	}
+	bundles, err := reader.read(dir)
 	if err != nil {
 		d.t.Fatalf("cannot read the storage of %s: %v", env, err)
 	}
