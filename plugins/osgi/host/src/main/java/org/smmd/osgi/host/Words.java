@@ -9,7 +9,7 @@ final class Words {
 
   private Words() {}
 
-  /** The message of an exception, its class name when it has none. */
+  /** The message of an exception, its class name when it has none or an empty one. */
   static String of(Throwable thrown) {
     String message;
     try {
@@ -17,7 +17,7 @@ final class Words {
     } catch (RuntimeException | StackOverflowError e) {
       message = null; // getMessage is the bundle's code too
     }
-    return message == null ? thrown.getClass().getName() : cut(message);
+    return message == null || message.isBlank() ? thrown.getClass().getName() : cut(message);
   }
 
   /**

@@ -24,6 +24,7 @@ class WordsTest {
   @Test
   void anExceptionWithoutMessageIsItsClass() {
     assertEquals("java.lang.StackOverflowError", Words.of(new StackOverflowError()));
+    assertEquals("java.lang.IllegalStateException", Words.of(new IllegalStateException(" ")));
     assertEquals(Hostile.class.getName(), Words.of(new Hostile()));
   }
 
