@@ -12,7 +12,7 @@ import org.osgi.framework.BundleContext;
 
 /**
  * Does what it is told in the files start, stop and later of the directory that the framework property smmd.test.trouble names, each a properties
- * file: do is throw, with a message, exit, with a status, oom, or hang, for as long as the file is there. Without a file nothing happens.
+ * file: do is throw, with a message to be said so many times, exit, with a status, oom, or hang, for as long as the file is there. Without a file nothing happens.
  */
 public final class Activator implements BundleActivator {
   private static final int PAUSE_MILLIS = 20;
@@ -62,7 +62,11 @@ public final class Activator implements BundleActivator {
       words.load(in);
     }
     switch (words.getProperty("do")) {
-      case "throw" -> throw new IllegalStateException(words.getProperty("message"));
+      case "throw" -> {
+        String message = words.getProperty("message");
+        int times = Integer.parseInt(words.getProperty("times", "1"));
+        throw new IllegalStateException(message == null ? null : message.repeat(times));
+      }
       case "exit" -> System.exit(Integer.parseInt(words.getProperty("status")));
       case "oom" -> {
         List<byte[]> all = new ArrayList<>();
