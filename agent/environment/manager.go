@@ -295,8 +295,17 @@ func (m *Manager) Undo(ctx context.Context, id string, f func(context.Context, A
 		m.opts.Log.Warn("what was done in an environment cannot be undone: it is no longer configured", "env", id)
 		return nil
 	}
-	err := e.await(ctx, m.opts.CallDeadline, e.usable)
-	if err != nil {
+	var ended error
+	err := e.await(ctx, m.opts.CallDeadline, func() bool {
+		if ended = nil; !e.now.up && e.now.ready {
+			ended = Check(m.opts.Inventory.Snapshot(), id) // nobody needs to wait for it
+		}
+		return ended != nil || e.usable()
+	})
+	switch {
+	case ended != nil:
+		return ended
+	case err != nil:
 		return fault.Errorf(fault.ExecEnvUnavailable, "cannot use environment %s: %w", id, err)
 	}
 	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)

@@ -182,10 +182,41 @@ func (o *osgi) Update(ctx context.Context, op adapter.OpID, u adapter.UnitRef, _
 	return o.update(ctx, string(op), u, next, "update")
 }
 
-// Revert updates to the old package: a framework keeps no generation of a bundle but the present one.
+// Revert updates to the old package: a framework keeps no generation of a bundle but the present one. A bundle that does not end its stop
+// was not updated, for that is what an Update does first; it stays as it is.
 func (o *osgi) Revert(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {
 	// An Update and its Revert may come with the same key; to the host they are two requests.
-	return o.update(ctx, string(op)+"/revert", u, old, "revert")
+	unit, err := o.update(ctx, string(op)+"/revert", u, old, "revert")
+	if adapter.ReasonOf(err) != adapter.StillRunning {
+		return unit, err
+	}
+	e, envErr := o.env(u.Env)
+	loc, locErr := location(u)
+	if envErr != nil || locErr != nil {
+		return unit, err
+	}
+	what := "revert " + bundleName(e.id, loc)
+	same, lookErr := e.has(ctx, what, loc, old)
+	if lookErr != nil || !same {
+		return unit, err
+	}
+	return e.unit(ctx, what, loc)
+}
+
+// unit returns a bundle as it is.
+func (e *env) unit(ctx context.Context, what, loc string) (adapter.Unit, error) {
+	var answer struct {
+		Bundles []bundleInfo `json:"bundles"`
+	}
+	if err := e.request(ctx, what, "list", struct{}{}, &answer, e.limits.change); err != nil {
+		return adapter.Unit{}, err
+	}
+	for _, b := range answer.Bundles {
+		if b.Location == loc {
+			return toUnit(e.id, b), nil
+		}
+	}
+	return adapter.Unit{}, adapter.Errorf(adapter.NotFound, "cannot %s: no bundle is at this location", what)
 }
 
 func (o *osgi) update(ctx context.Context, op string, u adapter.UnitRef, p adapter.Package, verb string) (adapter.Unit, error) {

@@ -2,6 +2,8 @@ package osgi
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +35,21 @@ func (o *osgi) Export(ctx context.Context, u adapter.UnitRef, path string) error
 	if !filepath.IsAbs(path) {
 		return adapter.Errorf(adapter.InvalidArgument, "cannot %s: path %q is not absolute", what, path)
 	}
-	var stored exportAnswer
+	stored, read, err := e.storedJar(ctx, what, loc)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(path, read); err != nil {
+		return fileError(ctx, what, err)
+	}
+	if err := sameBundle(ctx, path, stored); err != nil {
+		return fileError(ctx, what, errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// storedJar asks where the framework keeps the jar of a bundle's present content; read copies it.
+func (e *env) storedJar(ctx context.Context, what, loc string) (stored exportAnswer, read func(io.Writer) error, err error) {
 	var user uint32 // of an attached framework
 	err = e.converse(ctx, what, e.limits.change, func(_ context.Context, c *conn) (err error) {
 		if user, err = c.peer(); err != nil {
@@ -42,26 +58,41 @@ func (o *osgi) Export(ctx context.Context, u adapter.UnitRef, path string) error
 		return c.call("export", map[string]any{"location": loc}, &stored, nil)
 	})
 	if err != nil {
-		return err
+		return stored, nil, err
 	}
-	if e.set.attach {
-		err = writeFile(path, func(w io.Writer) error { return copyOwned(ctx, w, stored.Path, user) })
-	} else {
+	if !e.set.attach {
 		if err := e.host.keeps(stored.Path); err != nil {
-			return adapter.Errorf(adapter.Internal, "cannot %s: %v", what, err)
+			return stored, nil, adapter.Errorf(adapter.Internal, "cannot %s: %v", what, err)
 		}
-		err = writeFile(path, func(w io.Writer) error { return copyFile(ctx, w, stored.Path) })
 	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = adapter.Errorf(adapter.BadState, "the framework removed it meanwhile: %v", err)
+	return stored, func(w io.Writer) error {
+		var err error
+		if e.set.attach {
+			err = copyOwned(ctx, w, stored.Path, user)
+		} else {
+			err = copyFile(ctx, w, stored.Path)
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			err = adapter.Errorf(adapter.BadState, "the framework removed it meanwhile: %v", err)
+		}
+		return err
+	}, nil
+}
+
+// has reports whether the present content of a bundle is the package p. It is not known, and so not the case, when the framework keeps no jar of it.
+func (e *env) has(ctx context.Context, what, loc string, p adapter.Package) (bool, error) {
+	_, read, err := e.storedJar(ctx, what, loc)
+	if adapter.ReasonOf(err) == adapter.NotSupported {
+		return false, nil
 	}
 	if err != nil {
-		return fileError(ctx, what, err)
+		return false, err
 	}
-	if err := sameBundle(ctx, path, stored); err != nil {
-		return fileError(ctx, what, errors.Join(err, os.Remove(path)))
+	sum := sha256.New()
+	if err := read(sum); err != nil {
+		return false, fileError(ctx, what, err)
 	}
-	return nil
+	return hex.EncodeToString(sum.Sum(nil)) == p.SHA256, nil
 }
 
 // keeps checks that a file is in the host's storage. Bundles run in the host's process and could answer in its place: what they can

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,13 @@ func onEach(t *testing.T, run func(t *testing.T, settings map[string]any)) {
 
 func testBundle(t *testing.T, name string) adapter.Package {
 	t.Helper()
-	return adapter.Package{Path: filepath.Join(part(t, "SMMD_TEST_BUNDLES", "../../test/bundles/target/bundles"), name)}
+	path := filepath.Join(part(t, "SMMD_TEST_BUNDLES", "../../test/bundles/target/bundles"), name)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	return adapter.Package{Path: path, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(content))}
 }
 
 // killable is an adapter whose process can be killed: its calls and its watch end as if it were gone.
@@ -436,6 +443,13 @@ func TestBundleThatHangs(t *testing.T) {
 		reasonIs(t, err, adapter.StillRunning)
 		f.until("the stop to begin", unit("hangs", adapter.Stopping))
 		_, err = o.Update(t.Context(), "op2", m.UnitRef, p, p)
+		reasonIs(t, err, adapter.StillRunning)
+		// Nothing was replaced, so there is nothing to take back; that is not said of a package that is not there.
+		back, err := o.Revert(t.Context(), "op2", m.UnitRef, p)
+		if err != nil || back.Key != u.Key || back.Manifest != u.Manifest {
+			t.Errorf("Revert: %v, %+v", err, back)
+		}
+		_, err = o.Revert(t.Context(), "op2", m.UnitRef, testBundle(t, "sample-1.0.0.jar"))
 		reasonIs(t, err, adapter.StillRunning)
 		reasonIs(t, o.Stop(t.Context(), "op3", m), adapter.StillRunning)
 		if err := o.SetEnabled(t.Context(), "op4", "home", false, nil); err != nil {
