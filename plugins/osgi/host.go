@@ -203,7 +203,8 @@ func (h *host) arguments(class string, files []string) []string {
 	args = append(args, "-XX:+ExitOnOutOfMemoryError",
 		"-cp", strings.Join(append([]string{h.set.hostJar}, files...), ":"), class,
 		"--socket", "/proc/self/cwd/"+socketName, // a short name for it, as in dial
-		"--storage", h.storage(), "--start-level", "1")
+		"--storage", h.storage(), "--start-level", "1",
+		"--stop-timeout", strconv.FormatInt(h.set.stopTimeout.Milliseconds(), 10))
 	keys := make([]string, 0, len(h.set.properties))
 	for key := range h.set.properties {
 		keys = append(keys, key)

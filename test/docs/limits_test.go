@@ -45,7 +45,6 @@ func limits(t *testing.T) []limit {
 		{"`call_timeout`", goTime(settings, "callTimeout")},
 		{"`start_timeout`", goTime(settings, "startTimeout")},
 		{"`stop_timeout`", goTime(settings, "stopTimeout")},
-		{"end in the host", javaTime("Shutdown", "LIMIT_MILLIS", time.Millisecond)},
 		{"SIGTERM to SIGKILL", goTime(env, "kill")},
 		{"install, update, uninstall", goTime(env, "change")},
 		{"refresh", javaTime("Refresher", "WAIT_MILLIS", time.Millisecond)},

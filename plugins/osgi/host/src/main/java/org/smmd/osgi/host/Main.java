@@ -52,7 +52,7 @@ public final class Main {
       storage.sync();
     }
 
-    Shutdown shutdown = new Shutdown(framework);
+    Shutdown shutdown = new Shutdown(framework, options.stopMillis());
     Host host = Host.open(framework, storage, null, version(), shutdown, options.socket());
     shutdown.onSignals();
 

@@ -11,12 +11,13 @@ import java.util.Map;
  * @param storage the directory that is the environment's own, made if it is missing
  * @param properties further properties of the framework, which go before those that the host sets
  * @param startLevel the level at which the framework begins, 1 or more
+ * @param stopMillis how long the framework may take to stop before the JVM is halted
  * @param first what is to be so of bundles before any is started
  */
-record Options(Path socket, Path storage, Map<String, String> properties, int startLevel, First first) {
+record Options(Path socket, Path storage, Map<String, String> properties, int startLevel, int stopMillis, First first) {
   static final String USAGE =
       "usage: java -cp osgi-host.jar:FRAMEWORK.jar org.smmd.osgi.host.Main --socket PATH --storage DIR"
-          + " [--property KEY=VALUE …] [--start-level N] [--bundle-level 'N LOCATION' …] [--auto-start 'true|false LOCATION' …]";
+          + " [--property KEY=VALUE …] [--start-level N] [--stop-timeout MILLIS] [--bundle-level 'N LOCATION' …] [--auto-start 'true|false LOCATION' …]";
 
   /** Parses the arguments; throws IllegalArgumentException with a message for the operator. */
   static Options parse(String[] args) {
@@ -24,6 +25,7 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
     Path storage = null;
     Map<String, String> properties = new LinkedHashMap<>();
     int startLevel = 1;
+    int stopMillis = 20_000;
     Map<String, Integer> levels = new LinkedHashMap<>();
     Map<String, Boolean> autoStart = new LinkedHashMap<>();
     for (int i = 0; i < args.length; i += 2) {
@@ -42,8 +44,9 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
           }
           properties.put(value.substring(0, eq), value.substring(eq + 1));
         }
-        case "--start-level" -> startLevel = level(key, value);
-        case "--bundle-level" -> levels.put(location(key, value), level(key, word(value)));
+        case "--start-level" -> startLevel = number(key, value);
+        case "--stop-timeout" -> stopMillis = number(key, value);
+        case "--bundle-level" -> levels.put(location(key, value), number(key, word(value)));
         case "--auto-start" -> autoStart.put(location(key, value), flag(key, word(value)));
         default -> throw new IllegalArgumentException("unknown option \"" + key + "\"");
       }
@@ -51,7 +54,7 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
     if (socket == null || storage == null) {
       throw new IllegalArgumentException("--socket and --storage are needed");
     }
-    return new Options(socket, storage, Map.copyOf(properties), startLevel, new First(levels, autoStart));
+    return new Options(socket, storage, Map.copyOf(properties), startLevel, stopMillis, new First(levels, autoStart));
   }
 
   /** The value of an option about a bundle: a word, a blank, and the bundle's location, which may hold blanks too. */
@@ -74,11 +77,11 @@ record Options(Path socket, Path storage, Map<String, String> properties, int st
     return value.equals("true");
   }
 
-  private static int level(String key, String value) {
+  private static int number(String key, String value) {
     try {
-      int level = Integer.parseInt(value);
-      if (level >= 1) {
-        return level;
+      int number = Integer.parseInt(value);
+      if (number >= 1) {
+        return number;
       }
     } catch (NumberFormatException e) {
       // the same answer as to a number that is too small

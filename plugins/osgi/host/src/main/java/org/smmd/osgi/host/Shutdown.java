@@ -10,13 +10,13 @@ import sun.misc.Signal;
  * a bundle that calls System.exit in its activator would wait in it for itself.
  */
 final class Shutdown implements Runnable {
-  private static final long LIMIT_MILLIS = 20_000;
-
   private final Framework framework;
+  private final long limitMillis;
   private final AtomicBoolean begun = new AtomicBoolean();
 
-  Shutdown(Framework framework) {
+  Shutdown(Framework framework, long limitMillis) {
     this.framework = framework;
+    this.limitMillis = limitMillis;
   }
 
   /** Ends on SIGTERM and SIGINT, as on request. */
@@ -41,7 +41,7 @@ final class Shutdown implements Runnable {
       return;
     }
     Log.info("shutting down");
-    Threads.start("smmd-halt", Shutdown::haltLater);
+    Threads.start("smmd-halt", this::haltLater);
     Threads.start("smmd-shutdown", this::stop);
   }
 
@@ -53,13 +53,13 @@ final class Shutdown implements Runnable {
     }
   }
 
-  private static void haltLater() {
+  private void haltLater() {
     try {
-      Thread.sleep(LIMIT_MILLIS);
+      Thread.sleep(limitMillis);
     } catch (InterruptedException e) {
       return;
     }
-    Log.warn("the framework did not stop within " + LIMIT_MILLIS + " ms, halted");
+    Log.warn("the framework did not stop within " + limitMillis + " ms, halted");
     Runtime.getRuntime().halt(0);
   }
 }

@@ -19,11 +19,11 @@ class OptionsTest {
   void readsAll() {
     Options o =
         Options.parse(
-            ("--socket|/s|--storage|/d|--property|a=b=c|--property|x=|--start-level|7"
+            ("--socket|/s|--storage|/d|--property|a=b=c|--property|x=|--start-level|7|--stop-timeout|900"
                     + "|--bundle-level|3 at home|--auto-start|false at home|--auto-start|true b")
                 .split("\\|"));
     First first = new First(Map.of("at home", 3), Map.of("at home", false, "b", true));
-    assertEquals(new Options(Path.of("/s"), Path.of("/d"), Map.of("a", "b=c", "x", ""), 7, first), o);
+    assertEquals(new Options(Path.of("/s"), Path.of("/d"), Map.of("a", "b=c", "x", ""), 7, 900, first), o);
     assertEquals(1, parse("--socket /s --storage /d").startLevel());
   }
 
@@ -38,6 +38,7 @@ class OptionsTest {
         "--socket /s --storage /d --property =a",
         "--socket /s --storage /d --start-level 0",
         "--socket /s --storage /d --start-level one",
+        "--socket /s --storage /d --stop-timeout 0",
         "--socket /s --storage /d extra"
       })
   void refuses(String line) {
