@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/godbus/dbus/v5"
 
@@ -44,9 +45,15 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// text makes a string fit for the wire: the bus ends the connection of whoever sends a zero byte or broken UTF-8.
+// text makes a string fit for the wire: the bus ends the connection of whoever sends a zero byte or broken UTF-8, and the bus library of
+// systemd drops a whole message for one of Unicode's noncharacters in it.
 func text(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	return strings.Map(func(r rune) rune {
+		if r == 0 || r&0xFFFE == 0xFFFE || 0xFDD0 <= r && r <= 0xFDEF {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // numbers are the codes of a refusal in both protocols, for the place where they would be asked for the same.

@@ -229,10 +229,10 @@ func TestGarbageOnTheSocket(t *testing.T) {
 	c.get(contract.Root, contract.Agent, "State")
 }
 
-// TestTextThatDoesNotFitTheWire puts zero bytes and broken UTF-8 into everything that is sent: the bus would end the connection
-// of whoever sends it.
+// TestTextThatDoesNotFitTheWire puts zero bytes, broken UTF-8 and noncharacters into everything that is sent: the bus would end the
+// connection of whoever sends the former, and not everybody reads the latter.
 func TestTextThatDoesNotFitTheWire(t *testing.T) {
-	bad := "a\x00b\xffc"
+	bad := "a\x00b\xffc\U0001FFFFd\uFDD0"
 	a := ipctest.New()
 	address := ipctest.Bus(t)
 	ipctest.Serve(t, address, a, dbus.Options{Version: bad, DataModel: bad})
@@ -257,7 +257,7 @@ func TestTextThatDoesNotFitTheWire(t *testing.T) {
 	c.call(contract.Root, contract.ObjectManager+".GetManagedObjects")
 	c.call(contract.Root, contract.Agent+".Adapters")
 	c.call(contract.Root, contract.CWMP+".GetParameterValues", []string{"Device."})
-	if got := c.get(row("DeploymentUnit", "1"), contract.DeploymentUnit, "Name"); got != "a\uFFFDb\uFFFDc" {
+	if got := c.get(row("DeploymentUnit", "1"), contract.DeploymentUnit, "Name"); got != "a\uFFFDb\uFFFDc\uFFFDd\uFFFD" {
 		t.Errorf("the name is %q", got)
 	}
 }
