@@ -155,10 +155,16 @@ func (l *Launcher) write(name string, properties map[string]string) {
 	}
 }
 
-// give makes everything the user's.
+// give makes everything the user's but the directory itself: whoever owns one in /tmp could put another in its place.
 func (l *Launcher) give() {
 	l.t.Helper()
+	if err := errors.Join(os.Chmod(l.Dir, 0o711), os.MkdirAll(l.Storage(), 0o700)); err != nil {
+		l.t.Fatal(err)
+	}
 	err := filepath.WalkDir(l.Dir, func(path string, _ os.DirEntry, err error) error {
+		if path == l.Dir {
+			return err
+		}
 		return errors.Join(err, os.Lchown(path, int(l.User), int(l.User)))
 	})
 	if err != nil {
@@ -251,4 +257,12 @@ func (l *Launcher) end() {
 // configure writes the table of its environment.
 func (l *Launcher) configure(b *strings.Builder, settings string) {
 	fmt.Fprintf(b, "[exec_env.osgi]\nattach = true\nsocket = %q\n%s\n", l.Socket, settings)
+}
+
+// Last sends a line to the console that ends it, and waits for no answer.
+func (c *Console) Last(line string) {
+	c.t.Helper()
+	if _, err := fmt.Fprintf(c.conn, "%s\r\n", line); err != nil {
+		c.t.Fatalf("cannot write to the console: %v", err)
+	}
 }
