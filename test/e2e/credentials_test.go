@@ -19,7 +19,7 @@ const (
 )
 
 // Files are fetched with the credentials that were given, an update without a URL takes those of the last time, also after a
-// restart; and nobody can read the password anywhere.
+// restart; and nobody can read the password anywhere. No framework sees any of that: one is enough.
 func TestCredentials(t *testing.T) {
 	for _, scheme := range []string{"basic", "digest", "digest-sha256"} {
 		t.Run(scheme, func(t *testing.T) {

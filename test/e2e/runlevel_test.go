@@ -156,6 +156,20 @@ func TestAutoStart(t *testing.T) {
 		yes := true
 		other := d.InstallWith(d.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: framework, AutoStart: &yes})
 		wantUnit(t, other, "1.0.0", "Active", true)
+
+		// The activation policy of a bundle is no AutoStart; once that is set, it is obeyed, by the next launch too.
+		lazy := d.Install("lazy-1.0.0.jar", framework)
+		wantUnit(t, lazy, "1.0.0", "Idle", false)
+		if b := stored(t, d, lazy); b.AutoStart {
+			t.Errorf("the framework has it as %+v", b)
+		}
+		set(t, d, lazy.EU.Path+".AutoStart", "true")
+		wantStates(t, d, []support.Unit{lazy}, "Starting")
+		if b := stored(t, d, lazy); !b.AutoStart {
+			t.Errorf("the framework has it as %+v", b)
+		}
+		d.Done(d.Client.RestartExecEnv(t.Context(), client.ObjectPath(client.KindExecEnv, 1), ""))
+		wantStates(t, d, []support.Unit{u, other, lazy}, "Idle", "Active", "Starting")
 	})
 }
 

@@ -15,13 +15,12 @@ import (
 
 // A StoredBundle is one as its framework keeps it on disk.
 type StoredBundle struct {
-	ID               int
-	Location         string
-	SymbolicName     string `json:"symbolic_name"`
-	Version          string
-	Level            int  // start level
-	AutoStart        bool `json:"auto_start"`        // the framework starts it, once its start level is reached
-	ActivationPolicy bool `json:"activation_policy"` // it is started with its activation policy
+	ID           int
+	Location     string
+	SymbolicName string `json:"symbolic_name"`
+	Version      string
+	Level        int  // start level
+	AutoStart    bool `json:"auto_start"` // the framework starts it, once its start level is reached
 }
 
 // Stored returns the bundles of an environment as they are on disk, in the order of their ids. The framework of the environment may

@@ -75,15 +75,13 @@ public final class Main {
     BundleStartLevel start = bundle.adapt(BundleStartLevel.class);
     String name = bundle.getSymbolicName();
     return String.format(
-        "{\"id\": %d, \"location\": %s, \"symbolic_name\": %s, \"version\": %s, \"level\": %d, \"auto_start\": %b,"
-            + " \"activation_policy\": %b}",
+        "{\"id\": %d, \"location\": %s, \"symbolic_name\": %s, \"version\": %s, \"level\": %d, \"auto_start\": %b}",
         bundle.getBundleId(),
         quoted(bundle.getLocation()),
         quoted(name == null ? "" : name),
         quoted(bundle.getVersion().toString()),
         start.getStartLevel(),
-        start.isPersistentlyStarted(),
-        start.isActivationPolicyUsed());
+        start.isPersistentlyStarted());
   }
 
   private static String quoted(String text) {
