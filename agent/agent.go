@@ -132,17 +132,16 @@ func (a *Agent) wire() (err error) {
 	})
 	a.eus = execution.NewUnits(a.inv, a.envs, log)
 	levels = runlevel.New(a.inv, a.envs, a.eus, log)
-	a.dus = deployment.New(deployment.Options{
+	a.dus, err = deployment.New(deployment.Options{
 		Inventory: a.inv, Envs: a.envs, EUs: a.eus, Packages: pkgs, Fetcher: fetcher, Sealer: sealer,
+		Exports:     filepath.Join(cfg.Agent.StateDir, "exports"),
 		UUIDVersion: cfg.DataModel.UUIDVersion, ExecEnvs: cfg.ExecEnvs, Parallel: cfg.Operations.Parallel, Log: log,
 		Pins: func(st *store.Tx) (map[string]bool, error) { return a.base.Pins(st) },
-	})
-	a.base, err = baseline.New(baseline.Options{
-		Inventory: a.inv, Envs: a.envs, EUs: a.eus, DUs: a.dus, Packages: pkgs, Dir: cfg.Agent.StateDir, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	a.base = baseline.New(baseline.Options{Inventory: a.inv, Envs: a.envs, EUs: a.eus, DUs: a.dus, Log: log})
 	if err := a.superviseAdapters(adapters); err != nil {
 		return err
 	}

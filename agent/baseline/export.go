@@ -2,19 +2,13 @@ package baseline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
-	"github.com/smmd-project/smmd/agent/packages"
 	"github.com/smmd-project/smmd/agent/store"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -59,20 +53,21 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 	}
 	var failures []error
 	if r.Version == (File{}) && desc.Has(adapter.CapVersions) {
-		f, done, err := k.bring(ctx, r.Env, name, func(ctx context.Context, a environment.Adapter, path string) error {
-			return a.SaveVersion(ctx, r.Env, path)
-		})
-		if err == nil {
-			err = k.amend(name, r, func(now *Record) { now.Version = f })
-			done()
-		}
-		failures = append(failures, err)
+		failures = append(failures, k.DUs.Bring(ctx, r.Env,
+			func(ctx context.Context, a environment.Adapter, path string) error {
+				return a.SaveVersion(ctx, r.Env, path)
+			},
+			func(p adapter.Package) error {
+				return k.Inventory.Update(func(tx *inventory.Tx) error {
+					return amend(tx, name, r, func(now *Record) { now.Version = File{p.SHA256, p.Size} })
+				})
+			}))
 	}
 	for _, u := range r.Units {
-		if u.Package != (File{}) || !desc.Has(adapter.CapExport) || !k.unchanged(r.Env, u) {
+		if u.Package != (File{}) || !desc.Has(adapter.CapExport) {
 			continue
 		}
-		err := k.export(ctx, name, r, u)
+		err := k.keep(ctx, name, r, u)
 		if environment.Away(err) {
 			failures = append(failures, err)
 		} else if err != nil {
@@ -87,81 +82,44 @@ func whole(r Record) bool {
 	return r.Version != (File{}) && !slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Package == (File{}) })
 }
 
-// export brings the package of one unit.
-func (k *Keeper) export(ctx context.Context, name string, r Record, u Unit) error {
-	f, done, err := k.bring(ctx, r.Env, name+"|"+u.Key, func(ctx context.Context, a environment.Adapter, path string) error {
-		return a.Export(ctx, adapter.UnitRef{Env: r.Env, Key: u.Key}, path)
-	})
-	if err != nil {
-		return err
+// keep brings the package of one unit, if the unit is still as it is in the baseline.
+func (k *Keeper) keep(ctx context.Context, name string, r Record, u Unit) error {
+	du := k.unchanged(r.Env, u)
+	if du == nil {
+		return nil
 	}
-	defer done()
-	if !k.unchanged(r.Env, u) {
-		return nil // what was exported may be another version
-	}
-	return k.amend(name, r, func(now *Record) {
-		for i := range now.Units {
-			if now.Units[i].Key == u.Key {
-				now.Units[i].Package = f
+	_, err := k.DUs.Keep(ctx, du, func(tx *inventory.Tx, p adapter.Package) error {
+		return amend(tx, name, r, func(now *Record) {
+			for i := range now.Units {
+				if now.Units[i].Key == u.Key {
+					now.Units[i].Package = File{p.SHA256, p.Size}
+				}
 			}
-		}
+		})
 	})
+	return err
 }
 
-// unchanged reports whether a unit is still as it is in a baseline.
-func (k *Keeper) unchanged(env string, u Unit) bool {
+// unchanged returns the row of a unit that is still as it is in a baseline, or nil.
+func (k *Keeper) unchanged(env string, u Unit) *model.DeploymentUnit {
 	for du := range k.Inventory.Snapshot().DeploymentUnits() {
 		if du.Env == env && du.Key == u.Key && du.Version == u.Version && du.Status == model.DUInstalled && !du.Missing {
-			return true
+			return du
 		}
 	}
-	return false
-}
-
-// bring lets an adapter write a file and takes it into the package store, where it stays until the baseline has its pin: done is
-// called after that.
-func (k *Keeper) bring(ctx context.Context, env, name string, write func(context.Context, environment.Adapter, string) error) (f File, done func(), err error) {
-	dir, err := os.MkdirTemp(k.Dir, "export-")
-	if err != nil {
-		return f, nil, fmt.Errorf("cannot make a directory for a package: %w", err)
-	}
-	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
-			k.Log.Warn("a directory could not be removed", "path", dir, "err", err)
-		}
-	}()
-	path := filepath.Join(dir, "package")
-	err = k.Envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error { return write(ctx, a, path) })
-	if err != nil {
-		return f, nil, environment.Classify(err)
-	}
-	sum := sha256.Sum256([]byte(name))
-	req := packages.Request{Key: "baseline-" + hex.EncodeToString(sum[:8]), URL: (&url.URL{Scheme: "file", Path: path}).String()}
-	got, err := k.files.Fetch(ctx, req, func(int64, int64) {})
-	if err != nil {
-		return f, nil, err
-	}
-	k.coming.Store(got.SHA256, true)
-	done = func() { k.coming.Delete(got.SHA256) }
-	if _, err := k.Packages.Put(ctx, got); err != nil {
-		done()
-		return f, nil, err
-	}
-	return File{got.SHA256, got.Size}, done, nil
+	return nil
 }
 
 // amend changes a baseline that is still the one that was looked at.
-func (k *Keeper) amend(name string, seen Record, f func(*Record)) error {
-	return k.Inventory.Update(func(tx *inventory.Tx) error {
-		st, err := tx.Store()
-		if err != nil {
-			return err
-		}
-		now, there, err := records.Get(st, name)
-		if err != nil || !there || !now.Taken.Equal(seen.Taken) || now.Token != seen.Token {
-			return err
-		}
-		f(&now)
-		return records.Put(st, name, now)
-	})
+func amend(tx *inventory.Tx, name string, seen Record, f func(*Record)) error {
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
+	now, there, err := records.Get(st, name)
+	if err != nil || !there || !now.Taken.Equal(seen.Taken) || now.Token != seen.Token {
+		return err
+	}
+	f(&now)
+	return records.Put(st, name, now)
 }

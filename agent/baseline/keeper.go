@@ -3,7 +3,6 @@ package baseline
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/deployment"
@@ -11,7 +10,6 @@ import (
 	"github.com/smmd-project/smmd/agent/execution"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
-	"github.com/smmd-project/smmd/agent/packages"
 	"github.com/smmd-project/smmd/agent/store"
 )
 
@@ -21,27 +19,17 @@ type Options struct {
 	Envs      *environment.Manager
 	EUs       *execution.Units
 	DUs       *deployment.Units
-	Packages  *packages.Store
-	Dir       string // for files on their way into the package store; on the same file system
 	Log       *slog.Logger
 }
 
 // Keeper keeps the baselines.
 type Keeper struct {
 	Options
-	files   *packages.Fetcher // of exported files only
-	coming  sync.Map          // digests that are in the package store and not yet in a baseline
-	missing chan struct{}     // buffered 1: a baseline may lack packages
+	missing chan struct{} // buffered 1: a baseline may lack packages
 }
 
 // New returns a keeper.
-func New(o Options) (*Keeper, error) {
-	files, err := packages.NewFetcher(o.Packages, packages.FetchOptions{Schemes: []string{"file"}, Idle: time.Minute})
-	if err != nil {
-		return nil, err
-	}
-	return &Keeper{Options: o, files: files, missing: make(chan struct{}, 1)}, nil
-}
+func New(o Options) *Keeper { return &Keeper{Options: o, missing: make(chan struct{}, 1)} }
 
 // Record takes the present state of every environment that has been seen as the baseline of a kind. It is durable when Record
 // returns. The same token as that of the present baseline changes nothing: it is the same request again.
@@ -94,7 +82,7 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 		if err != nil {
 			return err
 		}
-		r.Units = append(r.Units, unit(tx, du, p))
+		r.Units = append(r.Units, unit(tx, du, p.Of(du.Version)))
 	}
 	tx.AfterCommit(k.look)
 	return records.Put(st, key(kind, env.ID), r)
@@ -120,10 +108,6 @@ func (k *Keeper) Pins(st *store.Tx) (map[string]bool, error) {
 			pins[u.Package.SHA256] = true
 		}
 		return nil
-	})
-	k.coming.Range(func(digest, _ any) bool {
-		pins[digest.(string)] = true
-		return true
 	})
 	return pins, err
 }

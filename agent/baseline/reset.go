@@ -97,7 +97,7 @@ func (k *Keeper) plan(s *State) (plan, error) {
 			if err != nil {
 				return err
 			}
-			now = append(now, present{du, p.SHA256, k.system(s.Env, du.Key)})
+			now = append(now, present{du, p.Of(du.Version).SHA256, k.system(s.Env, du.Key)})
 		}
 		return nil
 	})
@@ -280,10 +280,10 @@ func (k *Keeper) version(ctx context.Context, r *run) error {
 	if !desc.Has(adapter.CapVersions) || s.Record.Version == (File{}) || k.Envs.State(s.Env).Attached {
 		return nil
 	}
-	p, err := k.Packages.Get(s.Record.Version.SHA256, s.Record.Version.Size)
+	p, err := k.DUs.Package(s.Record.Version.SHA256, s.Record.Version.Size)
 	if err == nil {
 		err = k.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
-			return a.RestoreVersion(ctx, r.OpID(), s.Env, adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size})
+			return a.RestoreVersion(ctx, r.OpID(), s.Env, p)
 		})
 	}
 	return note(ctx, r, "cannot restore the version of the environment", err)

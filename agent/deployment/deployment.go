@@ -36,6 +36,7 @@ type Options struct {
 	EUs         *execution.Units
 	Packages    *packages.Store
 	Fetcher     *packages.Fetcher
+	Exports     string // directory for files on their way from adapters into the package store; on the same file system, nobody else's
 	Sealer      *store.Sealer
 	UUIDVersion int
 	ExecEnvs    []config.ExecEnv
@@ -50,20 +51,23 @@ type Units struct {
 	Options
 	autoStart map[string]bool // by environment
 	downloads chan struct{}   // as many as may run at once
+	exported  *packages.Fetcher
+	// coming are the packages that adapters give back and that have no pin yet: by the key in the spool, the digest once it is known.
+	coming sync.Map
 	// removed are units that operations have removed while older news of them may still be on its way. It is used in transactions
 	// only.
 	removed map[unitName]time.Time
 }
 
 // New returns the deployment units of an inventory.
-func New(o Options) *Units {
+func New(o Options) (*Units, error) {
 	us := &Units{
 		Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1)), removed: map[unitName]time.Time{},
 	}
 	for _, e := range o.ExecEnvs {
 		us.autoStart[e.Name] = e.AutoStart
 	}
-	return us
+	return us, us.openExports()
 }
 
 // unitName is how an environment calls a unit.
@@ -92,14 +96,23 @@ func (us *Units) inspect(ctx context.Context, env string, p adapter.Package) (ad
 	return m, nil
 }
 
-// ref returns how an adapter knows a unit.
-func (us *Units) ref(du *model.DeploymentUnit) (adapter.UnitRef, error) {
-	var p store.Private
-	err := us.Inventory.View(func(st *store.Tx) (err error) {
-		p, _, err = store.Privates.Get(st, du.ID)
+// kept returns what is kept of a unit besides its row.
+func (us *Units) kept(id model.RowID) (p store.Private, err error) {
+	err = us.Inventory.View(func(st *store.Tx) (err error) {
+		p, _, err = store.Privates.Get(st, id)
 		return err
 	})
-	return adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}, err
+	return p, err
+}
+
+// ref returns how an adapter knows a unit. The handle is that which the environment last told: somebody else may have updated the unit
+// since an operation got one.
+func (us *Units) ref(du *model.DeploymentUnit, p store.Private) adapter.UnitRef {
+	r := adapter.UnitRef{Env: du.Env, Key: du.Key, Handle: p.Handle}
+	if seen, there := us.Envs.Seen(du.Env, du.Key); there {
+		r.Handle = seen.Handle
+	}
+	return r
 }
 
 // lookup returns a row that must be there.
@@ -157,6 +170,9 @@ func (us *Units) freeKey(tx *inventory.Tx, uuid, env string) string {
 		}
 	}
 }
+
+// defaultAlias is the Alias of a new row.
+func defaultAlias(id model.RowID) string { return "cpe-" + strconv.FormatUint(uint64(id), 10) }
 
 // private writes what is kept of a unit besides its row.
 func private(tx *inventory.Tx, id model.RowID, p store.Private) error {
@@ -254,6 +270,11 @@ type needs struct{ packages, spool map[string]bool }
 
 func (us *Units) needs(engine *operation.Engine) (needs, error) {
 	n := needs{map[string]bool{}, map[string]bool{}}
+	// These first: what gets its pin meanwhile is seen in one place at least.
+	us.coming.Range(func(key, digest any) bool {
+		n.spool[key.(string)], n.packages[digest.(string)] = true, true
+		return true
+	})
 	err := us.Inventory.View(func(st *store.Tx) error {
 		err := store.Privates.Load(st, func(_ model.RowID, p store.Private) error {
 			n.packages[p.SHA256] = true

@@ -19,14 +19,6 @@ type download struct {
 	Pins []string `json:"pins,omitempty"`
 }
 
-func (d *download) pkg(s *packages.Store) (adapter.Package, error) {
-	p, err := s.Get(d.Fetched.SHA256, d.Fetched.Size)
-	if err != nil {
-		return adapter.Package{}, err
-	}
-	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, nil
-}
-
 // downloadSteps are the first steps of an operation that brings a package: into the spool, and from there into the package store. of
 // returns the part of its state that they work on.
 func downloadSteps[S any](us *Units, of func(*S) *download) []operation.Step[S] {

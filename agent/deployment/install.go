@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
@@ -58,7 +57,7 @@ func (us *Units) Install() *operation.Definition[InstallState] {
 // installInspect chooses the environment, reads the package, and makes the row.
 func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.Apply, error) {
 	s := r.State
-	p, err := s.pkg(us.Packages)
+	p, err := us.Package(s.Fetched.SHA256, s.Fetched.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +140,7 @@ func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error 
 	}
 	s.Row, s.Key = id, us.freeKey(tx, uuid, s.Env)
 	row := &model.DeploymentUnit{
-		ID: id, Alias: "cpe-" + strconv.FormatUint(uint64(id), 10), Env: s.Env, Key: s.Key, UUID: uuid,
+		ID: id, Alias: defaultAlias(id), Env: s.Env, Key: s.Key, UUID: uuid,
 		Version: s.Manifest.Version, Name: s.Manifest.Name, Vendor: s.Manifest.Vendor, Description: s.Manifest.Description,
 		URL: s.Request.URL, Status: model.DUInstalling,
 	}
@@ -171,7 +170,7 @@ func (us *Units) installForget(_ context.Context, r *installRun) (operation.Appl
 // installInstall puts the unit into its environment.
 func (us *Units) installInstall(ctx context.Context, r *installRun) (operation.Apply, error) {
 	s := r.State
-	p, err := s.pkg(us.Packages)
+	p, err := us.Package(s.Fetched.SHA256, s.Fetched.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +231,7 @@ func (us *Units) installRecord(_ context.Context, r *installRun) (operation.Appl
 			return err
 		}
 		return private(tx, row.ID, store.Private{
-			Handle: s.Unit.Handle, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
+			Handle: s.Unit.Handle, Version: s.Unit.Manifest.Version, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
 		})
 	}, nil
 }

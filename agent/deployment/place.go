@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -27,7 +26,7 @@ type Wanted struct {
 
 // TakeOut uninstalls a unit.
 func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit) error {
-	ref, err := us.ref(row)
+	p, err := us.kept(row.ID)
 	if err != nil {
 		return err
 	}
@@ -35,7 +34,7 @@ func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.Deploy
 		return err
 	}
 	err = us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error {
-		_, err := a.Uninstall(ctx, op, ref)
+		_, err := a.Uninstall(ctx, op, us.ref(row, p))
 		return err
 	})
 	if err != nil {
@@ -73,7 +72,7 @@ func (us *Units) status(id model.RowID, next model.DUStatus) error {
 
 // PutBack installs a unit from the package store. A row that is there without its unit is kept.
 func (us *Units) PutBack(ctx context.Context, op adapter.OpID, w Wanted) error {
-	p, err := us.stored(w)
+	p, err := us.Package(w.SHA256, w.Size)
 	if err != nil {
 		return err
 	}
@@ -92,24 +91,6 @@ func (us *Units) PutBack(ctx context.Context, op adapter.OpID, w Wanted) error {
 	return us.settle(id, w, unit)
 }
 
-func (us *Units) stored(w Wanted) (adapter.Package, error) {
-	p, err := us.Packages.Get(w.SHA256, w.Size)
-	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, err
-}
-
-// present returns the package that a unit has now.
-func (us *Units) present(id model.RowID) (adapter.Package, error) {
-	var p store.Private
-	err := us.Inventory.View(func(st *store.Tx) (err error) {
-		p, _, err = store.Privates.Get(st, id)
-		return err
-	})
-	if err != nil {
-		return adapter.Package{}, err
-	}
-	return us.stored(Wanted{SHA256: p.SHA256, Size: p.Size})
-}
-
 // rowFor returns the row of a unit that is put back, making it when there is none. What is known of the unit that was there before
 // does not hold for the one that comes, whoever sees it first.
 func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
@@ -117,7 +98,7 @@ func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
 		for du := range tx.DeploymentUnits() {
 			if du.Env == w.Env && du.Key == w.Key {
 				id = du.ID
-				return private(tx, id, store.Private{SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials})
+				return private(tx, id, store.Private{Version: w.Version, SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials})
 			}
 		}
 		if id, err = tx.NextNumber(model.KindDeploymentUnit); err != nil {
@@ -135,7 +116,7 @@ func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
 func (us *Units) freeAlias(tx *inventory.Tx, alias string, id model.RowID) string {
 	for du := range tx.DeploymentUnits() {
 		if du.Alias == alias {
-			return "cpe-" + strconv.FormatUint(uint64(id), 10)
+			return defaultAlias(id)
 		}
 	}
 	return alias
@@ -159,24 +140,37 @@ func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit) error {
 		if err := us.take(tx, &row, unit, newUnits{}); err != nil {
 			return err
 		}
-		return private(tx, id, store.Private{Handle: unit.Handle, SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials})
+		return private(tx, id, store.Private{
+			Handle: unit.Handle, Version: unit.Manifest.Version, SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials,
+		})
 	})
 }
 
 // RollBack makes the wanted package the present generation of a unit that is there with another one. What is kept of that stays until
-// [Units.Discard] with the same OpID.
+// [Units.Discard] with the same OpID. A generation that somebody else has brought and that cannot be exported is replaced as a whole.
 func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, w Wanted) error {
-	next, err := us.stored(w)
+	next, err := us.Package(w.SHA256, w.Size)
 	if err != nil {
 		return err
 	}
-	ref, err := us.ref(row)
+	p, err := us.kept(row.ID)
 	if err != nil {
 		return err
 	}
-	old, err := us.present(row.ID)
-	if err != nil {
-		// What is there now came by another way: it cannot be reverted to, so it is replaced as a whole.
+	var old adapter.Package
+	if row.Status == model.DUUpdating {
+		// An earlier process may have made the call: what is there now need not be what was there before.
+		p = p.Of(row.Version)
+		old, err = us.Package(p.SHA256, p.Size)
+	} else {
+		old, err = us.Keep(ctx, row, nil)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case environment.Away(err):
+		return err
+	case err != nil:
 		if err := us.TakeOut(ctx, op+"-out", row); err != nil {
 			return err
 		}
@@ -187,7 +181,7 @@ func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.Deplo
 	}
 	var unit adapter.Unit
 	err = us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) (err error) {
-		unit, err = a.Update(ctx, op, ref, old, next)
+		unit, err = a.Update(ctx, op, us.ref(row, p), old, next)
 		return err
 	})
 	if err != nil {
@@ -198,9 +192,9 @@ func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.Deplo
 
 // Discard lets go of the generation that RollBack has replaced.
 func (us *Units) Discard(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit) error {
-	ref, err := us.ref(row)
+	p, err := us.kept(row.ID)
 	if err != nil {
 		return err
 	}
-	return us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error { return a.Discard(ctx, op, ref) })
+	return us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error { return a.Discard(ctx, op, us.ref(row, p)) })
 }

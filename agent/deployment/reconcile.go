@@ -133,7 +133,7 @@ func (us *Units) adopt(tx *inventory.Tx, unit adapter.Unit) (*model.DeploymentUn
 		return nil, err
 	}
 	row := &model.DeploymentUnit{
-		ID: id, Alias: "cpe-" + strconv.FormatUint(uint64(id), 10), Env: unit.Env, Key: unit.Key, UUID: uuid,
+		ID: id, Alias: defaultAlias(id), Env: unit.Env, Key: unit.Key, UUID: uuid,
 		Version: unit.Manifest.Version, Status: model.DUInstalled, Installed: now(), LastUpdate: now(),
 	}
 	us.Log.Info("a unit was found that was not installed through this agent", "env", unit.Env, "du", uuid, "name", unit.Manifest.Name)
@@ -233,7 +233,7 @@ func (us *Units) newRow(tx *inventory.Tx, du *model.DeploymentUnit, fresh newUni
 	}
 	env := tx.ExecEnvByID(du.Env)
 	return model.ExecutionUnit{
-		ID: id, Alias: "cpe-" + strconv.FormatUint(uint64(id), 10), DU: du.ID, Env: du.Env, EUID: freeEUID(tx, du),
+		ID: id, Alias: defaultAlias(id), DU: du.ID, Env: du.Env, EUID: freeEUID(tx, du),
 		AutoStart: fresh.autoStart, AutoStartPending: fresh.pending, RunLevel: max(env.InitialExecutionUnitRunLevel, 0),
 		FaultCode: model.NoFault, ExitCode: -1, Memory: model.UnknownSize, Disk: model.UnknownSize,
 	}, nil

@@ -49,9 +49,11 @@ func (us *Units) uninstallPrepare(ctx context.Context, r *uninstallRun) (operati
 	if _, err := us.Envs.Ready(ctx, s.Env); err != nil {
 		return nil, err
 	}
-	if s.Ref, err = us.ref(du); err != nil {
+	p, err := us.kept(du.ID)
+	if err != nil {
 		return nil, err
 	}
+	s.Ref = us.ref(du, p)
 	s.Active = wasActive(us.Inventory.Snapshot(), s.Row)
 	return func(tx *inventory.Tx) error { return setStatus(tx, s.Row, model.DUUninstalling) }, nil
 }

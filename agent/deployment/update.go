@@ -26,7 +26,7 @@ type updateTarget struct {
 	Env      string           `json:"env"`
 	Manifest adapter.Manifest `json:"manifest"`
 	Active   []string         `json:"active"` // modules that ran before
-	Old      adapter.Package  `json:"old"`
+	Old      adapter.Package  `json:"old"`    // the package of the present generation
 	OldRef   adapter.UnitRef  `json:"old_ref"`
 	Unit     adapter.Unit     `json:"unit"` // the new generation
 
@@ -48,15 +48,10 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 		if err != nil {
 			return nil, err
 		}
-		if p.SHA256 == "" {
-			return nil, fault.Errorf(fault.NotSupported,
-				"cannot update %s: it was not installed through this agent, so that its present package is not known", row.UUID)
+		if err := us.updatable(row, p); err != nil {
+			return nil, err
 		}
-		s.Targets = append(s.Targets, updateTarget{
-			Row: row.ID, Env: row.Env, Old: adapter.Package{SHA256: p.SHA256, Size: p.Size},
-			OldRef: adapter.UnitRef{Env: row.Env, Key: row.Key, Handle: p.Handle},
-		})
-		s.Pins = append(s.Pins, p.SHA256)
+		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env})
 		if r.URL == "" {
 			s.URL, s.Credentials = row.URL, p.Credentials
 		}
@@ -67,10 +62,23 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 	return s, err
 }
 
+// updatable refuses at once what cannot be updated, as far as that is known already.
+func (us *Units) updatable(row *model.DeploymentUnit, p store.Private) error {
+	if seen, there := us.Envs.Seen(row.Env, row.Key); there && seen.System {
+		return fault.Errorf(fault.NotSupported, "cannot update %s: it is part of the environment %s", row.UUID, row.Env)
+	}
+	_, desc := us.Envs.Adapter(row.Env)
+	if p.Of(row.Version).SHA256 == "" && desc.Kind != "" && !desc.Has(adapter.CapExport) {
+		return unknownPackage(row)
+	}
+	return nil
+}
+
 // Update returns the kind of operation update.
 func (us *Units) Update() *operation.Definition[UpdateState] {
 	steps := append(downloadSteps(us, func(s *UpdateState) *download { return &s.download }), []operation.Step[UpdateState]{
 		{Name: "inspect", State: model.JobInspecting, Do: us.updateInspect, Undo: us.updateForget},
+		{Name: "keep", State: model.JobUpdating, Turn: true, Do: us.updateKeep},
 		{Name: "prepare", State: model.JobUpdating, Turn: true, Do: us.updatePrepare, Undo: us.updateRestore},
 		{Name: "update", State: model.JobUpdating, Weight: 4, Turn: true, Do: us.updateUpdate, Undo: us.updateRevert},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.updateRecord},
@@ -83,7 +91,7 @@ func (us *Units) Update() *operation.Definition[UpdateState] {
 // updateInspect asks every environment before one is touched, and makes the rows Updating.
 func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	s := r.State
-	p, err := s.pkg(us.Packages)
+	p, err := us.Package(s.Fetched.SHA256, s.Fetched.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +155,29 @@ func (us *Units) updateFinish(tx *inventory.Tx, r *updateRun, failure error) err
 	return nil
 }
 
+// updateKeep sees to it that the present package of every unit is in the package store before one unit is touched, so that the update can
+// be undone.
+func (us *Units) updateKeep(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	s := r.State
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		du, err := us.lookup(t.Row)
+		if err != nil {
+			return nil, err
+		}
+		if t.Old, err = us.Keep(ctx, du, nil); err != nil {
+			return nil, err
+		}
+		p, err := us.kept(t.Row)
+		if err != nil {
+			return nil, err
+		}
+		t.OldRef = us.ref(du, p)
+		s.Pins = append(s.Pins, t.Old.SHA256)
+	}
+	return nil, nil
+}
+
 // updatePrepare notes what runs, so that it can be started again.
 func (us *Units) updatePrepare(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	for i := range r.State.Targets {
@@ -175,13 +206,13 @@ func (us *Units) updateRestore(ctx context.Context, r *updateRun) (operation.App
 
 // updateUpdate makes the new package the present generation everywhere.
 func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Apply, error) {
-	next, err := r.State.pkg(us.Packages)
+	next, err := us.Package(r.State.Fetched.SHA256, r.State.Fetched.Size)
 	if err != nil {
 		return nil, err
 	}
 	for i := range r.State.Targets {
 		t := &r.State.Targets[i]
-		old, err := us.oldPackage(t)
+		old, err := us.Package(t.Old.SHA256, t.Old.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -204,18 +235,13 @@ func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Appl
 	return nil, nil
 }
 
-func (us *Units) oldPackage(t *updateTarget) (adapter.Package, error) {
-	p, err := us.Packages.Get(t.Old.SHA256, t.Old.Size)
-	return adapter.Package{Path: p.Path, SHA256: p.SHA256, Size: p.Size}, err
-}
-
 // updateRevert makes the old package the present generation again, wherever the update broke off.
 func (us *Units) updateRevert(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	for _, t := range slices.Backward(r.State.Targets) {
 		if !t.attempt.open() {
 			continue
 		}
-		old, err := us.oldPackage(&t)
+		old, err := us.Package(t.Old.SHA256, t.Old.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -261,7 +287,7 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 				return err
 			}
 			err := private(tx, row.ID, store.Private{
-				Handle: t.Unit.Handle, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
+				Handle: t.Unit.Handle, Version: t.Unit.Manifest.Version, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
 			})
 			if err != nil {
 				return err

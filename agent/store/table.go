@@ -31,11 +31,22 @@ var (
 // Private is what the agent keeps for a deployment unit and shows to nobody.
 type Private struct {
 	Handle adapter.Handle `json:"handle"`
-	// Package is the present package in the package store; empty for a unit that was found in its environment.
-	SHA256 string `json:"sha256,omitempty"`
-	Size   int64  `json:"size,omitempty"`
+	// SHA256 and Size are those of the unit's package in the package store, which is that of its version Version. They are empty for a
+	// unit that was found in its environment and whose package was not needed yet.
+	Version string `json:"version,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
+	Size    int64  `json:"size,omitempty"`
 	// Credentials are those of the last install or update, sealed ([Sealer]).
 	Credentials []byte `json:"credentials,omitempty"`
+}
+
+// Of returns what is kept of a unit that has a version now: without the package, when that is of another version. Somebody else
+// has updated the unit then.
+func (p Private) Of(version string) Private {
+	if p.Version != version {
+		p.Version, p.SHA256, p.Size = "", "", 0
+	}
+	return p
 }
 
 // IndexKey is the key of a version of a unit on an environment (TR-181, unique key of the DeploymentUnit table).

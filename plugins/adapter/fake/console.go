@@ -37,11 +37,7 @@ func (c Console) Lose(detail string) error {
 
 // Install installs s as a unit that no agent asked for, with the identity key.
 func (c Console) Install(key string, s Spec) error {
-	data, err := encode(s)
-	if err != nil {
-		return err
-	}
-	s, err = parse(data, key, c.w.opts.Kind)
+	s, err := c.content(key, s)
 	if err != nil {
 		return err
 	}
@@ -59,6 +55,19 @@ func (c Console) InstallSystem(key string, s Spec) error {
 	return c.unit(key, func(p place, u *UnitState) error {
 		u.System = true
 		p.c.unit(p.id, key)
+		return nil
+	})
+}
+
+// Update makes s the present generation of a unit, idle. No agent asked for it and nothing is kept of the one before.
+func (c Console) Update(key string, s Spec) error {
+	s, err := c.content(key, s)
+	if err != nil {
+		return err
+	}
+	return c.unit(key, func(p place, u *UnitState) error {
+		u.LastGen++
+		p.put(key, u, Generation{Number: u.LastGen, Spec: s})
 		return nil
 	})
 }
@@ -109,6 +118,15 @@ func (c Console) Upgrade(version string) error {
 		p.c.envs[p.id] = true
 		return nil
 	})
+}
+
+// content is s as an environment reads it from a package.
+func (c Console) content(key string, s Spec) (Spec, error) {
+	data, err := encode(s)
+	if err != nil {
+		return Spec{}, err
+	}
+	return parse(data, key, c.w.opts.Kind)
 }
 
 func (c Console) do(f func(place) error) error {
