@@ -99,7 +99,7 @@ func (s *setting) enable(row model.ExecEnv, x model.Assignment) error {
 	if err != nil {
 		return err
 	}
-	if err := environment.CheckSwitch(&row, on, s.a.cfg.Agent.ProtectedEnvs); err != nil {
+	if err := environment.CheckSwitch(&s.tx.Snapshot, &row, on, s.a.cfg.Agent.ProtectedEnvs); err != nil {
 		return err
 	}
 	if row.Enable == on {
@@ -117,8 +117,7 @@ func (s *setting) enable(row model.ExecEnv, x model.Assignment) error {
 	return s.submit(operation.Submit(s.a.eng, s.tx, def, &environment.SwitchState{Env: row.ID, On: on}, envRequest(&row, s.originator)))
 }
 
-// requestedRunLevel moves the environment. -1, and any level while run levels are not supported, is without effect (TR-181,
-// ExecEnv.{i}.RequestedRunLevel).
+// requestedRunLevel moves the environment. -1 is without effect (TR-181, ExecEnv.{i}.RequestedRunLevel).
 func (s *setting) requestedRunLevel(row model.ExecEnv, x model.Assignment) error {
 	l, err := level(x, -1)
 	if err != nil {
@@ -127,7 +126,7 @@ func (s *setting) requestedRunLevel(row model.ExecEnv, x model.Assignment) error
 	if err := environment.Check(&s.tx.Snapshot, row.ID); err != nil {
 		return err
 	}
-	if l == -1 || row.CurrentRunLevel == -1 {
+	if l == -1 {
 		return nil
 	}
 	return s.submit(operation.Submit(s.a.eng, s.tx, s.a.levelOp, &runlevel.State{Env: row.ID, Level: l}, envRequest(&row, s.originator)))

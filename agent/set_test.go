@@ -253,7 +253,16 @@ func TestParent(t *testing.T) {
 	d := start(t, plain, func(d *device) {
 		d.env("child", "fake").Parent = "e"
 		d.env("grandchild", "fake").Parent = "child"
+		d.env("protected", "fake").Parent = "top"
+		d.env("top", "fake")
+		d.cfg.Agent.ProtectedEnvs = []string{"protected"}
 	})
+	top := ref(model.KindExecEnv, d.ee("top").Instance)
+	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: top, Attribute: model.Enable, Value: false}}, "test")
+	var se *model.SetError
+	if !errors.As(err, &se) || fault.ReasonOf(se.Faults[0]) != fault.RequestDenied {
+		t.Errorf("the parent of a protected environment: %v", err)
+	}
 	du := d.done(d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a"}), ExecEnv: "grandchild"})).Objects[0].Instance
 	d.rest(du, model.EUActive)
 	d.enable("e", false)
@@ -266,7 +275,7 @@ func TestParent(t *testing.T) {
 		return nil
 	})
 	d.faults(model.UnStartable, du)
-	_, err := d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "b"}), ExecEnv: "child"})
+	_, err = d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "b"}), ExecEnv: "child"})
 	wantReason(t, fault.DisabledExecEnv, err)
 	d.enable("e", true)
 	d.up()

@@ -85,7 +85,7 @@ func (m *Manager) Configure(envs []config.ExecEnv) error {
 			m.envs[c.Name] = newEnv(c.Name, c.Adapter)
 			row := model.ExecEnv{
 				ID: c.Name, Alias: "cpe-" + c.Name, Enable: c.Enable, InitialRunLevel: c.InitialRunLevel,
-				InitialExecutionUnitRunLevel: 1, CurrentRunLevel: -1, Name: c.Name,
+				InitialExecutionUnitRunLevel: 1, Name: c.Name,
 				AllocatedDisk: model.UnknownSize, AvailableDisk: model.UnknownSize,
 				AllocatedMemory: model.UnknownSize, AvailableMemory: model.UnknownSize,
 			}

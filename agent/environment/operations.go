@@ -2,7 +2,6 @@ package environment
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/fault"
@@ -92,15 +91,33 @@ func (m *Manager) doRestart(ctx context.Context, r *operation.Run[RestartState])
 	}, nil
 }
 
-// CheckSwitch judges whether Enable may be set: neither a protected environment may be disabled, nor one that the agent cannot end.
-func CheckSwitch(row *model.ExecEnv, on bool, protected []string) error {
-	switch {
-	case on:
+// CheckSwitch judges whether Enable may be set: neither a protected environment may be disabled, nor one in which a protected one is nested, nor one
+// that the agent cannot end.
+func CheckSwitch(s *model.Snapshot, row *model.ExecEnv, on bool, protected []string) error {
+	if on {
 		return nil
-	case slices.Contains(protected, row.ID):
-		return fault.Errorf(fault.RequestDenied, "cannot disable environment %s: it is protected by the configuration", row.ID)
+	}
+	for _, id := range protected {
+		if within(s, id, row.ID) {
+			return fault.Errorf(fault.RequestDenied, "cannot disable environment %s: %s is protected by the configuration", row.ID, id)
+		}
 	}
 	return CheckOwn(row, "disable")
+}
+
+// within reports whether the environment id is the one named outer, or nested in it.
+func within(s *model.Snapshot, id, outer string) bool {
+	for range s.Count(model.KindExecEnv) {
+		if id == outer {
+			return true
+		}
+		row := s.ExecEnvByID(id)
+		if row == nil {
+			return false
+		}
+		id = row.Parent
+	}
+	return false
 }
 
 // CheckOwn judges whether an environment is the agent's to launch and to end; verb says what is being refused.

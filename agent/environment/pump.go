@@ -198,13 +198,9 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 	row.Attached = v.attached
 	levels := v.desc.Has(adapter.CapRunLevels)
 	if !v.up {
-		switch {
-		case !v.ready && v.state.Up: // it may go on without its adapter: the last known
-		case levels:
+		if v.ready || !v.state.Up {
 			row.CurrentRunLevel = 0
-		default:
-			row.CurrentRunLevel = -1
-		}
+		} // else it may go on without its adapter: the last known
 		row.AvailableMemory, row.AvailableDisk = model.UnknownSize, model.UnknownSize
 		return
 	}

@@ -182,7 +182,7 @@ func (us *Units) Pending(env string) ([]adapter.ModuleSetting, error) {
 }
 
 // Settle tells the environment the AutoStart and RunLevel of a unit that are pending, as far as it keeps them itself. What
-// it refuses goes back to what it has; what it could not be told stays pending ([environment.Away]).
+// it refuses, or makes something else of, goes to what it has; what it could not be told stays pending ([environment.Away]).
 func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) error {
 	u := us.inv.Snapshot().ExecutionUnit(id)
 	if u == nil {
@@ -210,6 +210,7 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	asIs := level != nil || auto != nil || !us.agrees(ctx, u, desc)
 	err = us.inv.Update(func(tx *inventory.Tx) error {
 		old := tx.ExecutionUnit(id)
 		if old == nil {
@@ -219,12 +220,34 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 		// What has been set again since is still to be told.
 		row.RunLevelPending = row.RunLevelPending && (row.RunLevel != u.RunLevel || environment.Away(level))
 		row.AutoStartPending = row.AutoStartPending && (row.AutoStart != u.AutoStart || environment.Away(auto))
-		if level != nil || auto != nil {
+		if asIs {
 			us.observeAgain(tx, &row, desc.Has(adapter.CapRunLevels))
 		}
 		return tx.PutExecutionUnit(&row)
 	})
 	return errors.Join(level, auto, err)
+}
+
+// agrees waits a moment until the environment tells what it was told of a unit. It may have made something else of it: a framework has no run
+// level 0, and no AutoStart of a fragment.
+func (us *Units) agrees(ctx context.Context, u *model.ExecutionUnit, desc adapter.Description) bool {
+	du := us.inv.Snapshot().DeploymentUnit(u.DU)
+	if du == nil {
+		return false
+	}
+	wctx, stop := context.WithTimeout(ctx, arrival)
+	defer stop()
+	return us.envs.Arrived(wctx, u.Env, du.Key, func(seen adapter.Unit, _ bool) bool {
+		for _, m := range seen.Modules {
+			if m.ID != u.Module {
+				continue
+			}
+			level := !u.RunLevelPending || !desc.Has(adapter.CapRunLevels) || m.RunLevel == u.RunLevel
+			auto := !u.AutoStartPending || !desc.Has(adapter.CapAutoStart) || m.AutoStart == nil || *m.AutoStart == u.AutoStart
+			return level && auto
+		}
+		return false
+	})
 }
 
 // observeAgain takes over what the environment last told of a unit.

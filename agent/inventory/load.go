@@ -9,7 +9,7 @@ import (
 // that the unit can be installed or found again.
 func (inv *Inventory) load(tx *store.Tx) error {
 	err := store.ExecEnvs.Load(tx, func(_ string, e model.ExecEnv) error {
-		e.Status, e.CurrentRunLevel = model.EEError, -1
+		e.Status = model.EEError
 		e.AllocatedDisk, e.AvailableDisk = model.UnknownSize, model.UnknownSize
 		e.AllocatedMemory, e.AvailableMemory = model.UnknownSize, model.UnknownSize
 		inv.draft.PutExecEnv(&e)

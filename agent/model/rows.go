@@ -57,7 +57,7 @@ type ExecEnv struct {
 
 	Status          EEStatus `json:"-"`
 	StatusDetail    string   `json:"-"` // why Status is what it is, for the operator
-	CurrentRunLevel int      `json:"-"` // -1: the environment has none
+	CurrentRunLevel int      `json:"-"` // 0 while it is down; the agent supplies levels to an environment that has none
 	AllocatedDisk   int64    `json:"-"` // KiB, -1 unknown; the same for the next three
 	AvailableDisk   int64    `json:"-"`
 	AllocatedMemory int64    `json:"-"`
