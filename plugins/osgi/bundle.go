@@ -140,10 +140,13 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
+// trim is Java's String.trim, with which the host tells headers: what is found must be called as what is installed.
+func trim(s string) string { return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' }) }
+
 // localizer returns the translation of header values that start with '%' by the bundle's default localization file. A key
 // without a translation is its own value (OSGi Core 3.11.2).
 func localizer(ctx context.Context, jar *zip.Reader, headers map[string]string) (func(string) string, error) {
-	base := strings.TrimSpace(headers["bundle-localization"])
+	base := trim(headers["bundle-localization"])
 	if base == "" {
 		base = defaultLocalization
 	}
@@ -163,12 +166,13 @@ func localizer(ctx context.Context, jar *zip.Reader, headers map[string]string) 
 		break
 	}
 	return func(value string) string {
-		key, localized := strings.CutPrefix(strings.TrimSpace(value), "%")
+		value = trim(value)
+		key, localized := strings.CutPrefix(value, "%")
 		if !localized {
 			return value
 		}
 		if text, ok := properties[key]; ok {
-			return text
+			return trim(text)
 		}
 		return key
 	}, nil

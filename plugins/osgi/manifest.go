@@ -136,8 +136,16 @@ func normalVersion(s string) (string, error) {
 	return strings.Join(full, "."), nil
 }
 
-// parseProperties reads a file in the format of java.util.Properties.load(InputStream): ISO 8859-1 with \uXXXX escapes.
+// parseProperties reads a file as java.util.PropertyResourceBundle does: UTF-8, or ISO 8859-1 if it is not that, with \uXXXX escapes; a malformed
+// escape makes the whole file unreadable, which is nil.
 func parseProperties(data []byte) map[string]string {
+	if !utf8.Valid(data) {
+		var text []byte
+		for _, b := range data {
+			text = utf8.AppendRune(text, rune(b))
+		}
+		data = text
+	}
 	properties := map[string]string{}
 	for len(data) > 0 {
 		var logical []byte
@@ -159,7 +167,10 @@ func parseProperties(data []byte) map[string]string {
 			}
 		}
 		if len(logical) > 0 {
-			key, value := splitProperty(logical)
+			key, value, ok := splitProperty(logical)
+			if !ok {
+				return nil
+			}
 			properties[key] = value
 		}
 	}
@@ -167,7 +178,7 @@ func parseProperties(data []byte) map[string]string {
 }
 
 // splitProperty splits a logical line at the first '=', ':' or blank that is not escaped.
-func splitProperty(line []byte) (key, value string) {
+func splitProperty(line []byte) (key, value string, ok bool) {
 	end := 0
 	for end < len(line) && !bytes.ContainsRune([]byte("=: \t\f"), rune(line[end])) {
 		if line[end] == '\\' {
@@ -180,15 +191,19 @@ func splitProperty(line []byte) (key, value string) {
 	if len(rest) > 0 && (rest[0] == '=' || rest[0] == ':') {
 		rest = bytes.TrimLeft(rest[1:], " \t\f")
 	}
-	return unescape(line[:end]), unescape(rest)
+	key, ok = unescape(line[:end])
+	value, valueOK := unescape(rest)
+	return key, value, ok && valueOK
 }
 
-// unescape turns ISO 8859-1 bytes with Java escapes into a string; a malformed \u is kept as it stands.
-func unescape(b []byte) string {
+// unescape turns UTF-8 with Java escapes into a string; not ok: a \u is malformed.
+func unescape(b []byte) (text string, ok bool) {
 	var units []uint16
 	for i := 0; i < len(b); i++ {
 		if b[i] != '\\' || i+1 == len(b) {
-			units = append(units, uint16(b[i]))
+			r, n := utf8.DecodeRune(b[i:])
+			units = utf16.AppendRune(units, r)
+			i += n - 1
 			continue
 		}
 		i++
@@ -202,17 +217,20 @@ func unescape(b []byte) string {
 		case 'f':
 			units = append(units, '\f')
 		case 'u':
-			if i+5 <= len(b) {
-				if n, err := strconv.ParseUint(string(b[i+1:i+5]), 16, 16); err == nil {
-					units = append(units, uint16(n))
-					i += 4
-					continue
-				}
+			if i+5 > len(b) {
+				return "", false
 			}
-			units = append(units, '\\', 'u')
+			n, err := strconv.ParseUint(string(b[i+1:i+5]), 16, 16)
+			if err != nil {
+				return "", false
+			}
+			units = append(units, uint16(n))
+			i += 4
 		default:
-			units = append(units, uint16(b[i]))
+			r, n := utf8.DecodeRune(b[i:])
+			units = utf16.AppendRune(units, r)
+			i += n - 1
 		}
 	}
-	return string(utf16.Decode(units))
+	return string(utf16.Decode(units)), true
 }

@@ -133,10 +133,18 @@ func TestNormalVersion(t *testing.T) {
 }
 
 func TestParseProperties(t *testing.T) {
-	got := parseProperties([]byte("# c = 1\n! d = 2\n\n a = x\\\n   y\nb:\\u00e4\\ud83d\\ude00\\uzz\nc\\ d  e\ne=\xe4\nf = \\t\\n\\\\\ng\nh = z\\"))
-	want := map[string]string{"a": "xy", "b": "ä😀\\uzz", "c d": "e", "e": "ä", "f": "\t\n\\", "g": "", "h": "z"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	for text, want := range map[string]map[string]string{
+		"# c = 1\n! d = 2\n\n a = x\\\n   y\nb:\\u00e4\\ud83d\\ude00\\zz\nc\\ d  e\ne=\xe4\nf = \\t\\n\\\\\ng\nh = z\\": {
+			"a": "xy", "b": "ä😀zz", "c d": "e", "e": "ä", "f": "\t\n\\", "g": "", "h": "z",
+		},
+		"utf = Müller \\é 😀\n": {"utf": "Müller é 😀"},      // as Java does since version 9
+		"both = ü \xfc":        {"both": "\u00c3\u00bc ü"}, // one byte that is no UTF-8 makes it ISO 8859-1
+		"a = 1\nb = \\uzz":     nil,
+		"a = \\u12":            nil,
+	} {
+		if diff := cmp.Diff(want, parseProperties([]byte(text))); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
 	}
 }
 
