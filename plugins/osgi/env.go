@@ -232,12 +232,18 @@ func (e *env) enable(ctx context.Context, options []string) error {
 		if err != nil {
 			return e.launchFailed(ctx, adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err))
 		}
+		if err := e.host.checkMake(files); err != nil {
+			return e.launchFailed(ctx, adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err))
+		}
 		child, err := e.host.launch(files, options)
 		if err != nil {
 			return err
 		}
 		if err := e.awaitUp(ctx, child); err != nil {
 			return e.launchFailed(ctx, err)
+		}
+		if err := e.host.keepMake(files); err != nil {
+			e.log.Warn("the storage cannot be marked with the make of its framework", "err", err)
 		}
 	}
 	return nil
