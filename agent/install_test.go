@@ -203,6 +203,26 @@ func TestUpdateFails(t *testing.T) {
 			})
 		}
 	}
+	t.Run("package of another unit", func(t *testing.T) {
+		d := d.in(t)
+		d.failed(fault.InvalidArguments)(d.update(du.ID, fake.Spec{Name: "b", Version: "2"}))
+		asBefore(t)
+		// Whoever gave the unit a UUID of his own may call it as he likes.
+		own := d.done(d.agent.Install(t.Context(), model.InstallRequest{
+			URL: d.pkg(fake.Spec{Name: "mine"}), ExecEnv: "e", UUID: "00000000-0000-4000-8000-000000000001",
+		})).Objects[0].Instance
+		d.done(d.update(own, fake.Spec{Name: "theirs", Version: "2"}))
+		d.done(d.uninstall(own))
+		asBefore(t)
+	})
+	t.Run("inert modules", func(t *testing.T) {
+		d := d.in(t)
+		lib := d.installed(fake.Spec{Name: "lib", Modules: []fake.ModuleSpec{{ID: "main", Inert: true}}}).ID
+		if u := d.eu(lib); u.AutoStart || u.AutoStartPending || u.Status != model.EUIdle {
+			t.Errorf("the execution unit is %+v", *u)
+		}
+		d.done(d.uninstall(lib))
+	})
 	t.Run("modules stopped", func(t *testing.T) {
 		d := d.in(t)
 		d.failed(fault.Internal)(d.update(du.ID, fake.Spec{Name: "a", Version: "2", UpdateFails: "no luck"}))

@@ -202,7 +202,7 @@ func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID
 			if u.Module != module {
 				continue
 			}
-			err := us.EUs.Start(ctx, op, u, true)
+			err := us.EUs.Start(ctx, op, u, u.AutoStart)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

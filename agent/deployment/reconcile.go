@@ -202,8 +202,12 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		case !settled:
 			continue // rows come and go when the operation records its end
 		default:
+			begin := fresh
+			if m.Inert {
+				begin = newUnits{} // there is nothing to start
+			}
 			var err error
-			if row, err = us.newRow(tx, old, fresh); err != nil {
+			if row, err = us.newRow(tx, old, begin); err != nil {
 				return err
 			}
 			row.Module = m.ID

@@ -10,6 +10,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/mapping/uuidname"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -113,6 +114,10 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 			if err := environment.Check(&tx.Snapshot, t.Env); err != nil {
 				return err
 			}
+			if t.Manifest.Name != row.Name && generated(row) {
+				return fault.Errorf(fault.InvalidArguments, "cannot update %s on %s: the package is %s and not %s, which is another unit",
+					row.UUID, t.Env, t.Manifest.Name, row.Name)
+			}
 			if id, err := taken(tx, row.UUID, t.Manifest.Version, t.Env); err != nil {
 				return err
 			} else if id != 0 {
@@ -124,6 +129,16 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 		}
 		return nil
 	}, nil
+}
+
+// generated reports whether the UUID of a unit comes from its name: a package of another name has another UUID (TR-181 Annex C).
+func generated(row *model.DeploymentUnit) bool {
+	for _, version := range []int{3, 5} {
+		if uuid, err := uuidname.New(version, row.Name, row.Vendor); err == nil && uuid == row.UUID {
+			return true
+		}
+	}
+	return false
 }
 
 // updateForget makes the rows Installed again, at the old version.
