@@ -330,3 +330,30 @@ func (b *behind) losses() {
 	b.take("sample", again)
 	b.check("install")
 }
+
+// A refresh at the console that leaves a dependent behind is a fault of that dependent: nobody asked for its end.
+func TestRefreshAtTheConsole(t *testing.T) {
+	each(t, func(t *testing.T, framework string) {
+		d := boot(t, support.Env{Framework: framework})
+		c := d.InstallConsole(framework)
+		provider := d.Install("provider-1.0.0.jar", framework)
+		wide, strict, once := d.Install("consumer-1.0.0.jar", framework), d.Install("consumer-strict-1.0.0.jar", framework), d.Install("rewire-1.0.0.jar", framework)
+		for _, line := range []string{"update " + provider.DUID + " file:" + support.BundlePath(t, "provider-2.0.0.jar"), "refresh " + provider.DUID} {
+			c.Run(line)
+		}
+		d.Until("the faults follow the refresh", func(tree *client.Tree) error {
+			for _, want := range []struct {
+				unit  support.Unit
+				fault string
+			}{{wide, "NoFault"}, {strict, "DependencyFailure"}, {once, "FailureWhileActive"}} {
+				eu := tree.ExecutionUnit(want.unit.EU.Object)
+				healthy := want.fault == "NoFault"
+				if eu.FaultCode != want.fault || healthy != (eu.Status == "Active") || healthy != (eu.FaultMessage == "") {
+					return fmt.Errorf("%s is %s with %s %q, not %s", eu.Name, eu.Status, eu.FaultCode, eu.FaultMessage, want.fault)
+				}
+			}
+			return nil
+		})
+		agree(t, d, framework, d.Console(framework))
+	})
+}

@@ -4,6 +4,7 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
@@ -15,6 +16,7 @@ import org.osgi.framework.BundleException;
 import org.osgi.framework.FrameworkEvent;
 import org.osgi.framework.FrameworkListener;
 import org.osgi.framework.SynchronousBundleListener;
+import org.osgi.framework.startlevel.BundleStartLevel;
 
 /**
  * Hears what the framework says. Bundle events come in the thread that causes them, so what a request did is told before its answer.
@@ -49,6 +51,8 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
   private final Publisher publisher;
   private final Phases phases = new Phases();
   private final CopyOnWriteArrayList<Mark> marks = new CopyOnWriteArrayList<>();
+  /** Bundles that have been unresolved since the last refresh that somebody else asked for, at a console say. */
+  private final Set<Bundle> rewired = ConcurrentHashMap.newKeySet();
   private volatile Refresh refresh;
 
   FrameworkWatcher(Faults faults, Publisher publisher) {
@@ -103,11 +107,17 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
     phases.changed(bundle.getBundleId(), event.getType());
     switch (event.getType()) {
       case BundleEvent.UNINSTALLED -> {
+        rewired.remove(bundle);
         faults.clear(bundle.getBundleId());
         publisher.removed(bundle);
         return;
       }
-      case BundleEvent.STARTED, BundleEvent.UPDATED -> faults.clear(bundle.getBundleId());
+      case BundleEvent.UNRESOLVED -> rewired.add(bundle);
+      case BundleEvent.RESOLVED -> faults.resolved(bundle.getBundleId());
+      case BundleEvent.STARTED, BundleEvent.UPDATED -> {
+        rewired.remove(bundle);
+        faults.clear(bundle.getBundleId());
+      }
       default -> {
         // a change of state alone
       }
@@ -120,6 +130,7 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
     switch (event.getType()) {
       case FrameworkEvent.ERROR -> error(event.getBundle(), event.getThrowable());
       case FrameworkEvent.STARTED, FrameworkEvent.STARTLEVEL_CHANGED -> publisher.framework(false);
+      case FrameworkEvent.PACKAGES_REFRESHED -> refreshed();
       default -> {
         // of no interest to a client
       }
@@ -128,6 +139,20 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
       if (mark.type == event.getType()) {
         marks.remove(mark);
         mark.seen.complete(null);
+      }
+    }
+  }
+
+  /** Not every framework reports an error of a bundle that a refresh has left without what it imports. */
+  private void refreshed() {
+    for (Bundle bundle : rewired) {
+      rewired.remove(bundle);
+      if (refresh == null
+          && bundle.getState() == Bundle.INSTALLED
+          && bundle.adapt(BundleStartLevel.class).isPersistentlyStarted()
+          && faults.of(bundle.getBundleId()) == null) {
+        faults.set(bundle.getBundleId(), new Fault(Reason.DEPENDENCY, "unresolved since a refresh of the framework"));
+        publisher.bundle(bundle);
       }
     }
   }
@@ -144,7 +169,8 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
       fault = new Fault(Reason.UNRESOLVED, Words.of(e));
     } else {
       boolean stop = phases.stopped(bundle.getBundleId());
-      fault = new Fault(stop ? Reason.STOP_FAILED : Reason.AUTO_START_FAILED, Words.ofBundle(e));
+      Reason start = rewired.contains(bundle) ? Reason.FAILED_WHILE_ACTIVE : Reason.AUTO_START_FAILED;
+      fault = new Fault(stop ? Reason.STOP_FAILED : start, Words.ofBundle(e));
     }
     Refresh now = refresh;
     if (now != null && now.bundles.contains(bundle)) {
