@@ -208,18 +208,6 @@ func (l *Launcher) Kill() {
 	}
 }
 
-// Ended waits until the framework has ended by itself.
-func (l *Launcher) Ended() {
-	l.t.Helper()
-	Until(l.t, "the framework ends", func() error {
-		if l.PID() != 0 {
-			return fmt.Errorf("process %d runs", l.PID())
-		}
-		return nil
-	})
-	l.running = nil
-}
-
 func (l *Launcher) stop(s syscall.Signal) error {
 	p := l.running
 	if p == nil {
