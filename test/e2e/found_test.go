@@ -160,22 +160,22 @@ func TestChangedAtTheConsole(t *testing.T) {
 		keeps(t, d, framework, id, d.Content("sample-1.5.0.jar"))
 		agree(t, d, framework, c)
 
-		location := "reference:file:" + support.BundlePath(t, "sample2-1.0.0.jar")
+		location := "reference:file:" + support.BundlePath(t, "throws-in-start-1.0.1.jar")
 		c.Run("install " + location)
 		c.Run(fmt.Sprintf("start %d", bundleAt(t, c, location)))
 		d.Until("it is found", func(tree *client.Tree) error {
 			for _, eu := range tree.ExecutionUnits {
-				if eu.Name == "org.smmd.sample2" && eu.Status == "Active" {
+				if eu.Name == "org.smmd.throws-in-start" && eu.Status == "Active" {
 					return nil
 				}
 			}
 			return errors.New("it is not")
 		})
-		referenced := unitNamed(t, d, "org.smmd.sample2")
+		referenced := unitNamed(t, d, "org.smmd.throws-in-start")
 		before := fmt.Sprint(c.Bundles())
-		j := d.Job(d.Client.Update(t.Context(), referenced.Object, client.UpdateOptions{URL: d.URL("provider-2.0.0.jar")}))
+		j := d.Job(d.Client.Update(t.Context(), referenced.Object, client.UpdateOptions{URL: d.URL("throws-in-start-1.0.0.jar")}))
 		if j.FaultName != "NotSupported" || !strings.Contains(j.FaultString, "by reference") {
-			t.Errorf("the job is %+v", *j)
+			t.Errorf("%s is %s with %s %q", j, j.State, j.FaultName, j.FaultString)
 		}
 		if after := fmt.Sprint(c.Bundles()); after != before {
 			t.Errorf("the bundles were\n%s and are\n%s", before, after)
