@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -80,5 +82,27 @@ func TestFrameworkOfAnotherMake(t *testing.T) {
 			}
 			return nil
 		})
+
+		// Who wants the other make all the same has an empty environment of it.
+		d.Stop()
+		useFramework(t, d, framework, theirs)
+		d.Start()
+		d.Up()
+		set(t, d, d.Tree().ExecEnv(env).Path+".Enable", "false")
+		if err := os.RemoveAll(filepath.Join(d.State, "env", framework, "storage")); err != nil {
+			t.Fatal(err)
+		}
+		set(t, d, d.Tree().ExecEnv(env).Path+".Enable", "true")
+		d.Until("the units are missing", func(tree *client.Tree) error {
+			if e, du := tree.ExecEnv(env), tree.DeploymentUnit(u.Object); e.Status != "Up" || !du.Missing {
+				return fmt.Errorf("the environment is %s, the unit %+v", e.Status, du)
+			}
+			return nil
+		})
+		for _, du := range d.Tree().DeploymentUnits {
+			d.Done(d.Client.Uninstall(t.Context(), du.Object))
+		}
+		u = d.Install("sample-1.0.0.jar", framework)
+		wantUnit(t, u, "1.0.0", "Active", true)
 	})
 }
