@@ -100,6 +100,35 @@ func TestStartEndsTheEnvironment(t *testing.T) {
 	}
 }
 
+// The unit is to blame also when its environment cannot be launched again for a while.
+func TestStartEndsTheEnvironmentForLong(t *testing.T) {
+	t.Parallel()
+	d := start(t, levels, func(d *device) { d.cfg.ExecEnvs[0].AutoStart = false })
+	bad := d.installed(fake.Spec{Name: "bad"}).ID
+	d.worlds["fake"].Hook("Start", fake.Before, func(fake.Call) error {
+		return errors.Join(d.console("e").Lose("it ended with status 7"), adapter.Errorf(adapter.Unavailable, "cannot start bad: the environment is gone"))
+	})
+	d.worlds["fake"].Hook("SetEnabled", fake.Before, func(fake.Call) error {
+		return adapter.Errorf(adapter.StartFailed, "cannot launch it: a test")
+	})
+	d.failed(fault.ExecEnvUnavailable)(d.request(d.eu(bad).ID, model.RequestActive))
+	d.faults(model.FailureOnStart, bad)
+	d.worlds["fake"].Hook("Start", fake.Before, nil)
+	d.worlds["fake"].Hook("SetEnabled", fake.Before, nil)
+	d.until("the environment is back", func(s *model.Snapshot) error {
+		if e := s.ExecEnvByID("e"); e.Status != model.EEUp {
+			return errors.New(e.StatusDetail)
+		}
+		return nil
+	})
+	d.up()
+	d.faults(model.FailureOnStart, bad)
+	d.done(d.request(d.eu(bad).ID, model.RequestActive))
+	if u := d.rest(bad, model.EUActive); u.FaultCode != model.NoFault {
+		t.Errorf("the execution unit is %+v", *u)
+	}
+}
+
 // What was set while only the adapter was away is told when it is back, and not overwritten by what the environment had.
 func TestInitialLevelWhileTheAdapterIsAway(t *testing.T) {
 	t.Parallel()

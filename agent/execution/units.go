@@ -63,12 +63,14 @@ func (us *Units) call(
 	})
 	var ae *adapter.Error
 	switch {
+	case environment.Away(err): // in its chain may be why the environment could not be launched, which is no fault of the unit
+		if made && o.lost != "" && ctx.Err() == nil {
+			if err := us.setFault(u.ID, o.lost, err.Error(), true); err != nil {
+				return err
+			}
+		}
 	case errors.As(err, &ae) && shows(ae.Reason):
 		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmp.Or(ae.Cause, ae.Message), false); err != nil {
-			return err
-		}
-	case made && o.lost != "" && environment.Away(err) && ctx.Err() == nil:
-		if err := us.setFault(u.ID, o.lost, err.Error(), true); err != nil {
 			return err
 		}
 	case err == nil && !u.Inert, adapter.ReasonOf(err) == adapter.StillRunning:
