@@ -1,0 +1,121 @@
+package osgi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// elsewhere is the adapter of attached environments together with who launches them: what the agent would leave alone, the test does.
+type elsewhere struct {
+	*killable
+	device *device
+}
+
+// device is what stays when the adapter is killed.
+type device struct {
+	mu        sync.Mutex
+	launchers map[string]*support.Launcher // by environment
+}
+
+// Describe leaves out the versions, which are not the adapter's to put back.
+func (x *elsewhere) Describe(ctx context.Context) (adapter.Description, error) {
+	d, err := x.killable.Describe(ctx)
+	d.Capabilities = []adapter.Capability{adapter.CapRunLevels, adapter.CapAutoStart, adapter.CapExport}
+	return d, err
+}
+
+// SetEnabled is the launcher's work.
+func (x *elsewhere) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
+	e, err := x.env(env)
+	if err != nil {
+		return err
+	}
+	if err := x.killable.SetEnabled(ctx, op, env, on, first); adapter.ReasonOf(err) != adapter.NotSupported {
+		return errors.Join(errors.New("an attached environment is launched or ended"), err)
+	}
+	x.device.mu.Lock()
+	defer x.device.mu.Unlock()
+	l := x.device.launchers[env]
+	if !on {
+		l.Kill()
+		return nil
+	}
+	if l.PID() == 0 {
+		l.Kill() // forgets the one that has ended
+		l.Launch()
+	}
+	if !poll(func() bool { return ctx.Err() != nil || e.answers(ctx) }) {
+		return adapter.Errorf(adapter.StartFailed, "the launcher's framework does not answer: %s", l.Log())
+	}
+	return ctx.Err()
+}
+
+// TestAttachedConformance is the whole contract on frameworks that somebody else launches.
+func TestAttachedConformance(t *testing.T) {
+	onEach(t, func(t *testing.T, _ map[string]any) {
+		if testing.Short() {
+			t.Skip("it takes minutes")
+		}
+		framework := strings.ToLower(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
+		bundles := func(name string) adaptertest.Package { return adaptertest.Package{Path: testBundle(t, name).Path} }
+		failsStart, failsStop, hangs := bundles("throws-in-start-1.0.0.jar"), bundles("throws-in-stop-1.0.0.jar"), bundles("hangs-in-start-1.0.0.jar")
+		failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
+		hangsStop := bundles("hangs-in-stop-1.0.0.jar")
+		hangs.Release = func(t adaptertest.TB, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "release"), nil, 0o600); err != nil {
+				t.Fatalf("cannot release: %v", err)
+			}
+		}
+		hangsStop.Release = hangs.Release
+		noFirst := "the launcher starts what is to be started before the adapter can set anything"
+		devices := map[string]*device{}
+		adaptertest.Run(t, adaptertest.Harness{
+			Kind: Kind,
+			Open: func(_ adaptertest.TB, dir string) (adapter.Adapter, func()) {
+				dead, kill := context.WithCancel(context.Background())
+				return &elsewhere{&killable{newAdapter(quietLog(), defaultLimits()), dead}, devices[dir]}, kill
+			},
+			Environments: func(tb adaptertest.TB, dir string) []adapter.EnvConfig {
+				devices[dir] = &device{launchers: map[string]*support.Launcher{}}
+				var envs []adapter.EnvConfig
+				for _, env := range []string{"one", "two"} {
+					l := support.NewLauncher(tb.(*testing.T), framework)
+					l.StartLevel, l.Bundles = 1, nil
+					l.Properties = map[string]string{"smmd.test.release": filepath.Join(dir, "release")}
+					devices[dir].launchers[env] = l
+					raw, err := json.Marshal(map[string]any{"attach": true, "socket": l.Socket})
+					if err != nil {
+						tb.Fatalf("cannot encode the settings: %v", err)
+					}
+					envs = append(envs, adapter.EnvConfig{ID: env, Settings: raw})
+				}
+				return envs
+			},
+			Packages: adaptertest.Packages{
+				V1: bundles("sample-1.0.0.jar"), V2: bundles("sample-2.0.0.jar"), Other: bundles("sample2-1.0.0.jar"),
+				Corrupt: bundles("truncated.jar"), Foreign: bundles("plain.jar"),
+				FailsInstall: adaptertest.Package{Path: writeJar(t, member{manifestName,
+					"Manifest-Version: 1.0\nBundle-ManifestVersion: 2\nBundle-SymbolicName: fails\nImport-Package: a,a\n"})},
+				FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
+				FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangs, HangsStop: hangsStop,
+				Inert: bundles("fragment-1.0.0.jar"), Unresolved: bundles("missing-import-1.0.0.jar"),
+			},
+			Lose:         func(_ adaptertest.TB, dir, env string) { devices[dir].launchers[env].Kill() },
+			SkipVersions: "they are somebody else's",
+			Skip: map[string]string{
+				"SetEnabled/run level that was set first holds before a module is started": noFirst,
+				"SetEnabled/AutoStart that was set first holds before a module is started": noFirst,
+			},
+		})
+	})
+}
