@@ -212,9 +212,10 @@ func TestABundleThatEndsTheFramework(t *testing.T) {
 		c = d.Console(framework)
 		agree(t, d, framework, c)
 		wantUnit(t, d.Unit(sample.Object), "1.0.0", "Active", true)
-		if eu := d.Unit(u.Object).EU; eu.Status != "Idle" || eu.AutoStart {
-			t.Errorf("the execution unit is %s with %s %q", eu.Status, eu.FaultCode, eu.FaultMessage)
+		if eu := d.Unit(u.Object).EU; eu.AutoStart {
+			t.Error("its AutoStart is true")
 		}
+		wantExecution(t, d.Unit(u.Object), "FailureOnStart", "")
 		d.Done(d.Client.Uninstall(t.Context(), u.Object))
 		agree(t, d, framework, c)
 	})
