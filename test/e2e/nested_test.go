@@ -55,12 +55,13 @@ func TestNested(t *testing.T) {
 
 		t.Run("the parent ends", func(t *testing.T) {
 			name, pid := d.Tree().ExecEnv(inner).Name, d.JVM("inner").PID
+			launch := d.Tree().ExecEnv(outer).Name
 			d.JVM("outer").Kill(t)
 			d.Until("it is launched again", func(tree *client.Tree) error {
-				if e := tree.ExecEnv(outer); e.Status == "Up" && d.JVM("outer").PID > 0 {
-					return nil
+				if e := tree.ExecEnv(outer); e.Status != "Up" || e.Name == launch {
+					return fmt.Errorf("it is %s and %s", e.Status, e.Name)
 				}
-				return errors.New("it is not up")
+				return nil
 			})
 			consoles["outer"] = d.Console("outer")
 			d.Done(d.Client.RestartExecEnv(t.Context(), outer, ""))
