@@ -99,12 +99,17 @@ final class Bundles {
           try (InputStream in = open(path)) {
             halt(bundle, what, waiter);
             Refresher.Dependents dependents = refresher.dependents(bundle);
-            bundle.update(in);
-            faults.clear(bundle.getBundleId());
-            if (!dependents.framework()) {
-              refresher.refresh(bundle, dependents);
+            KeptContent old = KeptContent.of(storage, bundle);
+            try {
+              bundle.update(in);
+              faults.clear(bundle.getBundleId());
+              if (!dependents.framework()) {
+                refresher.refresh(bundle, dependents);
+              }
+              return told(bundle, what);
+            } finally {
+              old.release();
             }
-            return told(bundle, what);
           } catch (BundleException e) {
             publisher.bundle(bundle);
             throw fileFailure(what, e);

@@ -47,7 +47,9 @@ public final class Main {
       return LOCKED;
     }
     BrokenUpdates.takeBack(storage.framework());
+    KeptContent.putBack(storage);
     Framework framework = FrameworkLauncher.init(options, storage);
+    KeptContent.settle(storage, framework.getBundleContext().getBundles());
     if (options.first().apply(framework)) {
       storage.sync();
     }

@@ -23,6 +23,7 @@ import java.util.stream.Stream;
  *   DIR/installs.json    see {@link InstallLog}
  *   DIR/initial-level    the initial bundle start level that was set last, see {@link RunLevels}
  *   DIR/uploads/         packages that clients are sending, see {@link Upload}
+ *   DIR/kept/            see {@link KeptContent}
  *   DIR/framework/       the framework's own
  * </pre>
  *
@@ -86,6 +87,11 @@ final class Storage {
 
   Path uploads() {
     return state.resolve("uploads");
+  }
+
+  /** Null in a framework that somebody else launches: nobody is there to put anything back before that. */
+  Path kept() {
+    return lock == null ? null : state.resolve("kept");
   }
 
   /** The space that is left for the framework, in KiB, -1 when the file system does not say. */
