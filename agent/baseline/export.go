@@ -52,7 +52,7 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 		return fmt.Errorf("cannot complete the baseline of %s: %w", r.Env, err)
 	}
 	var failures []error
-	if r.Version == (File{}) && desc.Has(adapter.CapVersions) {
+	if r.Version == (File{}) && desc.Has(adapter.CapVersions) && !k.Envs.State(r.Env).Attached {
 		failures = append(failures, k.DUs.Bring(ctx, r.Env,
 			func(ctx context.Context, a environment.Adapter, path string) error {
 				return a.SaveVersion(ctx, r.Env, path)

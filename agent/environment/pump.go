@@ -190,7 +190,7 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 		row.Status, row.StatusDetail = model.EEDisabled, "the environment is disabled"
 	case by != "":
 		row.Status, row.StatusDetail = model.EEError, "parent disabled: "+by
-	case broken != nil:
+	case broken != nil && !v.attached: // a launch may have been tried before it was known that there is none
 		row.Status, row.StatusDetail = model.EEError, broken.Error()
 	default:
 		row.Status, row.StatusDetail = model.EEError, cmp.Or(v.detail, "the environment does not run")

@@ -309,8 +309,9 @@ type Exporter interface {
 // Versioner is implemented by adapters of environments that run from files that can be put back ([CapVersions]). Neither method
 // disturbs an environment that runs, and neither needs one.
 type Versioner interface {
-	// SaveVersion writes what the environment runs from, if it is launched now, to the file at path: for OSGi the framework's jar
-	// and its class path, as one archive. The same content gives the same bytes. [NotSupported] when that cannot be
+	// SaveVersion writes what the environment runs from to the file at path: for OSGi the framework's jar and its class path, as one
+	// archive. Of an environment that is down it is what a launch would make it run from, of one that runs what it was launched from, also when
+	// another version has been configured or restored since. The same content gives the same bytes. [NotSupported] when that cannot be
 	// saved, with the reason.
 	SaveVersion(ctx context.Context, env string, path string) error
 

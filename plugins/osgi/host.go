@@ -116,6 +116,25 @@ func (h *host) is(pid int) bool {
 	return err == nil && bytes.Contains(line, []byte("\x00--storage\x00"+h.storage()+"\x00"))
 }
 
+// runsFrom returns the files that the framework of the running process was launched with, as [host.launch] gives them; none when there is
+// no process.
+func (h *host) runsFrom() ([]string, error) {
+	pid, err := h.find()
+	if err != nil || pid == 0 {
+		return nil, err
+	}
+	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return nil, nil // it has ended
+	}
+	args := strings.Split(string(line), "\x00")
+	i := slices.Index(args, "-cp")
+	if i < 0 || i+1 >= len(args) {
+		return nil, nil // it has just ended: a zombie has no arguments
+	}
+	return strings.Split(args[i+1], ":")[1:], nil // the first is the host's
+}
+
 // age returns for how long pid has been running.
 func age(pid int) (time.Duration, error) {
 	// The directory's time is no measure: it is made when it is looked at. Field 22 of stat is the start in ticks after boot,

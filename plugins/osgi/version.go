@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -209,6 +210,35 @@ func (v *versionDir) unpack(ctx context.Context, a *archive) error {
 	return errors.Join(syncDir(v.dir), syncDir(filepath.Dir(v.dir)))
 }
 
+// present returns what the framework runs from, with the digests: another one may have been configured since its launch. One that is
+// down would run from what is chosen.
+func (h *host) present(ctx context.Context) ([]string, digests, error) {
+	v := h.versions()
+	c, err := v.choose(ctx, h.configured())
+	if err != nil {
+		return nil, nil, err
+	}
+	running, err := h.runsFrom()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(running) > 0 && !slices.Equal(running, c.files) {
+		dir := filepath.Dir(running[0])
+		restored := filepath.Dir(dir) == v.dir
+		sums, err := digestsOf(ctx, running)
+		if err != nil && !restored {
+			return nil, nil, err
+		}
+		if err == nil && (!restored || filepath.Base(dir) == sums.id()) { // restored files that are damaged are no version of anything
+			return running, sums, nil
+		}
+	}
+	if c.sums == nil {
+		c.sums, err = digestsOf(ctx, c.files)
+	}
+	return c.files, c.sums, err
+}
+
 // SaveVersion implements [adapter.Versioner]: it saves the framework's jar and class path.
 func (o *osgi) SaveVersion(ctx context.Context, id, path string) error {
 	e, err := o.env(id)
@@ -227,12 +257,9 @@ func (o *osgi) SaveVersion(ctx context.Context, id, path string) error {
 		return fileError(ctx, what, err)
 	}
 	defer done()
-	c, err := e.host.versions().choose(ctx, e.host.configured())
-	if err == nil && c.sums == nil {
-		c.sums, err = digestsOf(ctx, c.files)
-	}
+	files, sums, err := e.host.present(ctx)
 	if err == nil {
-		err = writeFile(path, func(w io.Writer) error { return writeArchive(ctx, w, c.files, c.sums) })
+		err = writeFile(path, func(w io.Writer) error { return writeArchive(ctx, w, files, sums) })
 	}
 	switch {
 	case err == nil:

@@ -167,6 +167,61 @@ func TestRestoredVersionRunsUntilOtherFilesAreConfigured(t *testing.T) {
 	}
 }
 
+// The version of an environment is what runs, not what has been configured since.
+func TestSavedIsWhatRuns(t *testing.T) {
+	v := newVersioned(t)
+	of := func(p adapter.Package) []string {
+		t.Helper()
+		a, err := openArchive(p.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.close()
+		return a.sums
+	}
+	v.runs("framework 1", "lib 1")
+	first, path := of(v.save()), v.framework
+	v.framework = filepath.Join(filepath.Dir(v.framework), "next.jar")
+	v.configure("framework 2", "lib 1")
+	v.restart() // the framework goes on
+	old := v.save()
+	if got := of(old); !slices.Equal(got, first) {
+		t.Errorf("saved is %v, what runs is %v", got, first)
+	}
+	v.runs("framework 2", "lib 1")
+	if got := of(v.save()); slices.Equal(got, first) {
+		t.Errorf("saved is still %v", got)
+	}
+
+	// The same for one that was restored.
+	v.restore(old)
+	v.runs("framework 1", "lib 1")
+	v.framework = filepath.Join(filepath.Dir(v.framework), "third.jar")
+	v.configure("framework 3", "lib 1")
+	v.restart()
+	if got := of(v.save()); !slices.Equal(got, first) {
+		t.Errorf("saved is %v, what runs is %v", got, first)
+	}
+	if err := os.WriteFile(v.classPath()[0], []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := of(v.save())
+	v.runs("framework 3", "lib 1")
+	if got := of(v.save()); !slices.Equal(got, damaged) {
+		t.Errorf("of damaged files %v was saved, what is configured is %v", damaged, got)
+	}
+
+	// Nothing is saved in the place of what cannot be had any more.
+	if err := os.Remove(v.framework); err != nil {
+		t.Fatal(err)
+	}
+	v.framework = path
+	v.restart()
+	if err := v.o.SaveVersion(t.Context(), "home", filepath.Join(t.TempDir(), "saved")); err == nil || !strings.Contains(err.Error(), "third.jar") {
+		t.Errorf("what has been removed is saved: %v", err)
+	}
+}
+
 func TestFilesOfARunningVersionStay(t *testing.T) {
 	v := newVersioned(t)
 	one := v.save()

@@ -165,13 +165,15 @@ var versionCases = []Case{
 		r.restore(r.op(), saved)
 		r.wantVersion("after RestoreVersion", r.relaunch(), before)
 		r.h.Versions.Upgrade(r.t, r.dir, r.env)
-		latest, _ := r.save()
-		if latest.SHA256 == saved.SHA256 {
-			r.t.Errorf("after Upgrade SaveVersion still saves the restored version")
+		if now, _ := r.save(); now.SHA256 != saved.SHA256 {
+			r.t.Errorf("after Upgrade and before a launch SaveVersion does not save the restored version, which runs")
 		}
 		got := r.relaunch()
 		if got == before {
 			r.t.Errorf("after Upgrade the environment still runs from the restored version")
+		}
+		if latest, _ := r.save(); latest.SHA256 == saved.SHA256 {
+			r.t.Errorf("after Upgrade and a launch SaveVersion still saves the restored version")
 		}
 		r.restart()
 		r.wantVersion("after a restart of the adapter", r.relaunch(), got)

@@ -25,12 +25,16 @@ type versionFile struct {
 	Version string `json:"version"`
 }
 
-// SaveVersion writes the version that the next launch runs.
+// SaveVersion writes the version that runs, or that a launch would run.
 func (a *Adapter) SaveVersion(ctx context.Context, env, path string) error {
 	var data []byte
 	err := a.version(ctx, Call{Method: "SaveVersion", Env: env}, func(p place) error {
+		version := p.effective()
+		if p.Up {
+			version = p.Running
+		}
 		var err error
-		data, err = json.Marshal(versionFile{versionFormat, a.w.opts.Kind, p.effective()})
+		data, err = json.Marshal(versionFile{versionFormat, a.w.opts.Kind, version})
 		if err != nil {
 			return adapter.Errorf(adapter.Internal, "cannot save the version of %s: %v", env, err)
 		}
