@@ -6,6 +6,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import org.osgi.framework.Bundle;
 import org.osgi.framework.launch.Framework;
 
@@ -13,7 +14,10 @@ import org.osgi.framework.launch.Framework;
 final class Requests {
   static final int PROTOCOL = 1;
   private static final int THREADS = 128;
-  /** How long the first answer waits for the framework's own start to end, so that it tells the faults of that start. */
+  /**
+   * How long after the opening answers wait for the framework's own start to end, so that they tell the faults of that start. Once it is over
+   * nobody waits any more: a bundle may hang in that start.
+   */
   private static final long STARTED_MILLIS = 3_000;
   private static final int LONGEST_MILLIS = 24 * 60 * 60 * 1000;
   private static final int USUAL_MILLIS = 60_000;
@@ -28,6 +32,7 @@ final class Requests {
   private final FrameworkView frameworkView;
   private final Publisher publisher;
   private final CompletableFuture<Void> started;
+  private final long opened = System.nanoTime();
   private final String version;
   /** Ends the framework; null when that is not ours to do. */
   private final Runnable shutdown;
@@ -134,7 +139,7 @@ final class Requests {
       throw new Failure(
           Reason.NOT_SUPPORTED, "cannot speak protocol " + protocol + ": this host speaks " + PROTOCOL);
     }
-    FrameworkWatcher.await(started, STARTED_MILLIS);
+    FrameworkWatcher.await(started, STARTED_MILLIS - TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - opened));
     client.greet();
     JsonObject result = new JsonObject();
     result.put("protocol", PROTOCOL);
