@@ -40,7 +40,7 @@ type Options struct {
 	Sealer      *store.Sealer
 	UUIDVersion int
 	ExecEnvs    []config.ExecEnv
-	Parallel    int // downloads at once
+	Parallel    int // downloads at once for an environment
 	// Pins returns the digests of packages that others need (package baseline); nil: nobody does.
 	Pins func(*store.Tx) (map[string]bool, error)
 	Log  *slog.Logger
@@ -50,7 +50,8 @@ type Options struct {
 type Units struct {
 	Options
 	autoStart map[string]bool // by environment
-	downloads chan struct{}   // as many as may run at once
+	// downloads bounds how many run at once, by environment: a server that stalls holds up one only. The name is empty for those that are for any.
+	downloads map[string]chan struct{}
 	exported  *packages.Fetcher
 	// coming are the packages that adapters give back and that have no pin yet: by the key in the spool, the digest once it is known.
 	coming sync.Map
@@ -62,10 +63,12 @@ type Units struct {
 // New returns the deployment units of an inventory.
 func New(o Options) (*Units, error) {
 	us := &Units{
-		Options: o, autoStart: map[string]bool{}, downloads: make(chan struct{}, max(o.Parallel, 1)), removed: map[unitName]time.Time{},
+		Options: o, autoStart: map[string]bool{}, downloads: map[string]chan struct{}{}, removed: map[unitName]time.Time{},
 	}
+	us.downloads[""] = make(chan struct{}, max(o.Parallel, 1))
 	for _, e := range o.ExecEnvs {
 		us.autoStart[e.Name] = e.AutoStart
+		us.downloads[e.Name] = make(chan struct{}, max(o.Parallel, 1))
 	}
 	return us, us.openExports()
 }

@@ -15,6 +15,8 @@ type download struct {
 	URL         string           `json:"url"`
 	Credentials []byte           `json:"credentials,omitempty"` // sealed
 	Fetched     packages.Fetched `json:"fetched"`
+	// For is the environment that the package was asked for; empty: any.
+	For string `json:"for,omitempty"`
 	// Pins are the packages that the operation needs; they are not collected while it is open.
 	Pins []string `json:"pins,omitempty"`
 }
@@ -52,9 +54,10 @@ func (us *Units) fetch(ctx context.Context, r progress, rebooted bool, d *downlo
 	if rebooted {
 		return fault.Errorf(fault.TransferIncomplete, "cannot fetch %s: the device restarted", packages.Display(d.URL))
 	}
+	slots := us.downloads[d.For]
 	select {
-	case us.downloads <- struct{}{}:
-		defer func() { <-us.downloads }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

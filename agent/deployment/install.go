@@ -34,7 +34,7 @@ type installRun = operation.Run[InstallState]
 // NewInstall returns the state of an install that has been asked for.
 func (us *Units) NewInstall(r model.InstallRequest) (*InstallState, error) {
 	sealed, err := us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
-	return &InstallState{download: download{URL: r.URL, Credentials: sealed}, Request: r}, err
+	return &InstallState{download: download{URL: r.URL, Credentials: sealed, For: r.ExecEnv}, Request: r}, err
 }
 
 // Install returns the kind of operation install.

@@ -52,6 +52,7 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 		if err := us.updatable(row, p); err != nil {
 			return nil, err
 		}
+		s.For = row.Env
 		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env})
 		if r.URL == "" {
 			s.URL, s.Credentials = row.URL, p.Credentials

@@ -1,0 +1,45 @@
+package agent_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/plugins/adapter/fake"
+)
+
+// Downloads that stall hold up those for the same environment only.
+func TestStalledDownloads(t *testing.T) {
+	t.Parallel()
+	d := start(t, plain, func(d *device) {
+		d.env("other", "fake")
+		d.cfg.Operations.Parallel = 2
+		d.cfg.Packages.Schemes = []string{"http", "file"}
+	})
+	asked := make(chan struct{}, 3)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	var stalled []uint32
+	for range 3 {
+		job, err := d.agent.Install(t.Context(), model.InstallRequest{URL: server.URL, ExecEnv: "other"})
+		d.ok(err)
+		stalled = append(stalled, job)
+	}
+	<-asked
+	<-asked
+	d.installed(fake.Spec{Name: "a"})
+	if len(asked) != 0 {
+		t.Error("a third download has begun")
+	}
+	for _, job := range stalled {
+		d.ok(d.agent.Cancel(t.Context(), job))
+		d.end(job)
+	}
+}
