@@ -284,7 +284,7 @@ func TestExecutionFaultCodes(t *testing.T) {
 // advice is what the document tells authors of bundles, by the words that each point begins with. Behind each is the test that shows what can be shown
 // of it with a bundle of test/bundles; those that are not named otherwise are in test/e2e.
 var advice = []string{
-	"Start and stop return soon.",              // TestAStartThatHangs, TestAStopThatHangs
+	"Start and stop return soon.",              // TestABundleHangs
 	"No `System.exit`.",                        // TestABundleThatEndsTheFramework
 	"End in stop what start began.",            // nothing of ours: a framework ends no threads
 	"Throw exceptions that say what is wrong.", // TestExecutionFaults
@@ -295,7 +295,7 @@ var advice = []string{
 	"Keep name and vendor.",                    // TestLifeCycle; mapping/uuidname
 	"Several versions may run side by side.",   // TestTwoVersionsSideBySide
 	"Keep data in the data area.",              // TestReset
-	"Memory is shared.",                        // TestABundleThatEndsTheFramework
+	"Memory is shared.",                        // TestABundleEndsTheFrameworkWhenAsked
 	"Say little.",                              // plugins/osgi, TestLogIsBounded
 	"Fragments have no life of their own.",     // TestSpecialBundles
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -168,62 +166,4 @@ func TestTooManyOperations(t *testing.T) {
 		t.Errorf("the tree was %v and is %v", plain(before), plain(after))
 	}
 	d.Install("sample-1.0.0.jar", "felix")
-}
-
-// A bundle that hangs in its start holds up nobody: its job ends after a while, it shows Starting, and when it goes on at last it becomes
-// Active.
-func TestAStartThatHangs(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
-		release := filepath.Join(t.TempDir(), "release")
-		d := boot(t, support.Env{Framework: framework, Settings: `call_timeout = "1s"`, Properties: map[string]string{"smmd.test.release": release}})
-		c := d.InstallConsole(framework)
-		end := reading(t, d)
-		u := d.Install("hangs-in-start-1.0.0.jar", framework)
-		if u.Status != "Installed" || u.EU.Status != "Starting" || u.EU.FaultCode != "NoFault" {
-			t.Errorf("the unit is %s, its execution unit %s with %s %q", u.Status, u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
-		}
-		agree(t, d, framework, c)
-
-		other := d.Install("sample-1.0.0.jar", framework)
-		wantUnit(t, other, "1.0.0", "Active", true)
-		d.Done(d.Client.Stop(t.Context(), other.EU.Object))
-		d.Done(d.Client.Update(t.Context(), other.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
-		d.Done(d.Client.Uninstall(t.Context(), other.Object))
-		agree(t, d, framework, c)
-
-		if err := os.WriteFile(release, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d.Until("it is active", func(tree *client.Tree) error {
-			if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Active" || eu.FaultCode != "NoFault" {
-				return fmt.Errorf("it is %s with %s", eu.Status, eu.FaultCode)
-			}
-			return nil
-		})
-		agree(t, d, framework, c)
-		end()
-	})
-}
-
-// A bundle that hangs in its stop shows Stopping until it goes on, and holds up nobody either.
-func TestAStopThatHangs(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
-		release := filepath.Join(t.TempDir(), "release")
-		d := boot(t, support.Env{Framework: framework, Settings: `call_timeout = "1s"`, Properties: map[string]string{"smmd.test.release": release}})
-		c := d.InstallConsole(framework)
-		u := d.Install("hangs-in-stop-1.0.0.jar", framework)
-		wantUnit(t, u, "1.0.0", "Active", true)
-		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
-		if eu := d.Unit(u.Object).EU; eu.Status != "Stopping" {
-			t.Errorf("it is %s with %s %q", eu.Status, eu.FaultCode, eu.FaultMessage)
-		}
-		agree(t, d, framework, c)
-		wantUnit(t, d.Install("sample-1.0.0.jar", framework), "1.0.0", "Active", true)
-		if err := os.WriteFile(release, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		wantStates(t, d, []support.Unit{u}, "Idle")
-		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true)
-	})
 }
