@@ -134,9 +134,13 @@ func TestABundleEndsTheFrameworkAtEachLaunch(t *testing.T) {
 				}
 				return nil
 			})
-			if u := d.Unit(bad.Object); u.Status != "Installed" || u.EU.FaultCode != code || !u.EU.AutoStart {
-				t.Errorf("the unit is %s, its execution unit %s with %s %q, AutoStart %v", u.Status, u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage, u.EU.AutoStart)
-			}
+			// Until the call that did it has been answered it may show FailureWhileActive: it was starting when everything ended.
+			d.Until("the bad one is to blame", func(tree *client.Tree) error {
+				if eu := tree.ExecutionUnit(bad.EU.Object); eu.Status != "Idle" || eu.FaultCode != code || eu.FaultMessage == "" || !eu.AutoStart {
+					return fmt.Errorf("it is %s with %s %q, AutoStart %v", eu.Status, eu.FaultCode, eu.FaultMessage, eu.AutoStart)
+				}
+				return nil
+			})
 		}
 		ended := func(t *testing.T) {
 			t.Helper()
