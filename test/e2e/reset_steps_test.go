@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// changed is a device on which everything that a Reset takes back is done again and again.
+type changed struct {
+	*support.Device
+	t                                   *testing.T
+	framework                           string
+	updated, removed, configured, stays support.Unit
+}
+
+// bootChanged makes the device, with a baseline.
+func bootChanged(t *testing.T, framework string) *changed {
+	c := &changed{Device: boot(t, support.Env{Framework: framework, InitialRunLevel: 3}), t: t, framework: framework}
+	c.InstallConsole(framework)
+	c.updated, c.configured = c.Install("sample-1.0.0.jar", framework), c.Install("sample2-1.0.0.jar", framework)
+	c.removed, c.stays = c.Install("provider-1.0.0.jar", framework), c.Install("consumer-1.0.0.jar", framework)
+	record(t, c.Device, "first")
+	return c
+}
+
+// change does everything that the Reset is to take back.
+func (c *changed) change() {
+	c.t.Helper()
+	c.Done(c.Client.Update(c.t.Context(), c.updated.Object, client.UpdateOptions{URL: c.URL("sample-2.0.0.jar")}))
+	c.Done(c.Client.Uninstall(c.t.Context(), unitNamed(c.t, c.Device, c.removed.Name).Object))
+	c.Install("lazy-1.0.0.jar", c.framework)
+	set(c.t, c.Device, c.configured.EU.Path+".AutoStart", "false", c.configured.EU.Path+".RunLevel", "9", "Device.SoftwareModules.ExecEnv.1.InitialRunLevel", "4")
+}
+
+// restored checks that all is as in the baseline, and the framework of the same mind.
+func (c *changed) restored() {
+	c.t.Helper()
+	c.Up()
+	agree(c.t, c.Device, c.framework, c.Console(c.framework))
+	wantUnit(c.t, c.Unit(c.updated.Object), "1.0.0", "Active", true)
+	back := unitNamed(c.t, c.Device, c.removed.Name)
+	wantUnit(c.t, back, "1.0.0", "Active", true)
+	wantUnit(c.t, c.Unit(c.configured.Object), "1.0.0", "Active", true)
+	wantUnit(c.t, c.Unit(c.stays.Object), "1.0.0", "Active", true)
+	if back.UUID != c.removed.UUID || back.URL != c.removed.URL {
+		c.t.Errorf("the unit that was installed again is %+v", back.DeploymentUnit)
+	}
+	tree := c.Tree()
+	if e := tree.ExecEnvs[0]; len(tree.DeploymentUnits) != 7 || e.InitialRunLevel != 3 || e.CurrentRunLevel != 3 || c.Unit(c.configured.Object).EU.RunLevel != 1 {
+		c.t.Errorf("there are %d units, in the baseline 7; the environment is %+v", len(tree.DeploymentUnits), e)
+	}
+}
+
+// when waits until a job is in a state and does f then, once.
+func (c *changed) when(job dbus.ObjectPath, state string, f func()) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	done := false
+	_, err := c.Client.WaitJob(ctx, job, func(j *client.Job) {
+		if string(j.State) == state && !done {
+			done = true
+			f()
+			cancel()
+		}
+	})
+	if !done {
+		c.t.Fatalf("the job was never %s: %v", state, err)
+	}
+}
+
+// A Reset is killed at each of its steps: the agent, the adapter or the framework, each of which is back by itself or started again. It
+// ends as if nothing had been.
+func TestKillAtEachStepOfAReset(t *testing.T) {
+	each(t, func(t *testing.T, framework string) {
+		c := bootChanged(t, framework)
+		victims := map[string]func(){
+			"agent":     func() { c.Kill() },
+			"adapter":   func() { c.Adapter("osgi").Kill(t) },
+			"framework": func() { c.JVM(framework).Kill(t) },
+		}
+		names := []string{"agent", "framework", "adapter"}
+		states := []string{"uninstalling", "updating", "installing", "configuring", "restarting"}
+		rounds := 1
+		if os.Getenv("SMMD_TEST_ROUNDS") != "" {
+			rounds = len(names) // each of them at each step
+		}
+		for round := range rounds {
+			for i, state := range states {
+				victim := names[(i+round)%len(names)]
+				c.change()
+				path, err := c.Client.ResetExecEnv(t.Context(), envRow(t, c.Device, framework), "cwmp")
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.when(path, state, victims[victim])
+				if victim == "agent" {
+					c.Start()
+				}
+				c.Done(path, nil)
+				c.restored()
+				if t.Failed() {
+					t.Fatalf("after the end of the %s while the Reset was %s", victim, state)
+				}
+			}
+		}
+	})
+}
+
+// What cannot be had is told, and keeps nothing else from being restored.
+func TestResetTellsWhatIsNotRestorable(t *testing.T) {
+	each(t, func(t *testing.T, framework string) {
+		c := bootChanged(t, framework)
+		console := c.Console(framework)
+		location := "reference:file:" + support.BundlePath(t, "localized-1.0.0.jar")
+		console.Run("install " + location)
+		found := unitNamed(t, c.Device, "org.smmd.localized")
+		record(t, c.Device, "with a unit of which there is no package")
+		c.change()
+		c.Done(c.Client.Uninstall(t.Context(), found.Object))
+		c.Files.Close()
+
+		job := c.Job(c.Client.ResetExecEnv(t.Context(), envRow(t, c.Device, framework), "cwmp"))
+		if err := job.Err(); err == nil || !strings.Contains(err.Error(), "org.smmd.localized") || !strings.Contains(err.Error(), "not restorable") {
+			t.Errorf("the job ended with %v", err)
+		}
+		for _, other := range []string{"sample", "provider"} {
+			if err := fmt.Sprint(job.Err()); strings.Contains(err, "org.smmd."+other) {
+				t.Errorf("the job ended with %s", err)
+			}
+		}
+		c.restored()
+	})
+}
