@@ -54,7 +54,7 @@ build/osgi/osgi-host.jar: $(HOST_SOURCES)
 	@mkdir -p build/osgi
 	$(MVN) -f plugins/osgi/host/pom.xml -DskipTests -DskipITs package
 	@cp plugins/osgi/host/target/frameworks/*.jar build/osgi/
-	@cp plugins/osgi/host/target/osgi-host.jar $@
+	@cp plugins/osgi/host/target/osgi-host.jar $@.new && mv $@.new $@
 
 test/bundles/target/.built: $(BUNDLE_SOURCES)
 	$(MVN) -f test/bundles/pom.xml package
