@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -67,16 +66,6 @@ func TestAttachedConformance(t *testing.T) {
 			t.Skip("it takes minutes")
 		}
 		framework := strings.ToLower(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
-		bundles := func(name string) adaptertest.Package { return adaptertest.Package{Path: testBundle(t, name).Path} }
-		failsStart, failsStop, hangs := bundles("throws-in-start-1.0.0.jar"), bundles("throws-in-stop-1.0.0.jar"), bundles("hangs-in-start-1.0.0.jar")
-		failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
-		hangsStop := bundles("hangs-in-stop-1.0.0.jar")
-		hangs.Release = func(t adaptertest.TB, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, "release"), nil, 0o600); err != nil {
-				t.Fatalf("cannot release: %v", err)
-			}
-		}
-		hangsStop.Release = hangs.Release
 		noFirst := "the launcher starts what is to be started before the adapter can set anything"
 		devices := map[string]*device{}
 		adaptertest.Run(t, adaptertest.Harness{
@@ -101,15 +90,7 @@ func TestAttachedConformance(t *testing.T) {
 				}
 				return envs
 			},
-			Packages: adaptertest.Packages{
-				V1: bundles("sample-1.0.0.jar"), V2: bundles("sample-2.0.0.jar"), Other: bundles("sample2-1.0.0.jar"),
-				Corrupt: bundles("truncated.jar"), Foreign: bundles("plain.jar"),
-				FailsInstall: adaptertest.Package{Path: writeJar(t, member{manifestName,
-					"Manifest-Version: 1.0\nBundle-ManifestVersion: 2\nBundle-SymbolicName: fails\nImport-Package: a,a\n"})},
-				FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
-				FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangs, HangsStop: hangsStop,
-				Inert: bundles("fragment-1.0.0.jar"), Unresolved: bundles("missing-import-1.0.0.jar"),
-			},
+			Packages:     kitPackages(t),
 			Lose:         func(_ adaptertest.TB, dir, env string) { devices[dir].launchers[env].Kill() },
 			SkipVersions: "they are somebody else's",
 			Skip: map[string]string{

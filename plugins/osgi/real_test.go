@@ -223,21 +223,35 @@ func runsFrom(t adaptertest.TB, data, hostJar string) string {
 	return strings.Join(slices.Sorted(maps.Keys(found)), " ")
 }
 
+// kitPackages are the bundles that the conformance kit asks for. Those that hang go on when there is a file "release" in the directory of the device.
+func kitPackages(t *testing.T) adaptertest.Packages {
+	t.Helper()
+	bundle := func(name string) adaptertest.Package { return adaptertest.Package{Path: testBundle(t, name).Path} }
+	failsStart, failsStop := bundle("throws-in-start-1.0.0.jar"), bundle("throws-in-stop-1.0.0.jar")
+	failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
+	hangsStart, hangsStop := bundle("hangs-in-start-1.0.0.jar"), bundle("hangs-in-stop-1.0.0.jar")
+	hangsStart.Release = func(t adaptertest.TB, dir string) {
+		if err := os.WriteFile(filepath.Join(dir, "release"), nil, 0o600); err != nil {
+			t.Fatalf("cannot release: %v", err)
+		}
+	}
+	hangsStop.Release = hangsStart.Release
+	return adaptertest.Packages{
+		V1: bundle("sample-1.0.0.jar"), V2: bundle("sample-2.0.0.jar"), Other: bundle("sample2-1.0.0.jar"),
+		Corrupt: bundle("truncated.jar"), Foreign: bundle("plain.jar"),
+		FailsInstall: adaptertest.Package{Path: writeJar(t, member{manifestName,
+			"Manifest-Version: 1.0\nBundle-ManifestVersion: 2\nBundle-SymbolicName: fails\nImport-Package: a,a\n"})},
+		FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
+		FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangsStart, HangsStop: hangsStop,
+		Inert: bundle("fragment-1.0.0.jar"), Unresolved: bundle("missing-import-1.0.0.jar"),
+	}
+}
+
 func TestConformance(t *testing.T) {
 	onEach(t, func(t *testing.T, settings map[string]any) {
 		if testing.Short() {
 			t.Skip("it takes minutes")
 		}
-		bundles := func(name string) adaptertest.Package { return adaptertest.Package{Path: testBundle(t, name).Path} }
-		failsStart, failsStop, hangs := bundles("throws-in-start-1.0.0.jar"), bundles("throws-in-stop-1.0.0.jar"), bundles("hangs-in-start-1.0.0.jar")
-		failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
-		hangsStop := bundles("hangs-in-stop-1.0.0.jar")
-		hangs.Release = func(t adaptertest.TB, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, "release"), nil, 0o600); err != nil {
-				t.Fatalf("cannot release: %v", err)
-			}
-		}
-		hangsStop.Release = hangs.Release
 		framework, hostJar := settings["framework"].(string), settings["host_jar"].(string)
 		adaptertest.Run(t, adaptertest.Harness{
 			Kind: Kind,
@@ -267,15 +281,7 @@ func TestConformance(t *testing.T) {
 				}
 				return envs
 			},
-			Packages: adaptertest.Packages{
-				V1: bundles("sample-1.0.0.jar"), V2: bundles("sample-2.0.0.jar"), Other: bundles("sample2-1.0.0.jar"),
-				Corrupt: bundles("truncated.jar"), Foreign: bundles("plain.jar"),
-				FailsInstall: adaptertest.Package{Path: writeJar(t, member{manifestName,
-					"Manifest-Version: 1.0\nBundle-ManifestVersion: 2\nBundle-SymbolicName: fails\nImport-Package: a,a\n"})},
-				FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
-				FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangs, HangsStop: hangsStop,
-				Inert: bundles("fragment-1.0.0.jar"), Unresolved: bundles("missing-import-1.0.0.jar"),
-			},
+			Packages: kitPackages(t),
 			Lose: func(t adaptertest.TB, dir, env string) {
 				if err := (&host{dir: filepath.Join(dir, env)}).signal(syscall.SIGKILL); err != nil {
 					t.Fatalf("cannot kill the host: %v", err)

@@ -71,17 +71,22 @@ func TestABundleEndsTheFrameworkWhenAsked(t *testing.T) {
 			d.Done(d.Client.Start(t.Context(), bad.EU.Object))
 			after(t, "Active", "NoFault")
 		})
+		// later ends the JVM by a thread of the bundle, and returns when it has been launched again.
+		later := func(t *testing.T, words ...string) {
+			t.Helper()
+			x.on("later", words...)
+			n++
+			support.Until(t, "the JVM has ended", func() error {
+				if launches(d, framework) < n {
+					return fmt.Errorf("it runs")
+				}
+				return nil
+			})
+			x.off("later")
+		}
 		for name, words := range ends {
 			t.Run(name+" while active", func(t *testing.T) {
-				x.on("later", words...)
-				n++
-				support.Until(t, "the JVM has ended", func() error {
-					if launches(d, framework) < n {
-						return fmt.Errorf("it runs")
-					}
-					return nil
-				})
-				x.off("later")
+				later(t, words...)
 				after(t, "Idle", "FailureWhileActive")
 				d.Done(d.Client.Start(t.Context(), bad.EU.Object))
 				after(t, "Active", "NoFault")
@@ -97,15 +102,7 @@ func TestABundleEndsTheFrameworkWhenAsked(t *testing.T) {
 		t.Run("while active with AutoStart", func(t *testing.T) {
 			set(t, d, bad.EU.Path+".AutoStart", "true")
 			after(t, "Active", "NoFault")
-			x.on("later", ends["exit"]...)
-			n++
-			support.Until(t, "the JVM has ended", func() error {
-				if launches(d, framework) < n {
-					return fmt.Errorf("it runs")
-				}
-				return nil
-			})
-			x.off("later")
+			later(t, ends["exit"]...)
 			after(t, "Active", "NoFault")
 		})
 	})
