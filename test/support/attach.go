@@ -133,9 +133,14 @@ func (l *Launcher) configIni() map[string]string {
 	}
 	maps.Copy(all, map[string]string{
 		"osgi.bundles": strings.Join(bundles, ","), "osgi.startLevel": fmt.Sprint(l.StartLevel), "eclipse.ignoreApp": "true", "osgi.noShutdown": "true",
-		"eclipse.stateSaveDelayInterval": "0", "osgi.module.auto.start.on.resolve": "false", "osgi.compatibility.eagerStart.LazyActivation": "false",
 	})
+	maps.Copy(all, equinoxProperties)
 	return all
+}
+
+// equinoxProperties are what Equinox has to be told, whoever launches it.
+var equinoxProperties = map[string]string{
+	"eclipse.stateSaveDelayInterval": "0", "osgi.module.auto.start.on.resolve": "false", "osgi.compatibility.eagerStart.LazyActivation": "false",
 }
 
 // all are the bundles of the launcher, the host first: what fails before it is there has no fault.

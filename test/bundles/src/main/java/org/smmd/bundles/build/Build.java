@@ -44,6 +44,7 @@ public final class Build {
           .write(file("sample", version));
     }
     jar("sample2", "1.0.0").activator(org.smmd.bundles.sample.Activator.class).write(file("sample2", "1.0.0"));
+    jar("nested", "1.0.0").activator(org.smmd.bundles.nested.Activator.class).write(file("nested", "1.0.0"));
     jar("lazy", "1.0.0")
         .activator(org.smmd.bundles.lazy.Activator.class)
         .header("Bundle-ActivationPolicy", "lazy")
