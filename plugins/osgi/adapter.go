@@ -346,11 +346,14 @@ func (o *osgi) SetInitialModuleRunLevel(ctx context.Context, _ adapter.OpID, id 
 		"setInitialBundleStartLevel", map[string]any{"level": level})
 }
 
-// firstOptions turns settings of modules into options of the host.
+// firstOptions turns settings of modules into options of the host. A setting of a module that is not there is without effect.
 func firstOptions(first []adapter.ModuleSetting) ([]string, error) {
 	var options []string
 	for _, s := range first {
 		loc, err := moduleLocation(s.ModuleRef)
+		if adapter.ReasonOf(err) == adapter.NotFound {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

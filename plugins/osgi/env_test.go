@@ -444,3 +444,17 @@ func TestArgumentsThatAreWrong(t *testing.T) {
 	_, err := New(quietLog()).Watch(ctx)
 	reasonIs(t, err, adapter.BadState)
 }
+
+func TestSettingsOfAModuleThatIsNotThereAreWithoutEffect(t *testing.T) {
+	on := true
+	gone := ref("a")
+	gone.Module = "x"
+	options, err := firstOptions([]adapter.ModuleSetting{{ModuleRef: gone, RunLevel: 3, AutoStart: &on}, {ModuleRef: ref("b"), RunLevel: 4}})
+	if err != nil || !slices.Equal(options, []string{"--bundle-level", "4 b"}) {
+		t.Errorf("options %q, %v", options, err)
+	}
+	newer := ref("a")
+	newer.Handle = adapter.Handle{Version: 2}
+	_, err = firstOptions([]adapter.ModuleSetting{{ModuleRef: newer, RunLevel: 3}})
+	reasonIs(t, err, adapter.InvalidArgument)
+}

@@ -127,12 +127,17 @@ func (h *host) runsFrom() ([]string, error) {
 	if err != nil {
 		return nil, nil // it has ended
 	}
-	args := strings.Split(string(line), "\x00")
-	i := slices.Index(args, "-cp")
-	if i < 0 || i+1 >= len(args) {
-		return nil, nil // it has just ended: a zombie has no arguments
+	return classPathOf(strings.Split(string(line), "\x00")), nil
+}
+
+// classPathOf returns the files that [host.arguments] were made of; none when args are none: a zombie has none.
+func classPathOf(args []string) []string {
+	// The JVM's own options, which are the operator's, may have a -cp too: the last one before the main class, which --socket follows, holds.
+	socket := slices.Index(args, "--socket")
+	if socket < 3 || args[socket-3] != "-cp" {
+		return nil
 	}
-	return strings.Split(args[i+1], ":")[1:], nil // the first is the host's
+	return strings.Split(args[socket-2], ":")[1:] // the first is the host's
 }
 
 // age returns for how long pid has been running.

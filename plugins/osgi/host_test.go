@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -286,5 +287,21 @@ func TestLogIsBounded(t *testing.T) {
 	old, err := os.ReadFile(path + ".1")
 	if err != nil || len(old) != maxLog || !strings.HasSuffix(string(old), "last line\n") {
 		t.Errorf("the old part has %d bytes: %v", len(old), err)
+	}
+}
+
+// What it runs from is read from the arguments that a launch makes, whatever the operator puts before them.
+func TestClassPathOfTheArguments(t *testing.T) {
+	files := []string{"/framework.jar", "/lib.jar"}
+	h := &host{dir: "/data", set: settings{hostJar: "/host.jar", jvmOptions: []string{"-cp", "/else/a.jar:/else/b.jar", "-ea"},
+		properties: map[string]string{"-cp": "x"}}}
+	args := append(append([]string{"java"}, h.arguments("org.example.Main", files)...), "--auto-start", "true -cp")
+	if got := classPathOf(args); !slices.Equal(got, files) {
+		t.Errorf("it runs from %q, want %q", got, files)
+	}
+	for _, none := range [][]string{nil, {""}, {"--socket", "-cp"}, {"java", "-cp", "/a:/b"}} {
+		if got := classPathOf(none); got != nil {
+			t.Errorf("%q runs from %q", none, got)
+		}
 	}
 }

@@ -36,7 +36,7 @@ final class BundleFile {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
-    header("Import-Package", "org.osgi.framework,org.osgi.framework.startlevel");
+    header("Import-Package", "org.osgi.framework,org.osgi.framework.startlevel,org.osgi.framework.wiring");
     return header("Bundle-Activator", activator.getName());
   }
 

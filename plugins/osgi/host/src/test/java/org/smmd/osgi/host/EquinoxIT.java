@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.smmd.osgi.host.bundles.Activators;
@@ -15,6 +17,20 @@ class EquinoxIT extends HostSuite {
   @Override
   String framework() {
     return "equinox.jar";
+  }
+
+  private Path kept() {
+    return dir.resolve("storage/kept");
+  }
+
+  /** The contents that have a second name. */
+  private List<Path> allKept() throws IOException {
+    if (!Files.exists(kept())) {
+      return List.of();
+    }
+    try (Stream<Path> all = Files.walk(kept())) {
+      return all.filter(Files::isRegularFile).toList();
+    }
   }
 
   private String sample(String version) {
@@ -28,9 +44,7 @@ class EquinoxIT extends HostSuite {
       client.call(method, arguments);
       assertEquals(version, client.bundle("a").getString("version"));
       Path content = Path.of(client.call("export", "location", "a").getString("path"));
-      try (Stream<Path> kept = Files.walk(dir.resolve("storage"))) {
-        assertFalse(kept.anyMatch(p -> p.toString().contains("/kept/") && Files.isRegularFile(p)), "something is kept without need");
-      }
+      assertEquals(List.of(), allKept(), "something is kept without need");
       host.kill();
       return content;
     }
@@ -39,7 +53,7 @@ class EquinoxIT extends HostSuite {
   @Test
   void aKillBeforeAnUpdateIsRecordedLosesNoBundle() throws IOException {
     Path content = live("1.0.0", "install", "location", "a", "path", sample("1.0.0"), "op", "i", "startLevel", -1);
-    Path kept = dir.resolve("storage/kept").resolve(dir.resolve("storage/framework").relativize(content));
+    Path kept = kept().resolve(dir.resolve("storage/framework").relativize(content));
     Files.createDirectories(kept.getParent());
     Files.move(content, kept); // as Equinox was killed: the content is removed, the table says that it is the present one
     assertEquals(content, live("1.0.0", "start", "location", "a", "transient", false, "auto", false, "timeout", 20_000));
@@ -53,5 +67,52 @@ class EquinoxIT extends HostSuite {
     assertFalse(Files.exists(content), "the old content has come back");
     assertFalse(Files.exists(kept), "it is still kept");
     assertTrue(Files.exists(next));
+  }
+
+  /** A dependent that hangs in its stop holds up the refresh, and with it the update. */
+  @Test
+  void theOldContentIsKeptWhileAnUpdateGoesOn() throws IOException {
+    Path release = dir.resolve("release");
+    String one = new BundleFile("test.provider", "1.0.0").exports("test.api", "1.0.0").write(dir.resolve("p1.jar"));
+    String two = new BundleFile("test.provider", "2.0.0").exports("test.api", "2.0.0").write(dir.resolve("p2.jar"));
+    BundleFile consumer = new BundleFile("test.consumer", "1.0.0").activator(Activators.HangsInStop.class).imports("test.api");
+    try (HostProcess host = HostProcess.launch(framework(), dir, "--property", "test.release=" + release);
+        Client client = host.connect()) {
+      client.call("install", "location", "provider", "path", one, "op", "p", "startLevel", -1);
+      client.call("install", "location", "consumer", "path", consumer.write(dir.resolve("c.jar")), "op", "c", "startLevel", -1);
+      client.call("start", "location", "consumer", "transient", false, "auto", false, "timeout", 20_000);
+      int update = client.send("update", "location", "provider", "path", two, "op", "u", "timeout", 20_000);
+      client.awaitBundle("consumer", b -> b.getString("state").equals("STOPPING"));
+      List<Path> kept = allKept();
+      assertEquals(1, kept.size(), kept.toString());
+      assertEquals(-1, Files.mismatch(Path.of(one), kept.get(0)), "it is not the old content");
+      Files.delete(kept.get(0)); // by whom ever: the update needs it no more
+      Files.createFile(release);
+      assertEquals("2.0.0", client.answer(update).getObject("result").getObject("bundle").getString("version"));
+      assertEquals(List.of(), allKept());
+    }
+  }
+
+  @Test
+  void theOldContentIsKeptUntilTheUpdateIsRecorded() throws IOException {
+    Path loop = dir.resolve("storage/loop");
+    try (HostProcess host = HostProcess.launch(Map.of("PATH", dir.resolve("no-tools").toString()), framework(), dir);
+        Client client = host.connect()) {
+      client.call("install", "location", "a", "path", sample("1.0.0"), "op", "i", "startLevel", -1);
+      Files.writeString(dir.resolve("bad.jar"), "no jar");
+      Object[] update = {"location", "a", "path", dir.resolve("bad.jar").toString(), "op", "u", "timeout", 20_000};
+      assertEquals("corrupt", client.fail("update", update).getString("reason"));
+      assertEquals(List.of(), allKept(), "nothing was replaced");
+
+      Files.createSymbolicLink(loop, loop); // which nobody can open, so the storage cannot be written
+      update[3] = sample("2.0.0");
+      assertEquals("internal", client.fail("update", update).getString("reason"));
+      List<Path> kept = allKept();
+      assertEquals(1, kept.size(), kept.toString());
+      assertEquals(-1, Files.mismatch(Path.of(sample("1.0.0")), kept.get(0)), "it is not the old content");
+      host.kill();
+    }
+    Files.delete(loop);
+    live("2.0.0", "start", "location", "a", "transient", false, "auto", false, "timeout", 20_000);
   }
 }

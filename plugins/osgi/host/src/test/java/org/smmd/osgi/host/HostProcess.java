@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /** A host in a JVM of its own, with the options that the adapter gives it. */
@@ -24,6 +25,11 @@ final class HostProcess implements AutoCloseable {
   }
 
   static HostProcess launch(String framework, Path dir, String... more) throws IOException {
+    return launch(Map.of(), framework, dir, more);
+  }
+
+  /** As {@link #launch(String, Path, String...)}, with other environment variables. */
+  static HostProcess launch(Map<String, String> environment, String framework, Path dir, String... more) throws IOException {
     Path socket = dir.resolve("s");
     Path log = dir.resolve("log");
     String jars = System.getProperty("host.jar") + File.pathSeparator + System.getProperty("frameworks") + "/" + framework;
@@ -33,7 +39,7 @@ final class HostProcess implements AutoCloseable {
     command.addAll(List.of("-Duser.language=de", "-cp", jars, "org.smmd.osgi.host.Main"));
     command.addAll(List.of("--socket", socket.toString(), "--storage", dir.resolve("storage").toString()));
     command.addAll(List.of(more));
-    return run(command, socket, log);
+    return run(environment, command, socket, log);
   }
 
   /** Launches a framework that has the host as a bundle: {@link Launcher}. */
@@ -44,16 +50,14 @@ final class HostProcess implements AutoCloseable {
     command.addAll(List.of("-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars, Launcher.class.getName()));
     command.addAll(List.of(System.getProperty("host.jar"), dir.resolve("storage").toString()));
     command.addAll(List.of(properties));
-    return run(command, dir.resolve("s"), dir.resolve("log"));
+    return run(Map.of(), command, dir.resolve("s"), dir.resolve("log"));
   }
 
-  private static HostProcess run(List<String> command, Path socket, Path log) throws IOException {
-    Process process =
-        new ProcessBuilder(command)
-            .redirectErrorStream(true)
-            .redirectOutput(ProcessBuilder.Redirect.appendTo(log.toFile()))
-            .start();
-    return new HostProcess(process, socket, log);
+  private static HostProcess run(Map<String, String> environment, List<String> command, Path socket, Path log) throws IOException {
+    ProcessBuilder builder =
+        new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(log.toFile()));
+    builder.environment().putAll(environment);
+    return new HostProcess(builder.start(), socket, log);
   }
 
   /** Connects as soon as the host listens, says hello and subscribes. */

@@ -484,6 +484,55 @@ abstract class HostSuite {
     assertEquals("not-found", client.fail("start", start("provider", true)).getString("reason"));
   }
 
+  /** A bundle that is stopped, or above the framework's level, has lost nothing by a refresh after which it could start again. */
+  @Test
+  void anUpdateBlamesOnlyWhatItLeavesBehind() throws IOException {
+    launch();
+    dependents();
+    client.call("update", "location", "provider", "path", provider("2.0.0"), "op", "u", "timeout", 20_000);
+    assertBlamed();
+  }
+
+  @Test
+  void aRefreshAtTheConsoleBlamesOnlyWhatItLeavesBehind() throws IOException {
+    launch("--property", "test.update=" + provider("2.0.0"));
+    dependents();
+    install("console", Activators.UpdatesAndRefreshes.class);
+    client.call("start", start("console", false));
+    assertBlamed();
+  }
+
+  /** Bundles that use the provider: of each kind one that can do with any version of it, and one that cannot. */
+  private void dependents() throws IOException {
+    install("provider", provider("1.0.0"));
+    client.call("start", start("provider", true));
+    for (String l : List.of("runs", "runs-strict", "stopped", "stopped-strict", "above")) {
+      String range = l.endsWith("-strict") ? "[1,2)" : "[1,3)";
+      BundleFile file = new BundleFile("test." + l, "1.0.0").activator(Activators.Quiet.class).imports("test.api;version=\"" + range + "\"");
+      install(l, file.write(dir.resolve(l + ".jar")));
+      client.call("start", start(l, !l.startsWith("runs")));
+      if (l.startsWith("stopped")) {
+        client.call("stop", "location", l, "timeout", 20_000);
+      }
+    }
+    client.call("setBundleStartLevel", "location", "above", "level", 5);
+    client.awaitBundle("above", b -> b.getInt("startLevel") == 5 && b.getString("state").equals("RESOLVED"));
+  }
+
+  private void assertBlamed() throws IOException {
+    assertState("runs", "ACTIVE");
+    for (String l : List.of("runs", "stopped", "above")) {
+      assertNoFault(l);
+    }
+    for (String l : List.of("runs-strict", "stopped-strict")) {
+      assertState(l, "INSTALLED");
+      assertFault(l, "dependency", "");
+    }
+    client.call("start", start("stopped", false));
+    client.call("setStartLevel", "level", 5, "timeout", 20_000);
+    assertState("above", "ACTIVE");
+  }
+
   @Test
   void whatWasAnsweredSurvivesAKill() throws IOException {
     launch();

@@ -1,10 +1,18 @@
 package org.smmd.osgi.host.bundles;
 
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import org.osgi.framework.Bundle;
 import org.osgi.framework.BundleActivator;
 import org.osgi.framework.BundleContext;
+import org.osgi.framework.FrameworkEvent;
+import org.osgi.framework.FrameworkListener;
 import org.osgi.framework.startlevel.BundleStartLevel;
+import org.osgi.framework.wiring.FrameworkWiring;
 
 /** What the bundles of the tests do. Each class is packed alone, so none uses another, and files are named by framework properties. */
 public final class Activators {
@@ -157,6 +165,36 @@ public final class Activators {
         Thread.onSpinWait();
       }
       context.getBundle().adapt(BundleStartLevel.class).setStartLevel(3);
+    }
+
+    @Override
+    public void stop(BundleContext context) {}
+  }
+
+  /** Updates the bundle at the location "provider" and refreshes the framework, as somebody at a console would; returns when all have heard of the refresh. */
+  public static class UpdatesAndRefreshes implements BundleActivator, FrameworkListener {
+    private final Semaphore refreshes = new Semaphore(0);
+
+    @Override
+    public void start(BundleContext context) throws Exception {
+      context.addFrameworkListener(this);
+      Bundle provider = context.getBundle("provider");
+      try (InputStream in = Files.newInputStream(Path.of(context.getProperty("test.update")))) {
+        provider.update(in);
+      }
+      for (int i = 0; i < 2; i++) { // the second is told when the first has been told to everybody
+        context.getBundle(0).adapt(FrameworkWiring.class).refreshBundles(List.of(provider));
+        if (!refreshes.tryAcquire(10, TimeUnit.SECONDS)) {
+          throw new IllegalStateException("no refresh");
+        }
+      }
+    }
+
+    @Override
+    public void frameworkEvent(FrameworkEvent event) {
+      if (event.getType() == FrameworkEvent.PACKAGES_REFRESHED) {
+        refreshes.release();
+      }
     }
 
     @Override
