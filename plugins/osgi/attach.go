@@ -52,25 +52,63 @@ func (h *host) waiting(err error) string {
 	return "waiting for the framework: " + text
 }
 
+// maxLinks bounds the symbolic links on the way to a socket, as Linux does.
+const maxLinks = 40
+
 // trusted reports as an error who else could put a socket in the place of the framework's: every directory on the way to it must be
-// writable by nobody but its owner and group. In one that is sticky (/tmp) the next may lie, if it belongs to root or to us.
+// writable by nobody but its owner and group. In one that is sticky (/tmp) the next may lie, if it belongs to root or to us. The way goes
+// through links, and who can replace one leads it elsewhere: the directory that has the link counts as much as what the link names.
 func (h *host) trusted() error {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(h.socket()))
-	if err != nil {
-		return err
-	}
-	for child := ""; ; dir, child = filepath.Dir(dir), dir {
-		info, err := os.Lstat(dir)
+	dir, links := "/", 0 // dir has no link in it
+	for rest := parts(filepath.Dir(h.socket())); len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		if name == ".." {
+			dir = filepath.Dir(dir)
+			continue
+		}
+		next := filepath.Join(dir, name)
+		info, err := os.Lstat(next)
 		if err != nil {
 			return err
 		}
-		if info.Mode().Perm()&0o002 != 0 && (info.Mode()&os.ModeSticky == 0 || !ours(child)) {
-			return fmt.Errorf("directory %s is writable by everybody, so the socket %s can be anybody's", dir, h.socket())
+		if err := h.trustedDir(dir, next); err != nil {
+			return err
 		}
-		if dir == "/" {
-			return nil
+		if info.Mode()&os.ModeSymlink == 0 {
+			dir = next
+			continue
 		}
+		if links++; links > maxLinks {
+			return fmt.Errorf("cannot follow %s: %w", filepath.Dir(h.socket()), syscall.ELOOP)
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return err
+		}
+		if filepath.IsAbs(target) {
+			dir = "/"
+		}
+		rest = append(parts(target), rest...)
 	}
+	return h.trustedDir(dir, "")
+}
+
+// trustedDir is trusted for one directory; next is what the way goes on with in it, empty for the socket.
+func (h *host) trustedDir(dir, next string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o002 != 0 && (info.Mode()&os.ModeSticky == 0 || !ours(next)) {
+		return fmt.Errorf("directory %s is writable by everybody, so the socket %s can be anybody's", dir, h.socket())
+	}
+	return nil
+}
+
+// parts are the names in a path that say where it goes. It is not cleaned: .. behind a link is the parent of what the link names.
+func parts(path string) []string {
+	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
 }
 
 // ours reports whether a file belongs to root or to the user that we are; an empty path is none.

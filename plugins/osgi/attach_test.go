@@ -195,6 +195,16 @@ func TestSocketThatCanBeAnybodys(t *testing.T) {
 		"another's below sticky":    {another(t, dirs(0o777|os.ModeSticky, 0o755)), false},
 		"another's below our own":   {another(t, dirs(0o700, 0o755)), true},
 		"not there, so not trusted": {filepath.Join(top, "none"), false},
+
+		"link in everybody's":               {linkIn(t, dirs(0o777), dirs(0o700)), false},
+		"our link in a sticky one":          {linkIn(t, dirs(0o777|os.ModeSticky), dirs(0o700)), true},
+		"another's link in a sticky one":    {another(t, linkIn(t, dirs(0o777|os.ModeSticky), dirs(0o700))), false},
+		"below a link in everybody's":       {filepath.Join(linkIn(t, dirs(0o777), filepath.Dir(dirs(0o700))), "d"), false},
+		"link to a link in everybody's":     {linkIn(t, dirs(0o700), linkIn(t, dirs(0o777), dirs(0o700))), false},
+		"link that leaves everybody's":      {linkIn(t, dirs(0o700), dirs(0o777, 0o700)+"/../.."), false},
+		"relative link":                     {linkIn(t, dirs(0o700), ".././d"), true},
+		"relative link through everybody's": {linkIn(t, dirs(0o700, 0o777, 0o700), "../../d"), false},
+		"link to itself":                    {linkIn(t, dirs(0o700), "link"), false},
 	} {
 		if tc.dir == "" {
 			continue // we cannot make it
@@ -215,7 +225,12 @@ func TestSocketThatCanBeAnybodys(t *testing.T) {
 
 func link(t *testing.T, to string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "link")
+	return linkIn(t, t.TempDir(), to)
+}
+
+func linkIn(t *testing.T, dir, to string) string {
+	t.Helper()
+	path := filepath.Join(dir, "link")
 	if err := os.Symlink(to, path); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +243,7 @@ func another(t *testing.T, path string) string {
 	if os.Geteuid() != 0 {
 		return ""
 	}
-	if err := os.Chown(path, 1, 1); err != nil {
+	if err := os.Lchown(path, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	return path
