@@ -173,15 +173,23 @@ func (e *env) bring(ctx context.Context, what, method, file string, params map[s
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	params["timeout"] = e.limits.change.Milliseconds()
-	return e.converse(ctx, what, e.limits.change+e.limits.slack, func(ctx context.Context, c *conn) error {
-		if err := c.upload(ctx, f); err != nil {
+	return e.converse(ctx, what, e.limits.change, func(t *talk) error {
+		err := t.c.upload(t.ctx, f)
+		var refused *hostError
+		switch {
+		case err == nil:
+		case ctx.Err() == nil && t.ctx.Err() != nil && !errors.As(err, &refused): // nothing has begun that could go on
+			return adapter.Errorf(adapter.Unavailable, "cannot %s: the package could not be sent within %v", what, e.limits.change)
+		default:
 			return err
 		}
-		return c.call(method, params, result, nil)
+		t.renew(e.limits.change + e.limits.slack)
+		return t.c.call(method, params, result, nil)
 	})
 }
 
-// copyOwned writes the content of a file to w that belongs to the user: no more than that user could show itself.
+// copyOwned writes the content of a file to w that belongs to the user: no more than that user could show itself, and no more than a bundle
+// may have.
 func copyOwned(ctx context.Context, w io.Writer, file string, user uint32) error {
 	in, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // a pipe must not hold us up
 	if err != nil {
@@ -199,8 +207,23 @@ func copyOwned(ctx context.Context, w io.Writer, file string, user uint32) error
 	if user != 0 && stat.Uid != user {
 		return fmt.Errorf("%s does not belong to user %d, as whom the framework runs", file, user)
 	}
-	_, err = io.Copy(w, contextReader{ctx, in})
+	if info.Size() > maxUnpacked { // as it is when there are holes in it
+		return errTooMuch()
+	}
+	return copyAtMost(w, contextReader{ctx, in}, maxUnpacked)
+}
+
+// copyAtMost writes all that r has to w, but not more than limit bytes and one.
+func copyAtMost(w io.Writer, r io.Reader, limit int64) error {
+	n, err := io.Copy(w, io.LimitReader(r, limit+1))
+	if err == nil && n > limit {
+		return errTooMuch()
+	}
 	return err
+}
+
+func errTooMuch() error {
+	return adapter.Errorf(adapter.NoResources, "the framework's file has more than %d MiB", maxUnpacked>>20)
 }
 
 // attachable are the settings that an attached environment may have; the others are about a launch.

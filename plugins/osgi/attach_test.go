@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -287,6 +289,94 @@ func TestExportOfAnotherUser(t *testing.T) {
 	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file is left: %v", err)
 	}
+}
+
+// A framework of another user may name a file that has a length and no content.
+func TestExportThatIsTooLarge(t *testing.T) {
+	sparse := filepath.Join(t.TempDir(), "sparse")
+	if err := errors.Join(os.WriteFile(sparse, nil, 0o600), os.Truncate(sparse, maxUnpacked+1)); err != nil {
+		t.Fatal(err)
+	}
+	reasonIs(t, copyOwned(t.Context(), io.Discard, sparse, uint32(os.Geteuid())), adapter.NoResources)
+	// One that grows while it is read.
+	var got bytes.Buffer
+	reasonIs(t, copyAtMost(&got, strings.NewReader("12345"), 4), adapter.NoResources)
+	if got.Len() > 5 {
+		t.Errorf("%d bytes were written", got.Len())
+	}
+	got.Reset()
+	if err := copyAtMost(&got, strings.NewReader("1234"), 4); err != nil || got.String() != "1234" {
+		t.Errorf("%q, %v", &got, err)
+	}
+
+	o, d := attached(t)
+	d.knob(func() { d.add("b"); d.stored = exportAnswer{sparse, "b", "1.0.0"} })
+	out := filepath.Join(t.TempDir(), "out")
+	err := o.Export(t.Context(), ref("b").UnitRef, out)
+	reasonIs(t, err, adapter.NoResources)
+	if err == nil || !strings.Contains(err.Error(), "1024 MiB") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file is left: %v", err)
+	}
+}
+
+// The time that a package takes to be sent is not the install's, and that it was not sent is no install that goes on.
+func TestSendingHasItsOwnTime(t *testing.T) {
+	o, d := attached(t)
+	e := o.envs["home"]
+	e.limits.change = 300 * time.Millisecond
+	p := adapter.Package{Path: bundleJar(t, "b", "1")}
+	install := func() error {
+		_, err := o.Install(t.Context(), "op", adapter.InstallSpec{Env: "home", Key: "b", Package: p, RunLevel: -1})
+		return err
+	}
+	slow := make(chan struct{})
+	later := func(method string) {
+		d.knob(func() {
+			d.on[method] = func(*peer) {
+				d.knob(func() { delete(d.on, method) })
+				<-slow
+			}
+		})
+	}
+	later("upload")
+	err := install()
+	close(slow)
+	reasonIs(t, err, adapter.Unavailable)
+	if err == nil || !strings.Contains(err.Error(), "the package could not be sent within 300ms") {
+		t.Errorf("error %v", err)
+	}
+	if calls := d.called(); !slices.Equal(calls, []string{"upload"}) {
+		t.Errorf("the host was asked for %v", calls)
+	}
+
+	// Both together take longer than one may.
+	e.limits.change = time.Second
+	wait := func(method string, id int) {
+		d.knob(func() {
+			d.on[method] = func(p *peer) {
+				timer := time.NewTimer(800 * time.Millisecond)
+				<-timer.C
+				result := any(struct{}{})
+				if method == "install" {
+					result = bundleAnswer{bundleInfo{ID: 1, Location: "b", State: "INSTALLED"}}
+				}
+				p.write(map[string]any{"id": id, "result": result})
+			}
+		})
+	}
+	wait("upload", 2)
+	wait("install", 3)
+	if err := install(); err != nil {
+		t.Error(err)
+	}
+
+	// An install that takes too long goes on.
+	e.limits.change = 200 * time.Millisecond
+	d.knob(func() { delete(d.on, "upload"); d.on["install"] = func(*peer) {} })
+	reasonIs(t, install(), adapter.StillRunning)
 }
 
 func TestHelloOfAnOlderHost(t *testing.T) {

@@ -90,13 +90,31 @@ func (e *env) connect(ctx context.Context) (*conn, hello, error) {
 
 // request asks the host and waits for the answer, at most limit. what says what is being done: "start bundle …".
 func (e *env) request(ctx context.Context, what, method string, params, result any, limit time.Duration) error {
-	return e.converse(ctx, what, limit, func(_ context.Context, c *conn) error { return c.call(method, params, result, nil) })
+	return e.converse(ctx, what, limit, func(t *talk) error { return t.c.call(method, params, result, nil) })
 }
 
-// converse makes a connection for talk, which ends after limit at the latest.
-func (e *env) converse(ctx context.Context, what string, limit time.Duration, talk func(context.Context, *conn) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
+// talk is a connection with a time limit, after which ctx is done.
+type talk struct {
+	ctx   context.Context
+	c     *conn
+	limit time.Duration
+	end   *time.Timer
+}
+
+// renew makes another time limit begin, unless the present one is over.
+func (t *talk) renew(limit time.Duration) {
+	if t.end.Stop() {
+		t.limit = limit
+		t.end.Reset(limit)
+	}
+}
+
+// converse makes a connection for speak, which ends after limit at the latest, unless speak renews that.
+func (e *env) converse(ctx context.Context, what string, limit time.Duration, speak func(*talk) error) error {
+	limited, cancel := context.WithCancel(ctx)
 	defer cancel()
+	t := &talk{ctx: limited, limit: limit, end: time.AfterFunc(limit, cancel)}
+	defer t.end.Stop()
 	if ctx.Err() != nil {
 		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
 	}
@@ -110,10 +128,12 @@ func (e *env) converse(ctx context.Context, what string, limit time.Duration, ta
 	}
 	c, _, err := e.connect(limited)
 	if err == nil {
-		err = talk(limited, c)
+		t.c = c
+		err = speak(t)
 		c.close()
 	}
 	var refused *hostError
+	var classified *adapter.Error
 	switch {
 	case err == nil:
 		return nil
@@ -121,10 +141,12 @@ func (e *env) converse(ctx context.Context, what string, limit time.Duration, ta
 		return fmt.Errorf("cannot %s: %w", what, ctx.Err())
 	case errors.As(err, &refused):
 		return toError(refused)
+	case errors.As(err, &classified):
+		return err
 	case limited.Err() != nil && e.answers(ctx):
-		return adapter.Errorf(adapter.StillRunning, "cannot %s within %v: it is still going on", what, limit)
+		return adapter.Errorf(adapter.StillRunning, "cannot %s within %v: it is still going on", what, t.limit)
 	case limited.Err() != nil:
-		err = fmt.Errorf("the host does not answer within %v", limit)
+		err = fmt.Errorf("the host does not answer within %v", t.limit)
 	case errors.Is(err, errFrame), errors.Is(err, errVersion), errors.Is(err, errMode):
 	case e.set.attach:
 		err = errors.New(e.host.waiting(err))

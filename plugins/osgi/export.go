@@ -51,11 +51,11 @@ func (o *osgi) Export(ctx context.Context, u adapter.UnitRef, path string) error
 // storedJar asks where the framework keeps the jar of a bundle's present content; read copies it.
 func (e *env) storedJar(ctx context.Context, what, loc string) (stored exportAnswer, read func(io.Writer) error, err error) {
 	var user uint32 // of an attached framework
-	err = e.converse(ctx, what, e.limits.change, func(_ context.Context, c *conn) (err error) {
-		if user, err = c.peer(); err != nil {
+	err = e.converse(ctx, what, e.limits.change, func(t *talk) (err error) {
+		if user, err = t.c.peer(); err != nil {
 			return err
 		}
-		return c.call("export", map[string]any{"location": loc}, &stored, nil)
+		return t.c.call("export", map[string]any{"location": loc}, &stored, nil)
 	})
 	if err != nil {
 		return stored, nil, err
