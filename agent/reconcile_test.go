@@ -140,6 +140,22 @@ func (d *device) faults(code model.FaultCode, ids ...model.RowID) {
 	}
 }
 
+// A unit that was stopped before its environment ended was not at work then, also when both are told at once.
+func TestStoppedBeforeTheEnd(t *testing.T) {
+	d := start(t, plain)
+	du := d.installed(fake.Spec{Name: "a"})
+	for range 50 { // of which some are told at once
+		d.rest(du.ID, model.EUActive)
+		d.worlds["fake"].Fail("SetEnabled", adapter.Errorf(adapter.Internal, "cannot launch: a test"))
+		d.ok(d.console("e").Stop(du.Key, d.eu(du.ID).Module))
+		d.ok(d.console("e").Lose("it was ended"))
+		d.faults(model.UnStartable, du.ID)
+		d.worlds["fake"].Fail("SetEnabled", nil)
+		d.ok(d.console("e").Launch())
+		d.up()
+	}
+}
+
 func TestEnvironmentDown(t *testing.T) {
 	d := start(t, plain)
 	active := d.installed(fake.Spec{Name: "active"}).ID

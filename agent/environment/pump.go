@@ -58,8 +58,9 @@ func (m *Manager) pump(ctx context.Context, e *env) {
 // lesson is what a batch of news comes to.
 type lesson struct {
 	next        view
-	ended       string // why it did not run for a while or does not now; empty: it ran all the time
-	fresh       bool   // it has told all its units
+	ended       string      // why it did not run for a while or does not now; empty: it ran all the time
+	before      Observation // what it told before it first ended
+	fresh       bool        // it has told all its units
 	observation Observation
 }
 
@@ -88,6 +89,9 @@ func (e *env) learn(batch []news) lesson {
 		switch ev := x.event; ev.Kind {
 		case adapter.EventEnv:
 			relaunched := n.up && ev.Env.Launch != n.state.Launch
+			if n.up && l.ended == "" && (!ev.Env.Up || relaunched) {
+				l.before = e.observation(n, changed, removed)
+			}
 			if !ev.Env.Up || !n.up || relaunched {
 				clear(e.seen)
 				clear(changed)
@@ -112,14 +116,18 @@ func (e *env) learn(batch []news) lesson {
 			n.synced, l.fresh = n.up, n.up
 		}
 	}
-	l.observation = Observation{
-		Env: e.id, Units: slices.SortedFunc(maps.Values(changed), compareUnits), Removed: slices.Sorted(maps.Keys(removed)),
-		Synced: l.fresh, Levels: n.desc.Has(adapter.CapRunLevels),
-	}
+	l.observation = e.observation(n, changed, removed)
 	if l.fresh {
-		l.observation.All = maps.Clone(e.seen)
+		l.observation.Synced, l.observation.All = true, maps.Clone(e.seen)
 	}
 	return l
+}
+
+func (e *env) observation(n *view, changed map[string]adapter.Unit, removed map[string]bool) Observation {
+	return Observation{
+		Env: e.id, Units: slices.SortedFunc(maps.Values(changed), compareUnits), Removed: slices.Sorted(maps.Keys(removed)),
+		Levels: n.desc.Has(adapter.CapRunLevels),
+	}
 }
 
 // digest makes a batch of news known. That the environment is up and synced is told after the transaction, so that whoever waits
@@ -133,6 +141,10 @@ func (m *Manager) digest(e *env, batch []news) {
 		row := *tx.ExecEnvByID(e.id)
 		e.describe(tx, &row, l.next)
 		if l.ended != "" {
+			// A unit that was stopped before the end was not at work then.
+			if err := m.opts.Observer.Observe(tx, l.before); err != nil {
+				return err
+			}
 			if err := m.opts.Observer.Down(tx, e.id, e.asked(tx), cmp.Or(row.StatusDetail, l.ended)); err != nil {
 				return err
 			}
