@@ -107,7 +107,7 @@ func (n *nest) waits(why string, units ...support.Unit) {
 // down reports as an error which of the units runs, or does not say why it cannot.
 func down(tree *client.Tree, units []support.Unit) error {
 	for _, u := range units {
-		if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Idle" || eu.FaultCode == "NoFault" {
+		if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
 			return fmt.Errorf("%s is %s with %s", eu.EUID, eu.Status, eu.FaultCode)
 		}
 	}
