@@ -323,6 +323,11 @@ func doubleMain(args []string) int {
 		fmt.Fprintln(os.Stderr, "java.lang.Error: no framework here")
 		return 7
 	}
+	for _, file := range classPathOf(args) { // as a JVM has its class path open
+		if f, err := os.Open(file); err == nil {
+			defer f.Close()
+		}
+	}
 	if err := os.Remove(after("--socket")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 1
 	}

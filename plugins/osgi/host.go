@@ -116,18 +116,18 @@ func (h *host) is(pid int) bool {
 	return err == nil && bytes.Contains(line, []byte("\x00--storage\x00"+h.storage()+"\x00"))
 }
 
-// runsFrom returns the files that the framework of the running process was launched with, as [host.launch] gives them; none when there is
+// runsFrom returns the running process and the files that its framework was launched with, as [host.launch] gives them; none when there is
 // no process.
-func (h *host) runsFrom() ([]string, error) {
+func (h *host) runsFrom() (int, []string, error) {
 	pid, err := h.find()
 	if err != nil || pid == 0 {
-		return nil, err
+		return 0, nil, err
 	}
 	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 	if err != nil {
-		return nil, nil // it has ended
+		return 0, nil, nil // it has ended
 	}
-	return classPathOf(strings.Split(string(line), "\x00")), nil
+	return pid, classPathOf(strings.Split(string(line), "\x00")), nil
 }
 
 // classPathOf returns the files that [host.arguments] were made of; none when args are none: a zombie has none.

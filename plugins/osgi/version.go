@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -210,28 +209,32 @@ func (v *versionDir) unpack(ctx context.Context, a *archive) error {
 	return errors.Join(syncDir(v.dir), syncDir(filepath.Dir(v.dir)))
 }
 
-// present returns what the framework runs from, with the digests: another one may have been configured since its launch. One that is
-// down would run from what is chosen.
+// present returns what the framework runs from, with the digests: another one may have been configured since its launch, or put in its
+// place. One that is down would run from what is chosen.
 func (h *host) present(ctx context.Context) ([]string, digests, error) {
 	v := h.versions()
+	at, running, unread := h.launchedFrom()
+	if len(running) > 0 {
+		dir := filepath.Dir(running[0])
+		restored := filepath.Dir(dir) == v.dir
+		if unread != nil && !restored {
+			return nil, nil, unread
+		}
+		if unread == nil {
+			sums, err := digestsOf(ctx, at)
+			if err != nil && (!restored || ctx.Err() != nil) {
+				return nil, nil, err
+			}
+			if err == nil && (!restored || filepath.Base(dir) == sums.id()) { // restored files that are damaged are no version of anything
+				return at, sums, nil
+			}
+		}
+	} else if unread != nil {
+		return nil, nil, unread
+	}
 	c, err := v.choose(ctx, h.configured())
 	if err != nil {
 		return nil, nil, err
-	}
-	running, err := h.runsFrom()
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(running) > 0 && !slices.Equal(running, c.files) {
-		dir := filepath.Dir(running[0])
-		restored := filepath.Dir(dir) == v.dir
-		sums, err := digestsOf(ctx, running)
-		if err != nil && !restored {
-			return nil, nil, err
-		}
-		if err == nil && (!restored || filepath.Base(dir) == sums.id()) { // restored files that are damaged are no version of anything
-			return running, sums, nil
-		}
 	}
 	if c.sums == nil {
 		c.sums, err = digestsOf(ctx, c.files)

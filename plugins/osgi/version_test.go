@@ -43,9 +43,8 @@ func (v *versioned) restart() {
 // configure replaces the content of the files that are configured.
 func (v *versioned) configure(framework, lib string) {
 	v.t.Helper()
-	if err := errors.Join(os.WriteFile(v.framework, []byte(framework), 0o600), os.WriteFile(v.lib, []byte(lib), 0o600)); err != nil {
-		v.t.Fatal(err)
-	}
+	replaced(v.t, v.framework, framework)
+	replaced(v.t, v.lib, lib)
 }
 
 func (v *versioned) save() adapter.Package {
@@ -211,14 +210,116 @@ func TestSavedIsWhatRuns(t *testing.T) {
 		t.Errorf("of damaged files %v was saved, what is configured is %v", damaged, got)
 	}
 
-	// Nothing is saved in the place of what cannot be had any more.
-	if err := os.Remove(v.framework); err != nil {
+	// A file that was removed is had as long as it is open, also when there is a record and what is configured is missing.
+	want := of(v.save())
+	remove(t, v.framework)
+	v.framework = path
+	remove(t, path)
+	v.restart()
+	v.write(recordName, `{"version":1}`)
+	if got := of(v.save()); !slices.Equal(got, want) {
+		t.Errorf("saved is %v, what runs is %v", got, want)
+	}
+}
+
+// replaced puts another file in the place of one, as a package manager does.
+func replaced(t *testing.T, path, by string) {
+	t.Helper()
+	if err := errors.Join(os.WriteFile(path+".new", []byte(by), 0o600), os.Rename(path+".new", path)); err != nil {
 		t.Fatal(err)
 	}
-	v.framework = path
+}
+
+// Files may be replaced under their paths while the framework runs.
+func TestSavedIsWhatWasLaunched(t *testing.T) {
+	saved := func(v *versioned) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "saved")
+		if err := v.o.SaveVersion(t.Context(), "home", path); err != nil {
+			if _, left := os.Stat(path); !os.IsNotExist(left) {
+				t.Errorf("a file is left: %v", left)
+			}
+			return string(adapter.ReasonOf(err))
+		}
+		a, err := openArchive(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.close()
+		dir := t.TempDir()
+		if err := a.extract(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for i := range a.sums {
+			content, err := os.ReadFile(filepath.Join(dir, memberName(i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts = append(parts, string(content))
+		}
+		return strings.Join(parts, ", ")
+	}
+	// What comes after the launch is to be seen as such.
+	settled := func(v *versioned) {
+		await(t, "the clock", func() bool { lived, err := age(pidOf(t, v.dir)); return err == nil && lived > 2*startSlack })
+	}
+
+	v := newVersioned(t)
+	v.runs("framework 1", "lib 1")
+	settled(v)
+	const launched = "framework 1, lib 1"
+	if got := saved(v); got != launched {
+		t.Errorf("saved is %q", got)
+	}
+	if err := errors.Join(os.Chmod(v.framework, 0o644), os.Link(v.framework, v.framework+".backup")); err != nil {
+		t.Fatal(err)
+	}
+	if got := saved(v); got != launched {
+		t.Errorf("with another mode and name saved is %q", got)
+	}
+	remove(t, v.framework+".backup")
+	replaced(t, v.framework, "framework 2")
+	replaced(t, v.lib, "lib 2")
+	if got := saved(v); got != launched {
+		t.Errorf("of replaced files saved is %q", got)
+	}
+	v.runs("framework 2", "lib 2")
+	settled(v)
+	if err := os.WriteFile(v.framework, []byte("framework 3"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := saved(v); got != string(adapter.NotSupported) {
+		t.Errorf("of a file that was written over saved is %q", got)
+	}
+
+	// A link that leads elsewhere.
+	one, two := factoryJar(t, "org.example.One"), factoryJar(t, "org.example.Two")
+	v = newVersioned(t)
+	jar := func(file string) string {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	v.framework = link(t, one)
 	v.restart()
-	if err := v.o.SaveVersion(t.Context(), "home", filepath.Join(t.TempDir(), "saved")); err == nil || !strings.Contains(err.Error(), "third.jar") {
-		t.Errorf("what has been removed is saved: %v", err)
+	v.runs(jar(one), "lib 1")
+	settled(v)
+	next := v.framework + ".next"
+	if err := errors.Join(os.Symlink(two, next), os.Rename(next, v.framework)); err != nil {
+		t.Fatal(err)
+	}
+	if got := saved(v); got != jar(one)+", lib 1" {
+		t.Errorf("of a link that leads elsewhere saved is %q", got)
+	}
+	next = v.lib + ".next"
+	if err := errors.Join(os.Rename(v.lib, v.lib+".old"), os.Symlink(two, next), os.Rename(next, v.lib)); err != nil {
+		t.Fatal(err)
+	}
+	if got := saved(v); got != string(adapter.NotSupported) {
+		t.Errorf("of a class path that leads elsewhere saved is %q", got)
 	}
 }
 
