@@ -1,6 +1,7 @@
 package org.smmd.osgi.host;
 
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
@@ -16,7 +17,9 @@ import org.osgi.framework.BundleException;
 import org.osgi.framework.FrameworkEvent;
 import org.osgi.framework.FrameworkListener;
 import org.osgi.framework.SynchronousBundleListener;
+import org.osgi.framework.launch.Framework;
 import org.osgi.framework.startlevel.BundleStartLevel;
+import org.osgi.framework.wiring.FrameworkWiring;
 
 /**
  * Hears what the framework says. Bundle events come in the thread that causes them, so what a request did is told before its answer.
@@ -47,15 +50,17 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
 
   private record Mark(int type, CompletableFuture<Void> seen) {}
 
+  private final Framework framework;
   private final Faults faults;
   private final Publisher publisher;
   private final Phases phases = new Phases();
   private final CopyOnWriteArrayList<Mark> marks = new CopyOnWriteArrayList<>();
-  /** Bundles that have been unresolved since the last refresh that somebody else asked for, at a console say. */
-  private final Set<Bundle> rewired = ConcurrentHashMap.newKeySet();
+  /** Bundles that have been unresolved since the last refresh that somebody else asked for, at a console say; each with whether it ran until then. */
+  private final Map<Bundle, Boolean> rewired = new ConcurrentHashMap<>();
   private volatile Refresh refresh;
 
-  FrameworkWatcher(Faults faults, Publisher publisher) {
+  FrameworkWatcher(Framework framework, Faults faults, Publisher publisher) {
+    this.framework = framework;
     this.faults = faults;
     this.publisher = publisher;
   }
@@ -112,7 +117,7 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
         publisher.removed(bundle);
         return;
       }
-      case BundleEvent.UNRESOLVED -> rewired.add(bundle);
+      case BundleEvent.UNRESOLVED -> rewired.put(bundle, phases.ranUntilUnresolved(bundle.getBundleId()));
       case BundleEvent.RESOLVED -> faults.resolved(bundle.getBundleId());
       case BundleEvent.STARTED, BundleEvent.UPDATED -> {
         rewired.remove(bundle);
@@ -145,16 +150,27 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
 
   /** Not every framework reports an error of a bundle that a refresh has left without what it imports. */
   private void refreshed() {
-    for (Bundle bundle : rewired) {
-      rewired.remove(bundle);
-      if (refresh == null
-          && bundle.getState() == Bundle.INSTALLED
-          && bundle.adapt(BundleStartLevel.class).isPersistentlyStarted()
-          && faults.of(bundle.getBundleId()) == null) {
-        faults.set(bundle.getBundleId(), new Fault(Reason.DEPENDENCY, "unresolved since a refresh of the framework"));
-        publisher.bundle(bundle);
-      }
-    }
+    rewired.forEach(
+        (bundle, ran) -> {
+          rewired.remove(bundle);
+          if (refresh == null && faults.of(bundle.getBundleId()) == null && leftBehind(bundle, ran)) {
+            faults.set(bundle.getBundleId(), new Fault(Reason.DEPENDENCY, "unresolved since a refresh of the framework"));
+            publisher.bundle(bundle);
+          }
+        });
+  }
+
+  /**
+   * Whether a refresh has left the bundle without what it imports. Felix resolves only those that it starts again: one that is to run and did
+   * not, since it was stopped for now or is above the framework's level, is left behind if it cannot be resolved.
+   *
+   * @param ran whether it ran before the refresh
+   */
+  boolean leftBehind(Bundle bundle, boolean ran) {
+    return bundle.getState() == Bundle.INSTALLED
+        && (ran
+            || (bundle.adapt(BundleStartLevel.class).isPersistentlyStarted()
+                && !framework.adapt(FrameworkWiring.class).resolveBundles(List.of(bundle))));
   }
 
   private void error(Bundle bundle, Throwable thrown) {
@@ -166,10 +182,10 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
     }
     Fault fault;
     if (e.getType() == BundleException.RESOLVE_ERROR) {
-      fault = new Fault(Reason.UNRESOLVED, Words.of(e));
+      fault = new Fault(rewired.containsKey(bundle) ? Reason.DEPENDENCY : Reason.UNRESOLVED, Words.of(e));
     } else {
       boolean stop = phases.stopped(bundle.getBundleId());
-      Reason start = rewired.contains(bundle) ? Reason.FAILED_WHILE_ACTIVE : Reason.AUTO_START_FAILED;
+      Reason start = rewired.containsKey(bundle) ? Reason.FAILED_WHILE_ACTIVE : Reason.AUTO_START_FAILED;
       fault = new Fault(stop ? Reason.STOP_FAILED : start, Words.ofBundle(e));
     }
     Refresh now = refresh;

@@ -58,7 +58,7 @@ final class Host {
     BundleView view = new BundleView(faults, new BundleSizes(storage.framework()), inventory);
     FrameworkView frameworkView = new FrameworkView(framework, storage, own != null);
     Publisher publisher = new Publisher(framework, view, frameworkView);
-    FrameworkWatcher watcher = new FrameworkWatcher(faults, publisher);
+    FrameworkWatcher watcher = new FrameworkWatcher(framework, faults, publisher);
     watcher.watch(context);
     CompletableFuture<Void> started = watcher.mark(FrameworkEvent.STARTED);
     if (framework.getState() == Bundle.ACTIVE) {

@@ -8,7 +8,6 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.osgi.framework.Bundle;
 import org.osgi.framework.launch.Framework;
-import org.osgi.framework.startlevel.BundleStartLevel;
 import org.osgi.framework.wiring.FrameworkWiring;
 
 /**
@@ -86,7 +85,7 @@ final class Refresher {
     if (state == Bundle.UNINSTALLED) {
       return;
     }
-    if (state == Bundle.INSTALLED && (ran || b.adapt(BundleStartLevel.class).isPersistentlyStarted())) {
+    if (watcher.leftBehind(b, ran)) {
       String message = failed == null ? "unresolved since " + cause + " was changed or removed" : failed.message();
       faults.set(b.getBundleId(), new Fault(Reason.DEPENDENCY, message));
     } else if (state == Bundle.RESOLVED && ran && failed != null) {
