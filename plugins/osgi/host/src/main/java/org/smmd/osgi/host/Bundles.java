@@ -66,6 +66,7 @@ final class Bundles {
             if (startLevel > 0) {
               bundle.adapt(BundleStartLevel.class).setStartLevel(startLevel);
             }
+            storage.sync();
             return told(bundle, what);
           } catch (BundleException e) {
             throw fileFailure(what, e);
@@ -97,19 +98,23 @@ final class Bundles {
         Reason.BAD_STATE,
         waiter -> {
           try (InputStream in = open(path)) {
-            halt(bundle, what, waiter);
-            Refresher.Dependents dependents = refresher.dependents(bundle);
             KeptContent old = KeptContent.of(storage, bundle);
+            Refresher.Dependents dependents;
             try {
+              halt(bundle, what, waiter);
+              dependents = refresher.dependents(bundle);
               bundle.update(in);
-              faults.clear(bundle.getBundleId());
-              if (!dependents.framework()) {
-                refresher.refresh(bundle, dependents);
-              }
-              return told(bundle, what);
-            } finally {
-              old.release();
+            } catch (Failure | BundleException e) {
+              old.release(); // nothing was replaced
+              throw e;
             }
+            faults.clear(bundle.getBundleId());
+            if (!dependents.framework()) {
+              refresher.refresh(bundle, dependents);
+            }
+            storage.sync();
+            old.release(); // not before the update is recorded: what fails before that leaves it for the next launch to settle
+            return told(bundle, what);
           } catch (BundleException e) {
             publisher.bundle(bundle);
             throw fileFailure(what, e);
@@ -172,8 +177,7 @@ final class Bundles {
     }
   }
 
-  private JsonObject told(Bundle bundle, String what) throws Failure, IOException {
-    storage.sync();
+  private JsonObject told(Bundle bundle, String what) throws Failure {
     view.forget(bundle); // a refresh changes its size on disk, and not its time of modification
     publisher.bundle(bundle);
     JsonObject json = view.of(bundle);

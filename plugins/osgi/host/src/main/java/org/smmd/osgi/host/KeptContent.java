@@ -21,6 +21,11 @@ import org.osgi.framework.Bundle;
  * <p>Felix does not say where a content is, and needs none of this: see {@link BrokenUpdates}.
  */
 final class KeptContent {
+  /** EPERM, EXDEV and ENOTSUP, of which Java tells only what glibc and musl call them. */
+  private static final Set<String> LINKLESS =
+      Set.of(
+          "Operation not permitted", "Invalid cross-device link", "Cross-device link", "Operation not supported", "Not supported");
+
   /** Null: nothing is kept. */
   private final Path name;
 
@@ -28,7 +33,7 @@ final class KeptContent {
     this.name = name;
   }
 
-  /** Gives the present content of the bundle its second name. */
+  /** Gives the present content of the bundle its second name; a file system without links does without. Throws what else is in the way. */
   static KeptContent of(Storage storage, Bundle bundle) throws IOException {
     Path content = content(storage, bundle);
     if (storage.kept() == null || content == null) {
@@ -39,8 +44,9 @@ final class KeptContent {
     Files.deleteIfExists(name);
     try {
       Files.createLink(name, storage.framework().resolve(content));
-    } catch (UnsupportedOperationException | FileSystemException e) {
-      Log.warn("an update is not safe against a kill, the file system has no links: " + Words.of(e));
+    } catch (UnsupportedOperationException | IOException e) {
+      requireLinkless(e);
+      Log.warn("the update of " + Inventory.describe(bundle) + " is not safe against a kill, its old content cannot be linked: " + Words.of(e));
       return new KeptContent(null);
     }
     for (Path dir = name.getParent(); dir.startsWith(storage.dir); dir = dir.getParent()) {
@@ -49,17 +55,29 @@ final class KeptContent {
     return new KeptContent(name);
   }
 
-  /** The update is recorded, or was none. */
-  void release() throws IOException {
+  /** Throws the exception again, unless it says that there are no links on the file system, or none from there to here. */
+  static void requireLinkless(Exception e) throws IOException {
+    // The classes derived from FileSystemException are causes of their own: no permission, no such file.
+    String reason = e.getClass() == FileSystemException.class ? ((FileSystemException) e).getReason() : null;
+    boolean linkless = reason != null && LINKLESS.contains(reason);
+    if (e instanceof IOException failure && !linkless) {
+      throw failure;
+    }
+  }
+
+  /** The update is recorded, or was none. A name that cannot be removed does no harm to either: the next launch removes it. */
+  void release() {
     if (name == null) {
       return;
     }
-    Files.delete(name);
     try {
+      Files.delete(name);
       Files.delete(name.getParent());
       Files.delete(name.getParent().getParent());
     } catch (DirectoryNotEmptyException e) {
       // Another content of the bundle, of an update that broke off.
+    } catch (IOException e) {
+      Log.error("cannot remove the second name of an old content, it stays until the next launch", e);
     }
   }
 
