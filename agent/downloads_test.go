@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
 )
@@ -42,4 +43,26 @@ func TestStalledDownloads(t *testing.T) {
 		d.ok(d.agent.Cancel(t.Context(), job))
 		d.end(job)
 	}
+}
+
+// What is open for an environment that is taken out of the configuration ends at once.
+func TestDownloadForAnEnvironmentThatIsGone(t *testing.T) {
+	t.Parallel()
+	d := start(t, plain, func(d *device) {
+		d.env("other", "fake")
+		d.cfg.Packages.Schemes = []string{"http"}
+	})
+	asked := make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	job, err := d.agent.Install(t.Context(), model.InstallRequest{URL: server.URL, ExecEnv: "other"})
+	d.ok(err)
+	<-asked
+	d.kill()
+	d.cfg.ExecEnvs = d.cfg.ExecEnvs[:1]
+	d.start()
+	d.failed(fault.UnknownExecEnv)(job, nil)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/smmd-project/smmd/agent/fault"
@@ -233,5 +234,61 @@ func TestAttached(t *testing.T) {
 		if call.Method == "RestoreVersion" {
 			t.Error("its version was restored")
 		}
+	}
+}
+
+// What is set while an environment is being restarted is told to it, also when the launch has been brought up already.
+func TestSetDuringARestart(t *testing.T) {
+	t.Parallel()
+	d := start(t, levels)
+	du := d.installed(fake.Spec{Name: "a"}).ID
+	d.rest(du, model.EUActive)
+	var once sync.Once
+	d.worlds["fake"].Hook("SetRunLevel", fake.After, func(fake.Call) error {
+		once.Do(func() {
+			for row, x := range map[model.Ref]model.Attribute{
+				ref(model.KindExecEnv, 1): model.InitialExecutionUnitRunLevel, ref(model.KindExecutionUnit, d.eu(du).ID): model.RunLevel,
+			} {
+				if _, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: x, Value: 6}}, "test"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		return nil
+	})
+	d.done(d.agent.RestartExecEnv(t.Context(), 1, "", "test"))
+	d.until("it has been told", func(s *model.Snapshot) error {
+		state, err := d.worlds["fake"].State()
+		if err != nil {
+			return err
+		}
+		e, unit := state.Envs["e"], s.DeploymentUnit(du)
+		if n, m := e.InitialModuleRunLevel, e.Units[unit.Key].Modules[0].RunLevel; n != 6 || m != 6 {
+			return fmt.Errorf("the environment gives level %d to new modules and has %d", n, m)
+		}
+		return nil
+	})
+	// -1 is without effect.
+	d.set(ref(model.KindExecEnv, 1), model.InitialExecutionUnitRunLevel, -1)
+	if e := d.ee("e"); e.InitialExecutionUnitRunLevel != 6 || e.InitialLevelPending {
+		t.Errorf("the row is %+v", *e)
+	}
+}
+
+// A level that an environment refuses is no reason to bring it up for ever, nor is one that may not be changed.
+func TestBringUpThatIsRefused(t *testing.T) {
+	t.Parallel()
+	d := prepare(t, levels)
+	d.worlds["fake"].Fail("SetRunLevel", adapter.Errorf(adapter.NotSupported, "cannot go below its own level: a test"))
+	d.start()
+	d.up() // which includes that the launch has been brought up
+	calls := 0
+	for _, c := range d.worlds["fake"].Calls() {
+		if c.Method == "SetRunLevel" {
+			calls++
+		}
+	}
+	if calls != 1 {
+		t.Errorf("it was tried %d times", calls)
 	}
 }

@@ -75,11 +75,13 @@ func (s *setting) execEnv(row model.ExecEnv, x model.Assignment) (err error) {
 	case model.InitialRunLevel:
 		row.InitialRunLevel, err = level(x, 0)
 	case model.InitialExecutionUnitRunLevel:
-		if row.InitialExecutionUnitRunLevel, err = level(x, -1); err == nil && row.InitialExecutionUnitRunLevel >= 0 {
-			row.InitialLevelPending = true
-			if row.Status == model.EEUp {
-				s.configure(row.ID).InitialLevel = &row.InitialExecutionUnitRunLevel
-			}
+		l, err := level(x, -1)
+		if err != nil || l < 0 { // -1 is without effect
+			return err
+		}
+		row.InitialExecutionUnitRunLevel, row.InitialLevelPending = l, true
+		if row.Status == model.EEUp {
+			s.configure(row.ID).InitialLevel = &l
 		}
 	case model.RequestedRunLevel:
 		return s.requestedRunLevel(row, x)

@@ -3,6 +3,7 @@ package deployment
 import (
 	"context"
 
+	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
@@ -54,7 +55,10 @@ func (us *Units) fetch(ctx context.Context, r progress, rebooted bool, d *downlo
 	if rebooted {
 		return fault.Errorf(fault.TransferIncomplete, "cannot fetch %s: the device restarted", packages.Display(d.URL))
 	}
-	slots := us.downloads[d.For]
+	slots, known := us.downloads[d.For]
+	if !known { // it was taken out of the configuration since
+		return environment.Check(us.Inventory.Snapshot(), d.For)
+	}
 	select {
 	case slots <- struct{}{}:
 		defer func() { <-slots }()

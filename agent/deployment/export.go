@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
@@ -17,13 +18,25 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
+// exportPrefix begins the names of what lies in the directory of exported files.
+const exportPrefix = "export-"
+
 // openExports makes the directory in which adapters write files. What is in it was left by an earlier process.
 func (us *Units) openExports() (err error) {
-	if err := os.RemoveAll(us.Exports); err != nil {
-		return fmt.Errorf("cannot empty the directory of exported files: %w", err)
-	}
 	if err := os.MkdirAll(us.Exports, 0o700); err != nil {
 		return fmt.Errorf("cannot make the directory of exported files: %w", err)
+	}
+	left, err := os.ReadDir(us.Exports)
+	if err != nil {
+		return fmt.Errorf("cannot read the directory of exported files: %w", err)
+	}
+	for _, e := range left {
+		if !strings.HasPrefix(e.Name(), exportPrefix) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(us.Exports, e.Name())); err != nil {
+			return fmt.Errorf("cannot empty the directory of exported files: %w", err)
+		}
 	}
 	us.exported, err = packages.NewFetcher(us.Packages, packages.FetchOptions{Schemes: []string{"file"}, Idle: time.Minute})
 	return err
@@ -38,7 +51,7 @@ func (us *Units) Package(sha256 string, size int64) (adapter.Package, error) {
 // Bring lets the adapter of an environment write a file and takes that into the package store. The package is not collected before
 // record returns, which gives it a pin. Nothing else is left of a Bring that failed or was cut off.
 func (us *Units) Bring(ctx context.Context, env string, write func(context.Context, environment.Adapter, string) error, record func(adapter.Package) error) error {
-	dir, err := os.MkdirTemp(us.Exports, "export-")
+	dir, err := os.MkdirTemp(us.Exports, exportPrefix)
 	if err != nil {
 		return fmt.Errorf("cannot make a directory for a package: %w", err)
 	}
@@ -94,7 +107,10 @@ func (us *Units) Keep(ctx context.Context, du *model.DeploymentUnit, also func(*
 	}
 	switch p, err := us.Package(stored.SHA256, stored.Size); {
 	case err == nil:
-		return p, record(p)
+		if err := record(p); err != nil {
+			return adapter.Package{}, fmt.Errorf("cannot keep the present package of %s %s: %w", du.UUID, version, err)
+		}
+		return p, nil
 	case desc.Has(adapter.CapExport):
 	case stored.SHA256 != "":
 		return adapter.Package{}, err // it is lost

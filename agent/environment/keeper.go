@@ -229,11 +229,28 @@ func (m *Manager) settle(ctx context.Context, e *env) error {
 	return nil
 }
 
-// needsRaise reports whether the environment runs a launch that has not been brought up, or was out of sight. The caller
-// holds mu.
+// needsRaise reports whether the environment runs a launch that has not been brought up, was out of sight, or has not been told what was set while
+// it was being restarted. The caller holds mu.
 func (m *Manager) needsRaise(e *env) bool {
-	row := m.opts.Inventory.Snapshot().ExecEnvByID(e.id)
-	return e.usable() && !e.resting && (e.due || row.Launch != e.now.state.Launch)
+	if !e.usable() || e.resting {
+		return false
+	}
+	s := m.opts.Inventory.Snapshot()
+	row := s.ExecEnvByID(e.id)
+	return Check(s, e.id) == nil && (e.due || row.Launch != e.now.state.Launch || pending(s, row))
+}
+
+// pending reports whether something was set that the environment has not been told.
+func pending(s *model.Snapshot, row *model.ExecEnv) bool {
+	if row.InitialLevelPending {
+		return true
+	}
+	for u := range s.ExecutionUnits() {
+		if u.Env == row.ID && (u.AutoStartPending || u.RunLevelPending) {
+			return true
+		}
+	}
+	return false
 }
 
 // needsEnd reports whether the environment runs and should not. The caller holds mu.

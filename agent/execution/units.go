@@ -64,7 +64,7 @@ func (us *Units) call(
 	var ae *adapter.Error
 	switch {
 	case environment.Away(err): // in its chain may be why the environment could not be launched, which is no fault of the unit
-		if made && o.lost != "" && ctx.Err() == nil {
+		if made && o.lost != "" && ctx.Err() == nil && fault.ReasonOf(environment.Classify(err)) == fault.ExecEnvUnavailable {
 			if err := us.setFault(u.ID, o.lost, err.Error(), true); err != nil {
 				return err
 			}

@@ -15,6 +15,9 @@ import (
 // undoAtLeast is how long the undoing of a step is tried when the total deadline is near or over.
 const undoAtLeast = 10 * time.Minute
 
+// undoOnce is what the last attempt gets.
+const undoOnce = 10 * time.Second
+
 // run carries an operation from its present step to its end, or until ctx is done.
 func (e *Engine) run(ctx context.Context, o *op) {
 	r := &common{engine: e, op: o, Log: e.opts.Log.With("op", o.rec.ID, "kind", o.rec.Kind)}
@@ -258,46 +261,59 @@ func (o *op) back(rec *record) {
 }
 
 // undo takes back the present step. It tries again until the total deadline, and lets others go first between two attempts: what the undoing
-// waits for may be just what the next in the queue does, ending the environment for one. The units stay locked.
+// waits for may be just what the next in the queue does, ending the environment for one. The units stay locked. Time in the queue does not
+// count.
 func (e *Engine) undo(ctx context.Context, r *common, o *op) error {
 	step := o.def.info(o.rec.Step)
 	used := o.rec.Total + e.opts.Clock.SinceBoot() - o.rec.Stamp
-	uctx, stop := context.WithTimeoutCause(ctx, max(e.opts.TotalDeadline-used, undoAtLeast), errDeadline)
-	defer stop()
+	left := max(e.opts.TotalDeadline-used, undoAtLeast)
 	entries := o.rec.Entries
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
 		if entries > maxEntries {
 			return fault.Errorf(fault.Internal, "cannot carry on: the undoing has broken off %d times", maxEntries)
 		}
-		err := guard(r.Log, step.name, func() error {
-			if !step.hasUndo {
-				return e.commit(ctx, r, o, nil, o.undone)
-			}
-			apply, err := o.def.undo(uctx, r, o.rec.Step)
-			o.meter.stop()
-			if err != nil {
-				return err
-			}
-			return e.commit(ctx, r, o, apply, o.undone)
-		})
-		o.meter.stop()
+		began := time.Now()
+		err := e.tryUndo(ctx, r, o, step, max(left, undoOnce))
 		if err == nil {
 			return nil
 		}
-		if uctx.Err() != nil {
-			return errors.Join(err, context.Cause(uctx))
+		if ctx.Err() != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		if left -= time.Since(began); left <= 0 {
+			return errors.Join(err, errDeadline)
 		}
 		if errors.As(err, new(*panicked)) {
 			entries++
 		}
 		r.Log.Warn("a step could not be undone; trying again", "step", step.name, "err", err)
-		if late := e.giveWay(uctx, o, wait); late != nil {
-			return errors.Join(err, late)
+		pause := min(wait, left)
+		if err := e.giveWay(ctx, o, pause); err != nil {
+			return err
 		}
+		left -= pause // whoever has waited tries once more
 	}
 }
 
-// giveWay waits, and lets go of the turn meanwhile.
+// tryUndo takes back the present step once, within limit.
+func (e *Engine) tryUndo(ctx context.Context, r *common, o *op, step stepInfo, limit time.Duration) error {
+	uctx, stop := context.WithTimeoutCause(ctx, limit, errDeadline)
+	defer stop()
+	defer o.meter.stop()
+	return guard(r.Log, step.name, func() error {
+		if !step.hasUndo {
+			return e.commit(ctx, r, o, nil, o.undone)
+		}
+		apply, err := o.def.undo(uctx, r, o.rec.Step)
+		o.meter.stop()
+		if err != nil {
+			return err
+		}
+		return e.commit(ctx, r, o, apply, o.undone)
+	})
+}
+
+// giveWay waits, and lets go of the turn meanwhile. Its error is the cause of ctx.
 func (e *Engine) giveWay(ctx context.Context, o *op, wait time.Duration) error {
 	had := o.ticket != nil
 	if had {

@@ -7,7 +7,7 @@ import (
 )
 
 // turns are the first-in first-out queues of the environments. Whoever needs several joins all their queues at once: so two can
-// never wait for each other, and who came first goes first everywhere.
+// never wait for each other, and who came first goes first everywhere. Who lets go of his turn comes in again at the end (giveWay).
 type turns struct {
 	mu     sync.Mutex
 	queues map[string][]*ticket // the first one has the turn

@@ -15,6 +15,7 @@ import (
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/execution"
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
@@ -61,7 +62,12 @@ func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.Exec
 			return err
 		}
 	}
-	return c.To(ctx, op, row.ID, row.InitialRunLevel)
+	err := c.To(ctx, op, row.ID, row.InitialRunLevel)
+	if r := fault.ReasonOf(err); r == fault.NotSupported || r == fault.InvalidArguments { // it would be refused another time too
+		c.log.Warn("the environment refuses its InitialRunLevel and stays where it is", "env", row.ID, "level", row.InitialRunLevel, "err", err)
+		return nil
+	}
+	return err
 }
 
 // To brings an environment to a level and returns when it is there. [adapter.StillRunning] is no error: the environment goes on by

@@ -66,7 +66,7 @@ func (c *changed) when(job dbus.ObjectPath, state string, f func()) {
 	defer cancel()
 	done := false
 	_, err := c.Client.WaitJob(ctx, job, func(j *client.Job) {
-		if string(j.State) == state && !done {
+		if j.State == state && !done {
 			done = true
 			f()
 			cancel()
