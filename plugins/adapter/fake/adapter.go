@@ -225,6 +225,9 @@ func (a *Adapter) Update(ctx context.Context, op adapter.OpID, ref adapter.UnitR
 		if err != nil {
 			return err
 		}
+		if err := p.changeable("update", ref.Key, u); err != nil {
+			return err
+		}
 		if u.UpdateOp == op && op != "" {
 			out = a.w.unit(ref.Env, ref.Key, u)
 			return nil
@@ -265,6 +268,9 @@ func (a *Adapter) Revert(ctx context.Context, op adapter.OpID, ref adapter.UnitR
 		u := p.Units[ref.Key]
 		if u == nil {
 			return adapter.Errorf(adapter.NotFound, "cannot find unit %q in %s", ref.Key, ref.Env)
+		}
+		if err := p.changeable("revert", ref.Key, u); err != nil {
+			return err
 		}
 		p.stopAll(ref.Key, u)
 		if u.Present.SHA256 != old.SHA256 {
@@ -327,10 +333,10 @@ func (a *Adapter) Uninstall(ctx context.Context, op adapter.OpID, ref adapter.Un
 		if _, err := a.w.atUp(c, ref.Env); err != nil {
 			return err
 		}
-		s := u.Present.Spec
-		if u.System {
-			return adapter.Errorf(adapter.BadState, "cannot uninstall %s: it is part of environment %q", ref.Key, ref.Env)
+		if err := p.changeable("uninstall", ref.Key, u); err != nil {
+			return err
 		}
+		s := u.Present.Spec
 		if s.UninstallFails != "" {
 			return &adapter.Error{Reason: adapter.Internal, Message: "cannot uninstall " + ref.Key + ": " + s.UninstallFails, Cause: s.UninstallFails}
 		}
@@ -355,6 +361,9 @@ func (a *Adapter) Start(ctx context.Context, op adapter.OpID, ref adapter.Module
 // Stop stops a module and waits for one that hangs.
 func (a *Adapter) Stop(ctx context.Context, op adapter.OpID, ref adapter.ModuleRef) error {
 	return a.drive(ctx, Call{"Stop", op, ref.Env}, ref, adapter.Stopping, func(p place, u *UnitState, m *ModuleState) error {
+		if err := p.changeable("stop", ref.Key, u); err != nil {
+			return err
+		}
 		return p.stop(ref.Key, u, m)
 	})
 }

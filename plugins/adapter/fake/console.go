@@ -47,7 +47,7 @@ func (c Console) Install(key string, s Spec) error {
 	})
 }
 
-// InstallSystem installs s as a part of the environment itself.
+// InstallSystem installs s as a part of the environment itself: an adapter starts its modules and refuses every other change.
 func (c Console) InstallSystem(key string, s Spec) error {
 	if err := c.Install(key, s); err != nil {
 		return err

@@ -77,11 +77,19 @@ func (w *World) own(env string) error {
 	return nil
 }
 
+// changeable refuses an agent what would stop, change or remove a part of the environment itself.
+func (p place) changeable(what, key string, u *UnitState) error {
+	if u.System {
+		return adapter.Errorf(adapter.NotSupported, "cannot %s %s: it is part of environment %q", what, key, p.id)
+	}
+	return nil
+}
+
 // take takes over what was set of modules while the environment was down.
 func (p place) take(first []adapter.ModuleSetting) {
 	for _, s := range first {
 		u := p.Units[s.Key]
-		if u == nil || u.module(s.Module) == nil {
+		if u == nil || u.System || u.module(s.Module) == nil {
 			continue
 		}
 		m := u.module(s.Module)

@@ -41,6 +41,9 @@ func (a *Adapter) SetModuleRunLevel(ctx context.Context, op adapter.OpID, ref ad
 		if m == nil {
 			return adapter.Errorf(adapter.NotFound, "cannot find module %q of %q in %s", ref.Module, ref.Key, ref.Env)
 		}
+		if err := p.changeable("set the run level of", ref.Key, u); err != nil {
+			return err
+		}
 		m.RunLevel = level
 		p.c.unit(p.id, ref.Key)
 		switch {
@@ -78,6 +81,9 @@ func (a *Adapter) SetAutoStart(ctx context.Context, op adapter.OpID, ref adapter
 	return a.drive(ctx, Call{"SetAutoStart", op, ref.Env}, ref, meanwhile, func(p place, u *UnitState, m *ModuleState) error {
 		if !a.w.opts.AutoStart {
 			return adapter.Errorf(adapter.NotSupported, "cannot set AutoStart of %s: environment %q keeps none", ref.Key, ref.Env)
+		}
+		if err := p.changeable("set AutoStart of", ref.Key, u); err != nil {
+			return err
 		}
 		m.AutoStart = on
 		p.c.unit(p.id, ref.Key)

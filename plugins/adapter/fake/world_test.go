@@ -234,7 +234,9 @@ func TestConsole(t *testing.T) {
 
 	d.ok(c.InstallSystem("s", fake.Spec{Name: "system", Version: "1"}))
 	_, err := d.a.Uninstall(t.Context(), "1", adapter.UnitRef{Env: "e", Key: "s"})
-	wantReason(t, err, adapter.BadState)
+	wantReason(t, err, adapter.NotSupported)
+	_, err = d.a.Revert(t.Context(), "2", adapter.UnitRef{Env: "e", Key: "s"}, adapter.Package{})
+	wantReason(t, err, adapter.NotSupported)
 	wantReason(t, c.Start("s", "other"), adapter.NotFound)
 	wantReason(t, c.Remove("other"), adapter.NotFound)
 }
