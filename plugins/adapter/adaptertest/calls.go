@@ -14,7 +14,8 @@ type step struct {
 	call func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error
 }
 
-// life is a unit's whole life as a list of calls: each works on what the one before left, and is the same when it is repeated.
+// life is a unit's whole life as a list of calls: each works on what the one before left, and is the same when it is repeated. An
+// environment that is attached is launched before and ended by [rig.over].
 func (r *rig) life() []step {
 	v1, v2 := r.h.Packages.V1.load(r, "V1"), r.h.Packages.V2.load(r, "V2")
 	spec := adapter.InstallSpec{Env: r.env, Key: r.key(), Package: v1, RunLevel: -1}
@@ -50,7 +51,11 @@ func (r *rig) life() []step {
 		if !ok || !r.desc.Has(adapter.CapVersions) {
 			return nil
 		}
-		return v.SaveVersion(ctx, r.env, saved)
+		err := v.SaveVersion(ctx, r.env, saved)
+		if r.h.Attached != nil && adapter.ReasonOf(err) == adapter.NotSupported {
+			return nil // it is somebody else's
+		}
+		return err
 	}}
 	restore := step{"RestoreVersion", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
 		v, ok := a.(adapter.Versioner)
@@ -63,11 +68,12 @@ func (r *rig) life() []step {
 		}
 		return v.RestoreVersion(ctx, op, r.env, p)
 	}}
-	return []step{
-		save, restore,
-		{"SetEnabled", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
-			return a.SetEnabled(ctx, op, r.env, true, nil)
-		}},
+	enable := func(on bool) step {
+		return step{"SetEnabled", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
+			return a.SetEnabled(ctx, op, r.env, on, nil)
+		}}
+	}
+	steps := []step{
 		{"SetRunLevel", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
 			if l, ok := a.(adapter.RunLeveler); ok && r.desc.Has(adapter.CapRunLevels) {
 				return l.SetRunLevel(ctx, op, r.env, r.h.RunLevel)
@@ -92,10 +98,21 @@ func (r *rig) life() []step {
 			_, err := a.Uninstall(ctx, op, ref(next))
 			return err
 		}},
-		{"SetEnabled", func(ctx context.Context, a adapter.Adapter, op adapter.OpID) error {
-			return a.SetEnabled(ctx, op, r.env, false, nil)
-		}},
 	}
+	if r.h.Attached != nil {
+		r.setEnabled(r.env, true)
+		return append([]step{save}, steps...)
+	}
+	return append(append([]step{save, restore, enable(true)}, steps...), enable(false))
+}
+
+// over checks that the environment is down after the life of a unit, when whoever launches it has ended it.
+func (r *rig) over() {
+	r.t.Helper()
+	if r.h.Attached != nil {
+		r.setEnabled(r.env, false)
+	}
+	r.waitEnv(r.env, "down", func(s *seenEnv) bool { return s.told && !s.env.Up })
 }
 
 var callCases = []Case{
@@ -112,7 +129,7 @@ var callCases = []Case{
 				r.start()
 			}
 		}
-		r.waitEnv(r.env, "down", func(s *seenEnv) bool { return s.told && !s.env.Up })
+		r.over()
 	}},
 	{"Calls/adapter is killed in the middle of any call", func(r *rig) {
 		r.lives()
@@ -129,7 +146,7 @@ var callCases = []Case{
 				r.t.Fatalf("call %d, %s, repeated after the adapter was killed: %s: %v", i+1, s.name, adapter.ReasonOf(err), err)
 			}
 		}
-		r.waitEnv(r.env, "down", func(s *seenEnv) bool { return s.told && !s.env.Up })
+		r.over()
 	}},
 	{"Calls/canceled context returns promptly, the same OpID goes on", func(r *rig) {
 		r.start()

@@ -2,12 +2,14 @@ package adaptertest
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
 var setEnabledCases = []Case{
 	{"SetEnabled/launches the environment", func(r *rig) {
+		r.launches()
 		r.start()
 		r.waitEnv(r.env, "down", func(s *seenEnv) bool { return s.told && !s.env.Up })
 		r.setEnabled(r.env, true)
@@ -17,6 +19,7 @@ var setEnabledCases = []Case{
 		}
 	}},
 	{"SetEnabled/running environment is not disturbed", func(r *rig) {
+		r.launches()
 		_, m := r.installed(r.h.Packages.V1, "V1")
 		r.run(m)
 		launch := r.v.launch(r.env)
@@ -42,6 +45,7 @@ var setEnabledCases = []Case{
 		r.waitStatus(m, adapter.Idle)
 	}},
 	{"SetEnabled/what is so already succeeds", func(r *rig) {
+		r.launches()
 		r.start()
 		r.setEnabled(r.env, false)
 		op := r.op()
@@ -79,6 +83,34 @@ var setEnabledCases = []Case{
 		r.setEnabled(r.env, false)
 		r.wantRunning(m, launch)
 	}},
+	{"SetEnabled/what is set first is without effect on an environment that runs", func(r *rig) {
+		r.launches()
+		_, m := r.installed(r.h.Packages.V1, "V1")
+		s, flags := r.a.(adapter.AutoStarter)
+		flags = flags && r.desc.Has(adapter.CapAutoStart)
+		_, levels := r.levels()
+		if !flags && !levels {
+			r.t.Skipf("the adapter announces neither %s nor %s", adapter.CapAutoStart, adapter.CapRunLevels)
+		}
+		if flags {
+			r.mustAutoStart(s, m, false)
+		}
+		r.look(m.Env)
+		before := r.told(m)
+		yes := true
+		r.launchWith(adapter.ModuleSetting{ModuleRef: m, AutoStart: &yes, RunLevel: r.h.RunLevel - 1})
+		unchanged := func(when string) {
+			r.t.Helper()
+			r.look(m.Env)
+			if x := r.told(m); x.Status != adapter.Idle || x.RunLevel != before.RunLevel || flags && (x.AutoStart == nil || *x.AutoStart) {
+				r.t.Errorf("%s the module is %s at level %d with AutoStart %s; before it was idle at %d without", when, x.Status, x.RunLevel, flagText(x.AutoStart), before.RunLevel)
+			}
+		}
+		unchanged("after SetEnabled")
+		r.setEnabled(r.env, false)
+		r.launch(r.env)
+		unchanged("after the next launch")
+	}},
 	{"SetEnabled/unknown environment is NotFound", func(r *rig) {
 		r.start()
 		r.want("SetEnabled", r.call("SetEnabled", func(ctx context.Context) error {
@@ -97,6 +129,19 @@ func (r *rig) wantRunning(m adapter.ModuleRef, launch string) {
 	if got := r.waitModule(m, "told", func(adapter.Module) bool { return true }); got.Status != adapter.Active {
 		r.t.Errorf("module %s was active and is %s: %s", m.Module, got.Status, got.Message)
 	}
+}
+
+// told is a module as Watch has told it last.
+func (r *rig) told(m adapter.ModuleRef) adapter.Module {
+	r.t.Helper()
+	return r.waitModule(m, "told", func(adapter.Module) bool { return true })
+}
+
+func flagText(on *bool) string {
+	if on == nil {
+		return "unknown"
+	}
+	return strconv.FormatBool(*on)
 }
 
 // setLevel brings the environment to a level and waits until Watch says so.
@@ -143,6 +188,7 @@ var runLevelCases = []Case{
 		}
 	}},
 	{"SetRunLevel/environment comes up at its lowest level", func(r *rig) {
+		r.launches()
 		r.start()
 		r.setEnabled(r.env, true)
 		first := r.waitEnv(r.env, "up and synced", func(s *seenEnv) bool { return s.env.Up && s.synced })
@@ -212,6 +258,7 @@ var runLevelCases = []Case{
 		r.waitStatus(m, adapter.Idle)
 	}},
 	{"SetEnabled/run level that was set first holds before a module is started", func(r *rig) {
+		r.launches()
 		_, m := r.installed(r.h.Packages.V1, "V1")
 		r.needLevels()
 		s := r.needAutoStart()
@@ -267,6 +314,7 @@ var autoStartCases = []Case{
 		r.waitAutoStart(m, true)
 	}},
 	{"SetEnabled/AutoStart that was set first holds before a module is started", func(r *rig) {
+		r.launches()
 		_, m := r.installed(r.h.Packages.FailsStart, "FailsStart")
 		s := r.needAutoStart()
 		if err := r.autoStart(s, m, true); err != nil {

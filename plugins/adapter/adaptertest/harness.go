@@ -32,6 +32,15 @@ type Harness struct {
 	Lose     func(t TB, dir, env string)
 	SkipLose string // why there is no Lose
 
+	// System makes a unit that is part of an environment itself ([adapter.Unit.System]), whose first module runs, and returns its key. Where there
+	// is one in every environment it returns the key, or nothing for whichever Watch tells; nil with SkipSystem.
+	System     func(t TB, dir, env string) string
+	SkipSystem string // why there is no System
+
+	// Attached launches and ends the environments in place of an adapter that leaves that to somebody else ([adapter.Env.Attached]); nil: the
+	// adapter does it.
+	Attached *Attached
+
 	// Versions look at what the environments run from, for an adapter with [adapter.CapVersions]; nil with SkipVersions.
 	Versions     *Versions
 	SkipVersions string // why there are no Versions
@@ -47,6 +56,14 @@ type Harness struct {
 
 	// RunLevel is a level above the lowest at which the packages' modules can run, in an environment with levels; 0 means 5.
 	RunLevel int
+}
+
+// Attached is whoever launches and ends environments that are attached. What is so already is left alone.
+type Attached struct {
+	// Launch launches an environment of the device dir. It need not wait for it to be up: Watch tells that.
+	Launch func(t TB, dir, env string)
+	// End ends an environment with all its modules.
+	End func(t TB, dir, env string)
 }
 
 // Versions are the ways into what an environment runs from that do not pass the adapter.
@@ -114,7 +131,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
-		startCases, stopCases, hangCases, setEnabledCases, runLevelCases, autoStartCases, exportCases, versionCases, callCases,
+		startCases, stopCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, exportCases, versionCases, callCases,
 	} {
 		all = append(all, group...)
 	}

@@ -261,7 +261,7 @@ var watchCases = []Case{
 			r.t.Fatalf("cannot Watch: %v", err)
 		}
 		u := r.install(r.h.Packages.V1.load(r, "V1"))
-		v := newView(r.desc, r.envs, ch)
+		v := newView(r, ch)
 		if !v.wait(r.h.Timeout, func() bool { _, there := v.seen[r.env].units[u.Key]; return there }) {
 			r.t.Errorf("unit %s was not told; Watch told %s", u.Key, v.history())
 		}

@@ -96,7 +96,7 @@ func (r *rig) watch() {
 		cancel()
 		r.t.Fatalf("Watch returned no channel and no error")
 	}
-	v := newView(r.desc, r.envs, ch)
+	v := newView(r, ch)
 	r.v, r.endWatch = v, cancel
 	r.t.Cleanup(func() {
 		cancel()
@@ -141,8 +141,19 @@ func (r *rig) raise(env string) {
 	r.waitEnv(env, "up and synced", func(s *seenEnv) bool { return s.env.Up && s.synced })
 }
 
+// setEnabled launches or ends an environment: by the adapter, or by whoever it leaves that to.
 func (r *rig) setEnabled(env string, on bool) {
 	r.t.Helper()
+	switch {
+	case r.h.Attached != nil && on:
+		r.h.Attached.Launch(r.t, r.dir, env)
+		r.waitEnv(env, "up and synced", func(s *seenEnv) bool { return s.env.Up && s.synced })
+		return
+	case r.h.Attached != nil:
+		r.h.Attached.End(r.t, r.dir, env)
+		r.waitEnv(env, "down", func(s *seenEnv) bool { return s.told && !s.env.Up })
+		return
+	}
 	r.must("SetEnabled", func(ctx context.Context) error { return r.a.SetEnabled(ctx, r.op(), env, on, nil) })
 }
 
@@ -161,6 +172,22 @@ func (r *rig) lives() {
 	r.t.Helper()
 	if r.h.Dies != "" {
 		r.t.Skipf("the environment ends with the adapter: %s", r.h.Dies)
+	}
+}
+
+// launches skips the case where somebody else launches and ends the environment.
+func (r *rig) launches() {
+	r.t.Helper()
+	if r.h.Attached != nil {
+		r.t.Skipf("the environment is attached: the adapter neither launches nor ends it")
+	}
+}
+
+// attached skips the case where the adapter launches and ends the environment.
+func (r *rig) attached() {
+	r.t.Helper()
+	if r.h.Attached == nil {
+		r.t.Skipf("the environment is not attached: the harness has no Attached")
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 
 // view is what one Watch has told so far. It checks every event against what Watch promises, in every case.
 type view struct {
-	desc adapter.Description
-	envs []string
+	desc     adapter.Description
+	attached bool // the harness launches and ends the environments
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every event
@@ -31,10 +31,9 @@ type seenEnv struct {
 	units  map[string]adapter.Unit
 }
 
-func newView(d adapter.Description, envs []adapter.EnvConfig, ch <-chan adapter.Event) *view {
-	v := &view{desc: d, changed: make(chan struct{}), seen: map[string]*seenEnv{}}
-	for _, e := range envs {
-		v.envs = append(v.envs, e.ID)
+func newView(r *rig, ch <-chan adapter.Event) *view {
+	v := &view{desc: r.desc, attached: r.h.Attached != nil, changed: make(chan struct{}), seen: map[string]*seenEnv{}}
+	for _, e := range r.envs {
 		v.seen[e.ID] = &seenEnv{units: map[string]adapter.Unit{}}
 	}
 	go func() {
@@ -109,6 +108,8 @@ func (v *view) applyEnv(s *seenEnv, ev adapter.Event) error {
 	switch {
 	case e.ID != ev.EnvID:
 		return fmt.Errorf("Env.ID is %q", e.ID)
+	case e.Attached != v.attached:
+		return fmt.Errorf("Attached is %v while Up is %v; whether the harness has Attached: %v", e.Attached, e.Up, v.attached)
 	case e.Up && e.Launch == "":
 		return fmt.Errorf("Launch is empty though the environment is up")
 	case !v.desc.Has(adapter.CapRunLevels) && (e.RunLevel != -1 || e.InitialModuleRunLevel != -1):

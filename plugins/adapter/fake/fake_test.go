@@ -30,6 +30,7 @@ func TestConformanceStored(t *testing.T) {
 	o := fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true}
 	h := inProcess(t, &worlds{opts: o})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
+	h.System, h.SkipSystem = nil, "the console is in the process of the adapter"
 	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		o := o

@@ -22,6 +22,7 @@ var variants = map[string]fake.Options{
 	"export":                    {Export: true},
 	"versions":                  {Versions: true},
 	"everything":                {RunLevels: true, AutoStart: true, Export: true, Versions: true},
+	"attached":                  {RunLevels: true, AutoStart: true, Export: true, Versions: true, Attached: true},
 }
 
 // packages writes the packages of the conformance kit.
@@ -114,6 +115,33 @@ func (w *worlds) lose(t adaptertest.TB, dir, env string) {
 	}
 }
 
+// launch launches an environment at the console.
+func (w *worlds) launch(t adaptertest.TB, dir, env string) {
+	c, err := w.world(t, dir).Console(env)
+	if err == nil {
+		err = c.Launch()
+	}
+	if err != nil {
+		t.Fatalf("cannot launch %s: %v", env, err)
+	}
+}
+
+// system makes a unit that is part of the environment, and runs.
+func (w *worlds) system(t adaptertest.TB, dir, env string) string {
+	const key = "system"
+	c, err := w.world(t, dir).Console(env)
+	if err == nil {
+		err = c.InstallSystem(key, fake.Spec{Name: key, Version: "1"})
+	}
+	if err == nil {
+		err = c.Start(key, fake.DefaultModule)
+	}
+	if err != nil {
+		t.Fatalf("cannot make a part of %s: %v", env, err)
+	}
+	return key
+}
+
 // release releases a package that hangs.
 func (w *worlds) release(t adaptertest.TB, dir, name string) {
 	if err := w.world(t, dir).Release(name); err != nil {
@@ -123,7 +151,7 @@ func (w *worlds) release(t adaptertest.TB, dir, name string) {
 
 // inProcess is the harness of the fake in the process of the test.
 func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
-	return adaptertest.Harness{
+	h := adaptertest.Harness{
 		Kind: fake.Kind,
 		Open: func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 			a := fake.New(w.world(t, dir))
@@ -132,8 +160,13 @@ func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 		Environments: environments,
 		Packages:     packages(t, w.release),
 		Lose:         w.lose,
+		System:       w.system,
 		Versions:     &adaptertest.Versions{Upgrade: w.upgrade, Running: w.running},
 	}
+	if w.opts.Attached {
+		h.Attached = &adaptertest.Attached{Launch: w.launch, End: w.lose}
+	}
+	return h
 }
 
 // upgrade configures another version, which no environment had before.
