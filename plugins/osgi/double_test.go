@@ -328,6 +328,12 @@ func doubleMain(args []string) int {
 			defer f.Close()
 		}
 	}
+	// A framework writes before it is up.
+	written := after("--storage") + "/" + frameworkName
+	if err := errors.Join(os.MkdirAll(written, 0o700), os.WriteFile(written+"/bundles", nil, 0o600)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if err := os.Remove(after("--socket")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 1
 	}

@@ -249,12 +249,14 @@ func (e *env) enable(ctx context.Context, options []string) error {
 		return e.launchFailed(ctx, err)
 	}
 	e.setStopped(false)
-	if !up {
+	if up {
+		e.markStorage()
+	} else {
 		files, err := e.host.versions().settle(ctx, e.host.configured())
 		if err != nil {
 			return e.launchFailed(ctx, adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err))
 		}
-		if err := e.host.checkMake(files); err != nil {
+		if err := errors.Join(e.host.checkMake(files), e.host.claimMake(files)); err != nil {
 			return e.launchFailed(ctx, adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err))
 		}
 		child, err := e.host.launch(files, options)
@@ -264,11 +266,16 @@ func (e *env) enable(ctx context.Context, options []string) error {
 		if err := e.awaitUp(ctx, child); err != nil {
 			return e.launchFailed(ctx, err)
 		}
-		if err := e.host.keepMake(files); err != nil {
-			e.log.Warn("the storage cannot be marked with the make of its framework", "err", err)
-		}
+		e.markStorage()
 	}
 	return nil
+}
+
+// markStorage marks a storage without a mark with the make of the framework that runs on it: who launched it may not have seen it come up.
+func (e *env) markStorage() {
+	if err := e.host.markRunning(); err != nil {
+		e.log.Warn("the storage cannot be marked with the make of its framework", "err", err)
+	}
 }
 
 func (e *env) launchFailed(ctx context.Context, err error) error {

@@ -47,6 +47,8 @@ type host struct {
 
 	mu    sync.Mutex
 	child *child // the last one that this adapter launched
+
+	marking sync.Mutex // held while the storage is marked
 }
 
 // child is a host process that this adapter launched.

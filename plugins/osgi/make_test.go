@@ -1,6 +1,8 @@
 package osgi
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +44,7 @@ func TestMakeOf(t *testing.T) {
 	}
 }
 
-// A framework is launched on a storage of its own make, and on no other; one that failed leaves no mark.
+// A framework is launched on a storage of its own make, and on no other; one that failed and wrote nothing pins none.
 func TestStorageOfAnotherMake(t *testing.T) {
 	dir := t.TempDir()
 	endHost(t, dir)
@@ -60,10 +62,7 @@ func TestStorageOfAnotherMake(t *testing.T) {
 	}
 	mark := filepath.Join(dir, storageName, makeName)
 
-	reasonIs(t, launch("exit", two), adapter.StartFailed)
-	if _, err := os.Stat(mark); !os.IsNotExist(err) {
-		t.Errorf("a launch that failed has left a mark: %v", err)
-	}
+	reasonIs(t, launch("exit", two), adapter.StartFailed) // it wrote nothing
 	for range 2 {
 		if err := launch("", one); err != nil {
 			t.Fatal(err)
@@ -91,4 +90,94 @@ func TestStorageOfAnotherMake(t *testing.T) {
 	if err := launch("", two); err != nil {
 		t.Errorf("an empty storage: %v", err)
 	}
+}
+
+// A storage that a framework wrote is of its make, whatever became of the launch.
+func TestMakeOfALaunchThatNobodySawSucceed(t *testing.T) {
+	one, two := factoryJar(t, "org.example.One"), factoryJar(t, "org.example.Two")
+	with := func(dir, mode, framework string) *osgi {
+		t.Helper()
+		set := launchable(t, mode)
+		set["framework"] = framework
+		if mode == "deaf" {
+			set["start_timeout"] = "500ms"
+		}
+		return configured(t, shortLimits(), dir, set)
+	}
+	refused := func(dir string) {
+		t.Helper()
+		if err := with(dir, "", one).SetEnabled(t.Context(), "op", "home", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		err := with(dir, "", two).SetEnabled(t.Context(), "op", "home", true, nil)
+		reasonIs(t, err, adapter.Unstartable)
+	}
+	marked := func(dir string) bool {
+		text, err := os.ReadFile(filepath.Join(dir, storageName, makeName))
+		return err == nil && string(text) == "org.example.One\n"
+	}
+	t.Run("timed out", func(t *testing.T) {
+		dir := t.TempDir()
+		endHost(t, dir)
+		reasonIs(t, with(dir, "deaf", one).SetEnabled(t.Context(), "op", "home", true, nil), adapter.StartFailed)
+		refused(dir)
+	})
+	t.Run("cut", func(t *testing.T) {
+		dir := t.TempDir()
+		endHost(t, dir)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- with(dir, "deaf", one).SetEnabled(ctx, "op", "home", true, nil) }()
+		await(t, "the framework to write", func() bool {
+			_, err := os.Stat(filepath.Join(dir, storageName, frameworkName, "bundles"))
+			return err == nil
+		})
+		cancel()
+		<-done
+		if !marked(dir) {
+			t.Error("there is no mark")
+		}
+		refused(dir)
+	})
+	for name, find := range map[string]func(*testing.T, *osgi){
+		"found by a launch": func(t *testing.T, o *osgi) {
+			if err := o.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"found by the watch": func(t *testing.T, o *osgi) { watch(t, o).until("the sync", synced) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			endHost(t, dir)
+			jar := link(t, one)
+			if err := with(dir, "", jar).SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the clock", func() bool { lived, err := age(pidOf(t, dir)); return err == nil && lived > 2*startSlack })
+			// It is of the make that runs, not of the one that is there now.
+			remove(t, filepath.Join(dir, storageName, makeName))
+			if err := errors.Join(os.Symlink(two, jar+".next"), os.Rename(jar+".next", jar)); err != nil {
+				t.Fatal(err)
+			}
+			find(t, with(dir, "", jar))
+			await(t, "the mark", func() bool { return marked(dir) })
+			refused(dir)
+		})
+	}
+	t.Run("nothing written by one, and the next does not say what it is", func(t *testing.T) {
+		dir := t.TempDir()
+		endHost(t, dir)
+		reasonIs(t, with(dir, "exit", one).SetEnabled(t.Context(), "op", "home", true, nil), adapter.StartFailed)
+		nameless := with(dir, "", bundleJar(t, "nameless", "1"))
+		if err := nameless.SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := nameless.SetEnabled(t.Context(), "op", "home", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := with(dir, "", two).SetEnabled(t.Context(), "op", "home", true, nil); err != nil {
+			t.Error(err)
+		}
+	})
 }

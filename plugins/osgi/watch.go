@@ -120,6 +120,9 @@ func (w *watcher) follow(ctx context.Context) (up bool, err error) {
 		return false, errWatchOver
 	}
 	w.env.log.Info("environment is up", "launch", hello.Framework.Launch)
+	if !w.env.set.attach {
+		w.env.markStorage()
+	}
 
 	var pinger sync.WaitGroup
 	pinger.Go(func() { w.ping(ctx, c) })
