@@ -323,6 +323,13 @@ func TestRestoredFrameworkRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		upgrade(t, configuredJar)
+		after := filepath.Join(t.TempDir(), "after") // what is at the path has never run
+		if err := o.SaveVersion(t.Context(), "home", after); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := digestsOf(t.Context(), []string{saved, after}); err != nil || d[0] != d[1] {
+			t.Errorf("after the upgrade another version is saved: %v, %v", d, err)
+		}
 		second := relaunched()
 		if strings.Contains(second, " ") || second == first {
 			t.Fatalf("it ran from %q and runs from %q", first, second)
