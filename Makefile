@@ -26,7 +26,7 @@ run: deps-run build java build/demo ## Install what is missing, build, and show 
 .PHONY: test
 test: deps-test build java ## Install what is missing and run every layer of tests
 	$(MVN) -f plugins/osgi/host/pom.xml verify
-	CGO_ENABLED=1 go test -race -timeout 25m ./...
+	CGO_ENABLED=1 go test -race -timeout 28m -parallel 4 ./...
 
 .PHONY: test-all
 test-all: lint test ## The long form of test: lint, and FUZZ_TIME=5m of fuzzing for each parser

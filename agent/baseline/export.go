@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/store"
@@ -53,7 +54,7 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 	}
 	var failures []error
 	if r.Version == (File{}) && desc.Has(adapter.CapVersions) && !k.Envs.State(r.Env).Attached {
-		failures = append(failures, k.DUs.Bring(ctx, r.Env,
+		err := k.DUs.Bring(ctx, r.Env,
 			func(ctx context.Context, a environment.Adapter, path string) error {
 				return a.SaveVersion(ctx, r.Env, path)
 			},
@@ -61,7 +62,12 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 				return k.Inventory.Update(func(tx *inventory.Tx) error {
 					return amend(tx, name, r, func(now *Record) { now.Version = File{p.SHA256, p.Size} })
 				})
-			}))
+			})
+		if fault.ReasonOf(err) == fault.NotSupported {
+			k.Log.Warn("the version of an environment cannot be had: a Reset leaves it as it is", "env", r.Env, "err", err)
+		} else if err != nil {
+			failures = append(failures, err)
+		}
 	}
 	for _, u := range r.Units {
 		if u.Package != (File{}) || !desc.Has(adapter.CapExport) {

@@ -37,15 +37,15 @@ func (b built) Run() int {
 	return b.m.Run()
 }
 
-// two lets as many tests run at once as small machines bear: each has a JVM.
-var two = make(chan struct{}, 2)
+// devices lets as many tests run at once as small machines bear: each has a JVM, and waits most of the time.
+var devices = make(chan struct{}, 3)
 
-// parallel makes the test one of at most two that run at once.
+// parallel makes the test one of those that run at once.
 func parallel(t *testing.T) {
 	t.Helper()
 	t.Parallel()
-	two <- struct{}{}
-	t.Cleanup(func() { <-two })
+	devices <- struct{}{}
+	t.Cleanup(func() { <-devices })
 }
 
 // frameworks are those for which everything is shown.
@@ -55,6 +55,7 @@ var frameworks = []string{"felix", "equinox"}
 // [boot] makes of support.Env{Framework: framework}.
 func each(t *testing.T, f func(t *testing.T, framework string)) {
 	t.Helper()
+	t.Parallel() // with other tests: the one framework need not wait for the other
 	for _, framework := range frameworks {
 		t.Run(framework, func(t *testing.T) {
 			parallel(t)
