@@ -109,8 +109,10 @@ type Unit struct {
 	Handle   Handle
 	Manifest Manifest
 	Resolved bool
-	System   bool // part of the environment itself: shown, but not to be stopped, updated or removed ([NotSupported])
-	Modules  []Module
+	// System units are part of the environment itself: shown, but not to be stopped, updated or removed, nor their AutoStart and run level set
+	// ([NotSupported]).
+	System  bool
+	Modules []Module
 }
 
 // Status is the state of a module, in the words of TR-181 ExecutionUnit.{i}.Status.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
@@ -25,7 +26,9 @@ func TestAttachedConformance(t *testing.T) {
 			Kind: Kind,
 			Open: func(adaptertest.TB, string) (adapter.Adapter, func()) {
 				dead, kill := context.WithCancel(context.Background())
-				return &killable{newAdapter(quietLog(), defaultLimits()), dead}, kill
+				l := defaultLimits()
+				l.poll = 100 * time.Millisecond // nearly every case waits for its framework
+				return &killable{newAdapter(quietLog(), l), dead}, kill
 			},
 			Environments: func(tb adaptertest.TB, dir string) []adapter.EnvConfig {
 				launchers[dir] = map[string]*support.Launcher{}
