@@ -73,6 +73,7 @@ func (us *Units) call(
 		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmp.Or(ae.Cause, ae.Message), false); err != nil {
 			return err
 		}
+		us.settled(ctx, u.ID, func(now *model.ExecutionUnit) bool { return now.Status == model.EUIdle })
 	case err == nil && !u.Inert, adapter.ReasonOf(err) == adapter.StillRunning:
 		us.settled(ctx, u.ID, func(now *model.ExecutionUnit) bool {
 			if err != nil { // it goes on

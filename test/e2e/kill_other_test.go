@@ -329,7 +329,7 @@ func TestKillAdapterLoop(t *testing.T) {
 				})
 			})
 		}
-		if took := time.Since(begin); took > 10*time.Second {
+		if took := time.Since(begin); took > time.Minute { // a call may take two
 			t.Errorf("to fail took the operations %v", took)
 		}
 		if now := k.started(); !slices.Equal(said, now) {

@@ -16,6 +16,7 @@ type Console struct {
 
 	t    testing.TB
 	conn net.Conn
+	rest []byte // read behind the last prompt
 }
 
 // A Bundle is one as its framework lists it.
@@ -62,22 +63,26 @@ func (c *Console) Run(line string) string {
 	return c.answer()
 }
 
-// answer reads until the next prompt.
+// answer reads until the next prompt. What bundles say by themselves may come behind it: it is kept for the answer after this one.
 func (c *Console) answer() string {
 	c.t.Helper()
 	if err := c.conn.SetReadDeadline(time.Now().Add(Patience)); err != nil {
 		c.t.Fatal(err)
 	}
-	var text []byte
+	text := c.rest
 	buf := make([]byte, 4096)
-	for !bytes.HasSuffix(text, []byte(prompt)) {
+	for {
+		// At the beginning of a line; behind one it is somebody else's.
+		if i := bytes.Index(append([]byte("\n"), text...), []byte("\n"+prompt)); i >= 0 {
+			c.rest = bytes.Clone(text[i+len(prompt):])
+			return strings.ReplaceAll(string(text[:i]), "\r", "")
+		}
 		n, err := c.conn.Read(buf)
 		if err != nil {
 			c.t.Fatalf("cannot read from the console: %v after %q", err, text)
 		}
 		text = append(text, buf[:n]...)
 	}
-	return strings.ReplaceAll(strings.TrimSuffix(string(text), prompt), "\r", "")
 }
 
 // Bundles lists every bundle but the framework itself.
@@ -113,7 +118,7 @@ func (c *Console) Level() int {
 	c.t.Helper()
 	var level int
 	answer := c.Run("frameworklevel")
-	if _, err := fmt.Sscanf(strings.TrimSpace(answer), "Level is %d", &level); err != nil {
+	if _, err := fmt.Sscanf(answer[max(strings.Index(answer, "Level is"), 0):], "Level is %d", &level); err != nil {
 		c.t.Fatalf("cannot read the console's level: %q: %v", answer, err)
 	}
 	return level

@@ -18,12 +18,6 @@ final class Faults {
     last.put(bundle, fault);
   }
 
-  /** Ends a fault that said that something was missing. */
-  void resolved(long bundle) {
-    last.computeIfPresent(
-        bundle, (id, f) -> f.reason() == Reason.UNRESOLVED || f.reason() == Reason.DEPENDENCY ? null : f);
-  }
-
   void clear(long bundle) {
     last.remove(bundle);
   }

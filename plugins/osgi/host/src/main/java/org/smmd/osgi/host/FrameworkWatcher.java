@@ -118,7 +118,6 @@ final class FrameworkWatcher implements SynchronousBundleListener, FrameworkList
         return;
       }
       case BundleEvent.UNRESOLVED -> rewired.put(bundle, phases.ranUntilUnresolved(bundle.getBundleId()));
-      case BundleEvent.RESOLVED -> faults.resolved(bundle.getBundleId());
       case BundleEvent.STARTED, BundleEvent.UPDATED -> {
         rewired.remove(bundle);
         faults.clear(bundle.getBundleId());
