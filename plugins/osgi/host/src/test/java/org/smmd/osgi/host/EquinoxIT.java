@@ -96,9 +96,10 @@ class EquinoxIT extends HostSuite {
   @Test
   void theOldContentIsKeptUntilTheUpdateIsRecorded() throws IOException {
     Path loop = dir.resolve("storage/loop");
+    String one = sample("1.0.0");
     try (HostProcess host = HostProcess.launch(Map.of("PATH", dir.resolve("no-tools").toString()), framework(), dir);
         Client client = host.connect()) {
-      client.call("install", "location", "a", "path", sample("1.0.0"), "op", "i", "startLevel", -1);
+      client.call("install", "location", "a", "path", one, "op", "i", "startLevel", -1);
       Files.writeString(dir.resolve("bad.jar"), "no jar");
       Object[] update = {"location", "a", "path", dir.resolve("bad.jar").toString(), "op", "u", "timeout", 20_000};
       assertEquals("corrupt", client.fail("update", update).getString("reason"));
@@ -109,7 +110,7 @@ class EquinoxIT extends HostSuite {
       assertEquals("internal", client.fail("update", update).getString("reason"));
       List<Path> kept = allKept();
       assertEquals(1, kept.size(), kept.toString());
-      assertEquals(-1, Files.mismatch(Path.of(sample("1.0.0")), kept.get(0)), "it is not the old content");
+      assertEquals(-1, Files.mismatch(Path.of(one), kept.get(0)), "it is not the old content");
       host.kill();
     }
     Files.delete(loop);
