@@ -553,3 +553,22 @@ func TestResetRefused(t *testing.T) {
 		wantReason(t, fault.UnknownExecEnv, err)
 	})
 }
+
+// A baseline that is asked for before an environment has told what it has is that of its first sync: the same token asks for the same.
+func TestBaselineBeforeTheFirstSync(t *testing.T) {
+	t.Parallel()
+	d := prepare(t, levels)
+	d.held = true
+	d.start()
+	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", "boot 1"))
+	_, err := d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", "test")
+	wantReason(t, fault.RequestDenied, err)
+	d.doubles["fake"].resume()
+	d.up()
+	du := d.installed(fake.Spec{Name: "a"}).ID
+	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", "boot 1"))
+	d.done(d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", "test"))
+	if d.agent.Snapshot().DeploymentUnit(du) != nil {
+		t.Error("the same token recorded another baseline")
+	}
+}

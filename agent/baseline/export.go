@@ -37,7 +37,9 @@ func (k *Keeper) all() (map[string]Record, error) {
 	all := map[string]Record{}
 	err := k.Inventory.View(func(st *store.Tx) error {
 		return records.Load(st, func(name string, r Record) error {
-			all[name] = r
+			if r.taken() {
+				all[name] = r
+			}
 			return nil
 		})
 	})

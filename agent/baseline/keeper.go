@@ -40,7 +40,10 @@ func (k *Keeper) Record(kind Kind, token string) error {
 	return k.Inventory.Update(func(tx *inventory.Tx) error {
 		for env := range tx.ExecEnvs() {
 			if !env.Seen {
-				continue // its first sync records it
+				if err := k.await(tx, kind, env, token); err != nil {
+					return err
+				}
+				continue
 			}
 			if err := k.record(tx, kind, env, token); err != nil {
 				return err
@@ -50,10 +53,27 @@ func (k *Keeper) Record(kind Kind, token string) error {
 	})
 }
 
+// await keeps the token for the baseline that the first sync of an environment takes: the same token then is the same request again.
+func (k *Keeper) await(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token string) error {
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
+	return records.Put(st, key(kind, env.ID), Record{Env: env.ID, Token: token})
+}
+
 // First takes the baselines of an environment that has just been seen for the first time. It runs in the transaction of that sync.
 func (k *Keeper) First(tx *inventory.Tx, env *model.ExecEnv) error {
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
 	for _, kind := range []Kind{CWMP, USP} {
-		if err := k.record(tx, kind, env, ""); err != nil {
+		awaited, _, err := records.Get(st, key(kind, env.ID))
+		if err != nil {
+			return err
+		}
+		if err := k.record(tx, kind, env, awaited.Token); err != nil {
 			return err
 		}
 	}
@@ -67,7 +87,7 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 	}
 	if old, there, err := records.Get(st, key(kind, env.ID)); err != nil {
 		return err
-	} else if there && token != "" && old.Token == token {
+	} else if there && old.taken() && token != "" && old.Token == token {
 		return nil
 	}
 	r := Record{

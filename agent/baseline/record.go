@@ -36,6 +36,9 @@ type Record struct {
 	Units []Unit `json:"units"`
 }
 
+// taken reports whether there is more than a token, which waits for the first sync of the environment.
+func (r Record) taken() bool { return !r.Taken.IsZero() }
+
 // File is a pinned file in the package store.
 type File struct {
 	SHA256 string `json:"sha256,omitempty"`

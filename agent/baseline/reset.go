@@ -58,9 +58,9 @@ func (k *Keeper) Begin(tx *inventory.Tx, kind Kind, env string) (*State, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, there, err := records.Get(st, key(kind, env)); err != nil {
+	if r, there, err := records.Get(st, key(kind, env)); err != nil {
 		return nil, err
-	} else if !there {
+	} else if !there || !r.taken() {
 		return nil, fault.Errorf(fault.RequestDenied, "cannot reset environment %s: it has no baseline yet, because it has never been up", env)
 	}
 	return &State{Env: env, Kind: kind}, nil
