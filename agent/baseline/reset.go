@@ -219,16 +219,14 @@ func (k *Keeper) configure(ctx context.Context, r *run) error {
 	err := k.Inventory.Update(func(tx *inventory.Tx) error {
 		row := *tx.ExecEnvByID(s.Env)
 		row.InitialRunLevel, row.InitialExecutionUnitRunLevel = s.Record.InitialRunLevel, s.Record.InitialExecutionUnitRunLevel
+		row.InitialLevelPending = s.Record.InitialExecutionUnitRunLevel >= 0 // older news of the environment does not overwrite it
 		return tx.PutExecEnv(&row)
 	})
 	if err != nil {
 		return err
 	}
-	_, desc := k.Envs.Adapter(s.Env)
-	if desc.Has(adapter.CapRunLevels) && s.Record.InitialExecutionUnitRunLevel >= 0 {
-		err := k.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
-			return a.SetInitialModuleRunLevel(ctx, r.OpID(), s.Env, s.Record.InitialExecutionUnitRunLevel)
-		})
+	if s.Record.InitialExecutionUnitRunLevel >= 0 {
+		err := k.EUs.InitialLevel(ctx, r.OpID(), s.Env, s.Record.InitialExecutionUnitRunLevel)
 		if err := note(ctx, r, "cannot restore InitialExecutionUnitRunLevel", err); err != nil {
 			return err
 		}

@@ -134,8 +134,11 @@ func (us *Units) configure(ctx context.Context, r *operation.Run[ConfigureState]
 // InitialLevel tells an environment with run levels of its own which one new units get. What it refuses goes back to what it has.
 func (us *Units) InitialLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
 	desc, err := us.envs.Describe(ctx, env)
-	if err != nil || !desc.Has(adapter.CapRunLevels) {
+	if err != nil {
 		return err
+	}
+	if !desc.Has(adapter.CapRunLevels) {
+		return us.initialLevelTold(env, level)
 	}
 	err = us.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
 		return a.SetInitialModuleRunLevel(ctx, op, env, level)
@@ -143,14 +146,18 @@ func (us *Units) InitialLevel(ctx context.Context, op adapter.OpID, env string, 
 	if environment.Away(err) || ctx.Err() != nil {
 		return cmp.Or(context.Cause(ctx), environment.Classify(err))
 	}
-	told := us.inv.Update(func(tx *inventory.Tx) error {
-		row := *tx.ExecEnvByID(env)
-		// What has been set again since is still to be told.
-		row.InitialLevelPending = row.InitialLevelPending && row.InitialExecutionUnitRunLevel != level
-		return tx.PutExecEnv(&row)
-	})
+	told := us.initialLevelTold(env, level)
 	if err != nil {
 		us.envs.Show(env)
 	}
 	return errors.Join(environment.Classify(err), told)
+}
+
+// initialLevelTold ends the mark of a level that is told, or need not be. What has been set again since is still to be told.
+func (us *Units) initialLevelTold(env string, level int) error {
+	return us.inv.Update(func(tx *inventory.Tx) error {
+		row := *tx.ExecEnvByID(env)
+		row.InitialLevelPending = row.InitialLevelPending && row.InitialExecutionUnitRunLevel != level
+		return tx.PutExecEnv(&row)
+	})
 }

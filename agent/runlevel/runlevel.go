@@ -40,7 +40,7 @@ func New(inv *inventory.Inventory, envs *environment.Manager, eus *execution.Uni
 func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error {
 	_, desc := c.envs.Adapter(row.ID)
 	levels := desc.Has(adapter.CapRunLevels)
-	if levels && row.InitialExecutionUnitRunLevel >= 0 && (row.InitialLevelPending || launched && row.Launch != "") {
+	if row.InitialExecutionUnitRunLevel >= 0 && (row.InitialLevelPending || launched && row.Launch != "") {
 		if err := c.eus.InitialLevel(ctx, op, row.ID, row.InitialExecutionUnitRunLevel); err != nil {
 			return err
 		}
