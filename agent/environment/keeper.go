@@ -112,6 +112,14 @@ func (m *Manager) Show(id string) {
 	}
 }
 
+// InitialLevelTold takes over that an environment has been told the run level of new modules: its own news of that may come later, and what is shown
+// before must not be older.
+func (m *Manager) InitialLevelTold(id string, level int) {
+	if e := m.envs[id]; e != nil {
+		e.update(func() { e.now.state.InitialModuleRunLevel, e.told.state.InitialModuleRunLevel = level, level })
+	}
+}
+
 func (m *Manager) showIn(tx *inventory.Tx, e *env) error {
 	e.mu.Lock()
 	v := e.told

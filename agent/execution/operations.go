@@ -146,6 +146,9 @@ func (us *Units) InitialLevel(ctx context.Context, op adapter.OpID, env string, 
 	if environment.Away(err) || ctx.Err() != nil {
 		return cmp.Or(context.Cause(ctx), environment.Classify(err))
 	}
+	if err == nil {
+		us.envs.InitialLevelTold(env, level)
+	}
 	told := us.initialLevelTold(env, level)
 	if err != nil {
 		us.envs.Show(env)
