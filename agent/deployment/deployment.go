@@ -7,6 +7,7 @@
 package deployment
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,6 +117,15 @@ func (us *Units) ref(du *model.DeploymentUnit, p store.Private) adapter.UnitRef 
 		r.Handle = seen.Handle
 	}
 	return r
+}
+
+// arrived waits until the environment has told of this generation of a unit, as long as that may take. The version alone does not tell generations apart: after
+// a Revert it is that of before the Update.
+func (us *Units) arrived(ctx context.Context, env, key string, want adapter.Unit) {
+	us.Envs.Arrived(ctx, env, key, func(u adapter.Unit, there bool) bool {
+		return there && u.Manifest.Version == want.Manifest.Version &&
+			u.Handle.Version == want.Handle.Version && bytes.Equal(u.Handle.Data, want.Handle.Data)
+	})
 }
 
 // lookup returns a row that must be there.

@@ -66,7 +66,7 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 
 // updatable refuses at once what cannot be updated, as far as that is known already.
 func (us *Units) updatable(row *model.DeploymentUnit, p store.Private) error {
-	if seen, there := us.Envs.Seen(row.Env, row.Key); there && seen.System {
+	if us.Envs.System(row.Env, row.Key) {
 		return fault.Errorf(fault.NotSupported, "cannot update %s: it is part of the environment %s", row.UUID, row.Env)
 	}
 	_, desc := us.Envs.Adapter(row.Env)
@@ -244,9 +244,7 @@ func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Appl
 			// An environment whose update was begun is reverted, so this counts as begun.
 			return nil, operation.Unsettled(environment.Classify(err))
 		}
-		us.Envs.Arrived(ctx, t.Env, t.OldRef.Key, func(u adapter.Unit, there bool) bool {
-			return there && u.Manifest.Version == t.Unit.Manifest.Version
-		})
+		us.arrived(ctx, t.Env, t.OldRef.Key, t.Unit)
 	}
 	return nil, nil
 }
@@ -273,9 +271,7 @@ func (us *Units) updateRevert(ctx context.Context, r *updateRun) (operation.Appl
 		if err != nil {
 			return nil, err
 		}
-		us.Envs.Arrived(ctx, t.Env, t.OldRef.Key, func(u adapter.Unit, there bool) bool {
-			return there && u.Manifest.Version == unit.Manifest.Version
-		})
+		us.arrived(ctx, t.Env, t.OldRef.Key, unit)
 	}
 	return nil, nil
 }

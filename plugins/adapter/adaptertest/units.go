@@ -24,6 +24,7 @@ var installCases = []Case{
 		told := r.waitUnit(r.env, key, "there", func(adapter.Unit) bool { return true })
 		r.wantSame("the unit by Watch", told, u)
 		r.wantStopped("Watch after Install", told, p)
+		r.wantStopped("a second Watch after Install", r.look(r.env)[key], p) // the news of a start may have been later than the first
 	}},
 	{"Install/same OpID again returns the same unit", func(r *rig) {
 		r.up()
