@@ -78,7 +78,7 @@ func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator string
 		if err != nil {
 			return 0, err
 		}
-		if seen, ok := a.envs.Seen(du.Env, du.Key); ok && seen.System {
+		if a.envs.System(du.Env, du.Key) {
 			return 0, fault.Errorf(fault.RequestDenied, "cannot uninstall %s: it is part of the environment %s", du.UUID, du.Env)
 		}
 		s := &deployment.UninstallState{Row: id, Env: du.Env}

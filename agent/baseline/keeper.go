@@ -64,16 +64,8 @@ func (k *Keeper) await(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token st
 
 // First takes the baselines of an environment that has just been seen for the first time. It runs in the transaction of that sync.
 func (k *Keeper) First(tx *inventory.Tx, env *model.ExecEnv) error {
-	st, err := tx.Store()
-	if err != nil {
-		return err
-	}
 	for _, kind := range []Kind{CWMP, USP} {
-		awaited, _, err := records.Get(st, key(kind, env.ID))
-		if err != nil {
-			return err
-		}
-		if err := k.record(tx, kind, env, awaited.Token); err != nil {
+		if err := k.record(tx, kind, env, ""); err != nil {
 			return err
 		}
 	}
@@ -85,17 +77,21 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 	if err != nil {
 		return err
 	}
-	if old, there, err := records.Get(st, key(kind, env.ID)); err != nil {
+	old, _, err := records.Get(st, key(kind, env.ID))
+	switch {
+	case err != nil:
 		return err
-	} else if there && old.taken() && token != "" && old.Token == token {
+	case old.taken() && token != "" && old.Token == token:
 		return nil
+	case !old.taken() && token == "":
+		token = old.Token // which came before the first sync
 	}
 	r := Record{
 		Env: env.ID, Token: token, Taken: time.Now().UTC().Round(0),
 		InitialRunLevel: env.InitialRunLevel, InitialExecutionUnitRunLevel: env.InitialExecutionUnitRunLevel,
 	}
 	for du := range tx.DeploymentUnits() {
-		if du.Env != env.ID || du.Missing || du.Status == model.DUInstalling || k.system(env.ID, du.Key) {
+		if du.Env != env.ID || du.Missing || du.Status == model.DUInstalling || k.Envs.System(env.ID, du.Key) {
 			continue // what is being installed has not been part of any state yet, and parts of the environment go with its version
 		}
 		p, _, err := store.Privates.Get(st, du.ID)

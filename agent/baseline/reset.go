@@ -97,17 +97,11 @@ func (k *Keeper) plan(s *State) (plan, error) {
 			if err != nil {
 				return err
 			}
-			now = append(now, present{du, p.Of(du.Version).SHA256, k.system(s.Env, du.Key)})
+			now = append(now, present{du, p.Of(du.Version).SHA256, k.Envs.System(s.Env, du.Key)})
 		}
 		return nil
 	})
 	return compare(s.Record, now), err
-}
-
-// system reports whether a unit is part of its environment.
-func (k *Keeper) system(env, key string) bool {
-	seen, ok := k.Envs.Seen(env, key)
-	return ok && seen.System
 }
 
 // note keeps a failure for the end. Only the end of the agent, or of the operation's time, stops a Reset on its way.

@@ -254,7 +254,7 @@ func pending(s *model.Snapshot, row *model.ExecEnv) bool {
 		return true
 	}
 	for u := range s.ExecutionUnits() {
-		if u.Env == row.ID && (u.AutoStartPending || u.RunLevelPending) {
+		if u.Env == row.ID && u.Pending() {
 			return true
 		}
 	}

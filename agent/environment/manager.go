@@ -154,6 +154,12 @@ func (m *Manager) Seen(id, key string) (adapter.Unit, bool) {
 	return u, ok
 }
 
+// System reports whether a unit is part of its environment itself, which cannot be changed.
+func (m *Manager) System(id, key string) bool {
+	u, there := m.Seen(id, key)
+	return there && u.System
+}
+
 // Check judges from the present state whether an environment takes changes: unknown-exec-env, disabled-exec-env.
 func Check(s *model.Snapshot, id string) error {
 	row := s.ExecEnvByID(id)

@@ -119,6 +119,9 @@ type ExecutionUnit struct {
 	LogPath   string   `json:"-"`
 }
 
+// Pending reports whether the environment has not been told yet of something that was set.
+func (u *ExecutionUnit) Pending() bool { return u.AutoStartPending || u.RunLevelPending }
+
 // A Job is an operation as its observers see it.
 type Job struct {
 	ID         uint32

@@ -46,7 +46,7 @@ func (c *Controller) Raise(ctx context.Context, op adapter.OpID, row *model.Exec
 		}
 	}
 	for u := range c.inv.Snapshot().ExecutionUnits() {
-		if u.Env == row.ID && (u.AutoStartPending || u.RunLevelPending) {
+		if u.Env == row.ID && u.Pending() {
 			if err := c.eus.Settle(ctx, op, u.ID); environment.Away(err) || ctx.Err() != nil {
 				return cmp.Or(context.Cause(ctx), err)
 			} else if err != nil {
