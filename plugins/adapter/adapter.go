@@ -111,8 +111,11 @@ type Unit struct {
 	Resolved bool
 	// System units are part of the environment itself: shown, but not to be stopped, updated or removed, nor their AutoStart and run level set
 	// ([NotSupported]).
-	System  bool
-	Modules []Module
+	System bool
+	// Permanent units are part of the device's firmware: shown, started and stopped as any other, and their AutoStart and run level may be
+	// set, but they are not updated or removed ([NotSupported]).
+	Permanent bool
+	Modules   []Module
 }
 
 // Status is the state of a module, in the words of TR-181 ExecutionUnit.{i}.Status.

@@ -59,7 +59,7 @@ func manifestFromWire(m *adapterpb.Manifest) Manifest {
 func unitToWire(u *Unit) *adapterpb.Unit {
 	w := &adapterpb.Unit{
 		Env: clean(u.Env), Key: clean(u.Key), Duid: clean(u.DUID), Handle: handleToWire(u.Handle),
-		Manifest: manifestToWire(u.Manifest), Resolved: u.Resolved, System: u.System,
+		Manifest: manifestToWire(u.Manifest), Resolved: u.Resolved, System: u.System, Permanent: u.Permanent,
 	}
 	for i := range u.Modules {
 		w.Modules = append(w.Modules, moduleToWire(&u.Modules[i]))
@@ -70,7 +70,7 @@ func unitToWire(u *Unit) *adapterpb.Unit {
 func unitFromWire(w *adapterpb.Unit) Unit {
 	u := Unit{
 		Env: w.GetEnv(), Key: w.GetKey(), DUID: w.GetDuid(), Handle: handleFromWire(w.GetHandle()),
-		Manifest: manifestFromWire(w.GetManifest()), Resolved: w.GetResolved(), System: w.GetSystem(),
+		Manifest: manifestFromWire(w.GetManifest()), Resolved: w.GetResolved(), System: w.GetSystem(), Permanent: w.GetPermanent(),
 	}
 	for _, m := range w.GetModules() {
 		u.Modules = append(u.Modules, moduleFromWire(m))

@@ -408,8 +408,9 @@ func TestExampleConformance(t *testing.T) {
 		Environments: func(adaptertest.TB, string) []adapter.EnvConfig {
 			return []adapter.EnvConfig{{ID: "one", Settings: []byte(`{"name":"first"}`)}, {ID: "two"}}
 		},
-		SkipLose:   "an environment is a file and does not crash",
-		SkipSystem: "nothing in the file but notes",
+		SkipLose:      "an environment is a file and does not crash",
+		SkipSystem:    "nothing in the file but notes",
+		SkipPermanent: "no note is part of the firmware",
 		Packages: adaptertest.Packages{
 			V1: file("v1", "note lunch 1"), V2: file("v2", "note lunch 2"), Other: file("other", "note dinner 1"),
 			Corrupt: file("corrupt", "note lunch"), Foreign: file("foreign", "#!/bin/sh"),

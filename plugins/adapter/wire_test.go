@@ -165,7 +165,7 @@ func testContext(t *testing.T) context.Context {
 func TestCallsCrossWhole(t *testing.T) {
 	code, auto := 137, false
 	u := Unit{
-		Env: "a", Key: "k", DUID: "d", Handle: Handle{Version: 3, Data: []byte{0, 255}}, Resolved: true, System: true,
+		Env: "a", Key: "k", DUID: "d", Handle: Handle{Version: 3, Data: []byte{0, 255}}, Resolved: true, System: true, Permanent: true,
 		Manifest: Manifest{Name: "n", Vendor: "v", Version: "1", Description: "x"},
 		Modules: []Module{{
 			ID: "m", Name: "n", Label: "l", Vendor: "v", Version: "1", Description: "d", Status: Active, Reason: StartFailed,

@@ -57,8 +57,9 @@ func TestAttachedConformance(t *testing.T) {
 				},
 				End: end,
 			},
-			System:       func(adaptertest.TB, string, string) string { return "" }, // the host
-			SkipVersions: "they are somebody else's",
+			System:        func(adaptertest.TB, string, string) string { return "" }, // the host
+			SkipPermanent: "bundles are not part of the firmware",
+			SkipVersions:  "they are somebody else's",
 		})
 	})
 }

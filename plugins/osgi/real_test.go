@@ -287,7 +287,8 @@ func TestConformance(t *testing.T) {
 					t.Fatalf("cannot kill the host: %v", err)
 				}
 			},
-			SkipSystem: "the host launches the framework and is no bundle of it",
+			SkipSystem:    "the host launches the framework and is no bundle of it",
+			SkipPermanent: "bundles are not part of the firmware",
 			Versions: &adaptertest.Versions{
 				Upgrade: func(t adaptertest.TB, dir, env string) { upgrade(t, filepath.Join(dir, env+".jar")) },
 				Running: func(t adaptertest.TB, dir, env string) string { return runsFrom(t, filepath.Join(dir, env), hostJar) },

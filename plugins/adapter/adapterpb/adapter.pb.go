@@ -411,6 +411,7 @@ type Unit struct {
 	Resolved      bool                   `protobuf:"varint,6,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	System        bool                   `protobuf:"varint,7,opt,name=system,proto3" json:"system,omitempty"`
 	Modules       []*Module              `protobuf:"bytes,8,rep,name=modules,proto3" json:"modules,omitempty"`
+	Permanent     bool                   `protobuf:"varint,9,opt,name=permanent,proto3" json:"permanent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,6 +500,13 @@ func (x *Unit) GetModules() []*Module {
 		return x.Modules
 	}
 	return nil
+}
+
+func (x *Unit) GetPermanent() bool {
+	if x != nil {
+		return x.Permanent
+	}
+	return false
 }
 
 // Module is an execution unit.
@@ -2967,7 +2975,7 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06vendor\x18\x02 \x01(\tR\x06vendor\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12 \n" +
-	"\vdescription\x18\x04 \x01(\tR\vdescription\"\x8d\x02\n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\"\xab\x02\n" +
 	"\x04Unit\x12\x10\n" +
 	"\x03env\x18\x01 \x01(\tR\x03env\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -2976,7 +2984,8 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\bmanifest\x18\x05 \x01(\v2\x19.smmd.adapter.v1.ManifestR\bmanifest\x12\x1a\n" +
 	"\bresolved\x18\x06 \x01(\bR\bresolved\x12\x16\n" +
 	"\x06system\x18\a \x01(\bR\x06system\x121\n" +
-	"\amodules\x18\b \x03(\v2\x17.smmd.adapter.v1.ModuleR\amodules\"\xd1\x03\n" +
+	"\amodules\x18\b \x03(\v2\x17.smmd.adapter.v1.ModuleR\amodules\x12\x1c\n" +
+	"\tpermanent\x18\t \x01(\bR\tpermanent\"\xd1\x03\n" +
 	"\x06Module\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +

@@ -37,6 +37,11 @@ type Harness struct {
 	System     func(t TB, dir, env string) string
 	SkipSystem string // why there is no System
 
+	// Permanent makes a unit that is part of the device's firmware ([adapter.Unit.Permanent]), whose first module starts and stops, and returns its
+	// key. Where there is one in every environment it returns the key, or nothing for whichever Watch tells; nil with SkipPermanent.
+	Permanent     func(t TB, dir, env string) string
+	SkipPermanent string // why there is no Permanent
+
 	// Attached launches and ends the environments in place of an adapter that leaves that to somebody else ([adapter.Env.Attached]); nil: the
 	// adapter does it.
 	Attached *Attached
@@ -131,7 +136,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
-		startCases, stopCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, exportCases, versionCases, callCases,
+		startCases, stopCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, exportCases, versionCases, callCases,
 	} {
 		all = append(all, group...)
 	}

@@ -29,15 +29,15 @@ func (r *rig) system() (adapter.Unit, adapter.ModuleRef) {
 	return u, r.first(u)
 }
 
-// refused checks that a call about a unit that is part of the environment was refused and changed nothing.
+// refused checks that a call about a unit that is part of the environment or of the firmware was refused and changed nothing.
 func (r *rig) refused(what string, err error, u adapter.Unit) {
 	r.t.Helper()
-	r.want(what+" of a System unit", err, adapter.NotSupported)
+	r.want(what+" of "+u.Key, err, adapter.NotSupported)
 	now, there := r.look(u.Env)[u.Key]
 	if !there {
-		r.t.Fatalf("after %s the System unit %s is gone", what, u.Key)
+		r.t.Fatalf("after %s the unit %s is gone", what, u.Key)
 	}
-	r.wantSame("the System unit after "+what, now, u)
+	r.wantSame(u.Key+" after "+what, now, u)
 	for i, m := range now.Modules {
 		was := u.Modules[i]
 		if m.Status != was.Status || m.RunLevel != was.RunLevel || flagText(m.AutoStart) != flagText(was.AutoStart) {
@@ -45,6 +45,22 @@ func (r *rig) refused(what string, err error, u adapter.Unit) {
 				m.Status, m.RunLevel, flagText(m.AutoStart), was.Status, was.RunLevel, flagText(was.AutoStart))
 		}
 	}
+}
+
+// updateRefused updates a unit that runs and cannot be updated.
+func (r *rig) updateRefused(unit func() (adapter.Unit, adapter.ModuleRef)) {
+	r.t.Helper()
+	v1, v2 := r.h.Packages.V1.load(r, "V1"), r.h.Packages.V2.load(r, "V2")
+	u, _ := unit()
+	_, err := r.tryUpdate(r.op(), ref(u), v1, v2)
+	r.refused("Update", err, u)
+}
+
+// uninstallRefused uninstalls a unit that runs and cannot be removed.
+func (r *rig) uninstallRefused(unit func() (adapter.Unit, adapter.ModuleRef)) {
+	r.t.Helper()
+	u, _ := unit()
+	r.refused("Uninstall", r.tryUninstall(r.op(), ref(u)), u)
 }
 
 // systemCases are those of units that are shown and not to be changed.
@@ -57,16 +73,8 @@ var systemCases = []Case{
 		u, m := r.system()
 		r.refused("Stop", r.tryStop(r.op(), m), u)
 	}},
-	{"Update/System unit is NotSupported and stays as it is", func(r *rig) {
-		v1, v2 := r.h.Packages.V1.load(r, "V1"), r.h.Packages.V2.load(r, "V2")
-		u, _ := r.system()
-		_, err := r.tryUpdate(r.op(), ref(u), v1, v2)
-		r.refused("Update", err, u)
-	}},
-	{"Uninstall/System unit is NotSupported and stays", func(r *rig) {
-		u, _ := r.system()
-		r.refused("Uninstall", r.tryUninstall(r.op(), ref(u)), u)
-	}},
+	{"Update/System unit is NotSupported and stays as it is", func(r *rig) { r.updateRefused(r.system) }},
+	{"Uninstall/System unit is NotSupported and stays", func(r *rig) { r.uninstallRefused(r.system) }},
 	{"SetAutoStart/System unit is NotSupported and goes on", func(r *rig) {
 		u, m := r.system()
 		s := r.needAutoStart()

@@ -225,7 +225,7 @@ func (a *Adapter) Update(ctx context.Context, op adapter.OpID, ref adapter.UnitR
 		if err != nil {
 			return err
 		}
-		if err := p.changeable("update", ref.Key, u); err != nil {
+		if err := p.replaceable("update", ref.Key, u); err != nil {
 			return err
 		}
 		if u.UpdateOp == op && op != "" {
@@ -269,7 +269,7 @@ func (a *Adapter) Revert(ctx context.Context, op adapter.OpID, ref adapter.UnitR
 		if u == nil {
 			return adapter.Errorf(adapter.NotFound, "cannot find unit %q in %s", ref.Key, ref.Env)
 		}
-		if err := p.changeable("revert", ref.Key, u); err != nil {
+		if err := p.replaceable("revert", ref.Key, u); err != nil {
 			return err
 		}
 		p.stopAll(ref.Key, u)
@@ -333,7 +333,7 @@ func (a *Adapter) Uninstall(ctx context.Context, op adapter.OpID, ref adapter.Un
 		if _, err := a.w.atUp(c, ref.Env); err != nil {
 			return err
 		}
-		if err := p.changeable("uninstall", ref.Key, u); err != nil {
+		if err := p.replaceable("uninstall", ref.Key, u); err != nil {
 			return err
 		}
 		s := u.Present.Spec

@@ -59,6 +59,19 @@ func (c Console) InstallSystem(key string, s Spec) error {
 	})
 }
 
+// InstallPermanent installs s as a part of the device's firmware: an adapter starts and stops its modules, and refuses to update and to remove
+// it.
+func (c Console) InstallPermanent(key string, s Spec) error {
+	if err := c.Install(key, s); err != nil {
+		return err
+	}
+	return c.unit(key, func(p place, u *UnitState) error {
+		u.Permanent = true
+		p.c.unit(p.id, key)
+		return nil
+	})
+}
+
 // Update makes s the present generation of a unit, idle. No agent asked for it and nothing is kept of the one before.
 func (c Console) Update(key string, s Spec) error {
 	s, err := c.content(key, s)

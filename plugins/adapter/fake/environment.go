@@ -85,6 +85,14 @@ func (p place) changeable(what, key string, u *UnitState) error {
 	return nil
 }
 
+// replaceable refuses an agent what would change or remove a part of the environment itself or of the device's firmware.
+func (p place) replaceable(what, key string, u *UnitState) error {
+	if u.Permanent {
+		return adapter.Errorf(adapter.NotSupported, "cannot %s %s: it is part of the device's firmware", what, key)
+	}
+	return p.changeable(what, key, u)
+}
+
 // take takes over what was set of modules while the environment was down.
 func (p place) take(first []adapter.ModuleSetting) {
 	for _, s := range first {

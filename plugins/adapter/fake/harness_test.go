@@ -142,6 +142,19 @@ func (w *worlds) system(t adaptertest.TB, dir, env string) string {
 	return key
 }
 
+// permanent makes a unit that is part of the firmware.
+func (w *worlds) permanent(t adaptertest.TB, dir, env string) string {
+	const key = "permanent"
+	c, err := w.world(t, dir).Console(env)
+	if err == nil {
+		err = c.InstallPermanent(key, fake.Spec{Name: key, Version: "1"})
+	}
+	if err != nil {
+		t.Fatalf("cannot make a part of the firmware in %s: %v", env, err)
+	}
+	return key
+}
+
 // release releases a package that hangs.
 func (w *worlds) release(t adaptertest.TB, dir, name string) {
 	if err := w.world(t, dir).Release(name); err != nil {
@@ -161,6 +174,7 @@ func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 		Packages:     packages(t, w.release),
 		Lose:         w.lose,
 		System:       w.system,
+		Permanent:    w.permanent,
 		Versions:     &adaptertest.Versions{Upgrade: w.upgrade, Running: w.running},
 	}
 	if w.opts.Attached {

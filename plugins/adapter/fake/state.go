@@ -66,6 +66,7 @@ type UnitState struct {
 	Kept      []Generation   `json:"kept,omitempty"` // what a Revert can go back to, the oldest first
 	LastGen   int            `json:"last_gen"`
 	System    bool           `json:"system,omitempty"`
+	Permanent bool           `json:"permanent,omitempty"`
 	Modules   []*ModuleState `json:"modules"`
 }
 

@@ -155,7 +155,7 @@ func (w *World) unit(env, key string, u *UnitState) adapter.Unit {
 	spec := u.Present.Spec
 	out := adapter.Unit{
 		Env: env, Key: key, DUID: u.DUID, Handle: handle(key, u.Present.Number), Manifest: spec.manifest(),
-		Resolved: resolved, System: u.System,
+		Resolved: resolved, System: u.System, Permanent: u.Permanent,
 	}
 	for _, m := range u.Modules {
 		s := u.spec(m)

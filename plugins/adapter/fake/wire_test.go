@@ -98,6 +98,7 @@ func TestConformanceExecutable(t *testing.T) {
 	h := inProcess(t, &worlds{opts: served})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.System, h.SkipSystem = nil, "the console is in the process of the adapter"
+	h.Permanent, h.SkipPermanent = nil, "the console is in the process of the adapter"
 	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
 	h.Packages = packages(t, releaseStored)
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {

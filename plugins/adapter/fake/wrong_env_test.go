@@ -85,6 +85,74 @@ func TestKitFindsWrongEnvironments(t *testing.T) {
 				return []adapter.Event{ev}
 			})
 		}, []string{"Start/module of a System unit is no error", "Stop/System unit is NotSupported and goes on"}},
+		{"a permanent unit is not started", func(w *wrong) {
+			w.start = func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error {
+				if m.Key == "permanent" {
+					return nil
+				}
+				return w.Adapter.Start(ctx, op, m, o)
+			}
+		}, []string{"Start/module of a Permanent unit starts and stops"}},
+		{"a permanent unit is not stopped", func(w *wrong) {
+			w.stop = func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error {
+				if m.Key == "permanent" {
+					return adapter.Errorf(adapter.NotSupported, "cannot stop %s: it is part of the firmware", m.Key)
+				}
+				return w.Adapter.Stop(ctx, op, m)
+			}
+		}, []string{"Start/module of a Permanent unit starts and stops"}},
+		{"a permanent unit is updated", func(w *wrong) {
+			w.update = func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
+				out, err := w.Adapter.Update(ctx, op, u, old, next)
+				if err == nil {
+					return out, nil
+				}
+				return adapter.Unit{Env: u.Env, Key: u.Key}, w.console(u.Env).Update(u.Key, fake.Spec{Name: "permanent", Version: "2"})
+			}
+		}, []string{"Update/Permanent unit is NotSupported and stays as it is"}},
+		{"a permanent unit is stopped for an update that is refused", func(w *wrong) {
+			w.update = func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
+				if err := w.console(u.Env).Stop(u.Key, fake.DefaultModule); err != nil {
+					return adapter.Unit{}, err
+				}
+				return w.Adapter.Update(ctx, op, u, old, next)
+			}
+		}, []string{"Update/Permanent unit is NotSupported and stays as it is"}},
+		{"a permanent unit is removed", func(w *wrong) {
+			w.uninstall = func(ctx context.Context, op adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error) {
+				if out, err := w.Adapter.Uninstall(ctx, op, u); err == nil {
+					return out, nil
+				}
+				return adapter.UninstallResult{}, w.console(u.Env).Remove(u.Key)
+			}
+		}, []string{"Uninstall/Permanent unit is NotSupported and stays"}},
+		{"AutoStart of a permanent unit is refused", func(w *wrong) {
+			w.autoStart = func(context.Context, adapter.OpID, adapter.ModuleRef, bool) error {
+				return adapter.Errorf(adapter.NotSupported, "cannot set AutoStart of what is part of the firmware")
+			}
+		}, []string{"SetAutoStart/Permanent unit's is set"}},
+		{"the run level of a permanent unit is refused", func(w *wrong) {
+			w.runLevel = func(context.Context, adapter.OpID, adapter.ModuleRef, int) error {
+				return adapter.Errorf(adapter.NotSupported, "cannot set the run level of what is part of the firmware")
+			}
+		}, []string{"SetModuleRunLevel/Permanent unit's is set"}},
+		{"a permanent unit is not told to be one", func(w *wrong) {
+			w.watch = w.filtered(func(ev adapter.Event) []adapter.Event {
+				if ev.Unit != nil {
+					ev.Unit.Permanent = false
+				}
+				return []adapter.Event{ev}
+			})
+		}, []string{"Watch/Permanent unit is the same over restarts of adapter and environment", "Start/module of a Permanent unit starts and stops"}},
+		{"a permanent unit is one until the adapter is restarted", func(w *wrong) {
+			first := len(w.w.Calls()) == 0
+			w.watch = w.filtered(func(ev adapter.Event) []adapter.Event {
+				if ev.Unit != nil {
+					ev.Unit.Permanent = ev.Unit.Permanent && first
+				}
+				return []adapter.Event{ev}
+			})
+		}, []string{"Watch/Permanent unit is the same over restarts of adapter and environment"}},
 		{"what is set first is set of a running environment too", func(w *wrong) {
 			w.enable = func(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
 				err := w.Adapter.SetEnabled(ctx, op, env, on, first)
