@@ -60,10 +60,11 @@ func (c completions) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// keep makes a running device. Before its first start, before changes what the environment has.
-func keep(t *testing.T, before func(keeping)) keeping {
+// keep makes a running device, on a World that is restorable unless o says another. Before its first start, before changes what the
+// environment has.
+func keep(t *testing.T, before func(keeping), o ...fake.Options) keeping {
 	t.Helper()
-	k := keeping{prepare(t, restorable)}
+	k := keeping{prepare(t, append(o, restorable)[0])}
 	if before != nil {
 		before(k)
 	}

@@ -78,8 +78,8 @@ func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator string
 		if err != nil {
 			return 0, err
 		}
-		if a.envs.System(du.Env, du.Key) {
-			return 0, fault.Errorf(fault.RequestDenied, "cannot uninstall %s: it is part of the environment %s", du.UUID, du.Env)
+		if why := a.envs.Fixed(du.Env, du.Key); why != "" {
+			return 0, fault.Errorf(fault.RequestDenied, "cannot uninstall %s: it is %s", du.UUID, why)
 		}
 		s := &deployment.UninstallState{Row: id, Env: du.Env}
 		return operation.Submit(a.eng, tx, a.remove, s, unitRequest(du, originator))

@@ -72,7 +72,7 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 		}
 	}
 	for _, u := range r.Units {
-		if u.Package != (File{}) || !desc.Has(adapter.CapExport) {
+		if !u.lacks() || !desc.Has(adapter.CapExport) {
 			continue
 		}
 		err := k.keep(ctx, name, r, u)
@@ -87,7 +87,7 @@ func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
 
 // whole reports whether a baseline lacks nothing that an adapter could give.
 func whole(r Record) bool {
-	return r.Version != (File{}) && !slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Package == (File{}) })
+	return r.Version != (File{}) && !slices.ContainsFunc(r.Units, Unit.lacks)
 }
 
 // keep brings the package of one unit, if the unit is still as it is in the baseline.

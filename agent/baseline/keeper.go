@@ -98,7 +98,9 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 		if err != nil {
 			return err
 		}
-		r.Units = append(r.Units, unit(tx, du, p.Of(du.Version)))
+		u := unit(tx, du, p.Of(du.Version))
+		u.Permanent = k.Envs.Permanent(env.ID, du.Key)
+		r.Units = append(r.Units, u)
 	}
 	tx.AfterCommit(k.look)
 	return records.Put(st, key(kind, env.ID), r)

@@ -4,9 +4,10 @@ import "github.com/smmd-project/smmd/agent/model"
 
 // present is a unit as it is now.
 type present struct {
-	row    *model.DeploymentUnit
-	sha256 string // of its package, empty when unknown
-	system bool   // part of the environment itself
+	row       *model.DeploymentUnit
+	sha256    string // of its package, empty when unknown
+	system    bool   // part of the environment itself
+	permanent bool   // part of the device's firmware
 }
 
 // plan says what brings the units of an environment back to a baseline. Units are the same when the environment knows them by the same
@@ -36,6 +37,13 @@ func compare(r Record, now []present) plan {
 		case n.system:
 			delete(wanted, n.row.Key) // it comes with the version of the environment
 			continue
+		case n.permanent:
+			// It comes with the firmware, whatever its version: only its levels and AutoStart are compared.
+			if known {
+				p.keep = append(p.keep, change{n.row, u})
+				delete(wanted, n.row.Key)
+			}
+			continue
 		case n.row.Status == model.DUInstalling:
 			continue // an earlier process did not get further with it; or an install is to have its turn after this one
 		case !known:
@@ -51,7 +59,7 @@ func compare(r Record, now []present) plan {
 		delete(wanted, n.row.Key)
 	}
 	for _, u := range r.Units {
-		if _, gone := wanted[u.Key]; gone {
+		if _, gone := wanted[u.Key]; gone && !u.Permanent {
 			p.install = append(p.install, u)
 		}
 	}

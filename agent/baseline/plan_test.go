@@ -20,6 +20,8 @@ func TestCompare(t *testing.T) {
 		{Key: "begun", Version: "1", Package: File{"jj", 1}},
 		{Key: "roll-back begun", Version: "1", Package: File{"kk", 1}},
 		{Key: "system", Version: "1"},
+		{Key: "firmware", Version: "1", Permanent: true},
+		{Key: "firmware of before", Version: "1", Permanent: true},
 	}}
 	now := []present{
 		{row: &model.DeploymentUnit{Key: "same", Version: "1"}, sha256: "aa"},
@@ -34,6 +36,8 @@ func TestCompare(t *testing.T) {
 		{row: &model.DeploymentUnit{Key: "waiting install", Version: "1", Status: model.DUInstalling}},
 		{row: &model.DeploymentUnit{Key: "roll-back begun", Version: "1", Status: model.DUUpdating}, sha256: "kk"},
 		{row: &model.DeploymentUnit{Key: "system", Version: "2"}, system: true},
+		{row: &model.DeploymentUnit{Key: "firmware", Version: "2"}, permanent: true},
+		{row: &model.DeploymentUnit{Key: "newer firmware", Version: "2"}, permanent: true},
 	}
 	p := compare(r, now)
 	var got struct{ Remove, RollBack, Install, Keep []string }
@@ -56,7 +60,7 @@ func TestCompare(t *testing.T) {
 	want.Remove = []string{"new", "new and gone"}
 	want.RollBack = []string{"updated", "other package", "roll-back begun"}
 	want.Install = []string{"removed", "missing", "begun"}
-	want.Keep = []string{"same", "found", "found later"}
+	want.Keep = []string{"same", "found", "found later", "firmware"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

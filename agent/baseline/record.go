@@ -47,16 +47,21 @@ type File struct {
 
 // Unit is a deployment unit in a baseline.
 type Unit struct {
-	Key         string   `json:"key"`
-	UUID        string   `json:"uuid"`
-	Version     string   `json:"version"`
-	Name        string   `json:"name"`
-	Alias       string   `json:"alias"`
-	URL         string   `json:"url"`
-	Package     File     `json:"package"` // empty: not restorable
+	Key     string `json:"key"`
+	UUID    string `json:"uuid"`
+	Version string `json:"version"`
+	Name    string `json:"name"`
+	Alias   string `json:"alias"`
+	URL     string `json:"url"`
+	Package File   `json:"package"` // empty: not restorable
+	// Permanent: it comes and goes with the device's firmware. Only its levels and AutoStart are restored.
+	Permanent   bool     `json:"permanent,omitempty"`
 	Credentials []byte   `json:"credentials,omitempty"`
 	Modules     []Module `json:"modules"`
 }
+
+// lacks reports whether a package is needed to restore the unit and is not there.
+func (u Unit) lacks() bool { return u.Package == (File{}) && !u.Permanent }
 
 // Module is an execution unit in a baseline.
 type Module struct {

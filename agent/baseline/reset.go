@@ -97,7 +97,7 @@ func (k *Keeper) plan(s *State) (plan, error) {
 			if err != nil {
 				return err
 			}
-			now = append(now, present{du, p.Of(du.Version).SHA256, k.Envs.System(s.Env, du.Key)})
+			now = append(now, present{du, p.Of(du.Version).SHA256, k.Envs.System(s.Env, du.Key), k.Envs.Permanent(s.Env, du.Key)})
 		}
 		return nil
 	})
@@ -194,7 +194,7 @@ func (k *Keeper) install(ctx context.Context, r *run) error {
 }
 
 func restorable(u Unit) error {
-	if u.Package == (File{}) {
+	if u.lacks() {
 		return fault.Errorf(fault.NotSupported, "it is not restorable: its package could not be had")
 	}
 	return nil

@@ -206,6 +206,10 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 			if m.Inert {
 				begin = newUnits{} // there is nothing to start
 			}
+			if unit.Permanent {
+				// Whether it runs when it is seen first tells whether the firmware starts it.
+				begin = newUnits{autoStart: m.Status == adapter.Active || m.Status == adapter.Starting}
+			}
 			var err error
 			if row, err = us.newRow(tx, old, begin); err != nil {
 				return err

@@ -66,8 +66,8 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 
 // updatable refuses at once what cannot be updated, as far as that is known already.
 func (us *Units) updatable(row *model.DeploymentUnit, p store.Private) error {
-	if us.Envs.System(row.Env, row.Key) {
-		return fault.Errorf(fault.NotSupported, "cannot update %s: it is part of the environment %s", row.UUID, row.Env)
+	if why := us.Envs.Fixed(row.Env, row.Key); why != "" {
+		return fault.Errorf(fault.NotSupported, "cannot update %s: it is %s", row.UUID, why)
 	}
 	_, desc := us.Envs.Adapter(row.Env)
 	if p.Of(row.Version).SHA256 == "" && desc.Kind != "" && !desc.Has(adapter.CapExport) {

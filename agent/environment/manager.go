@@ -160,6 +160,23 @@ func (m *Manager) System(id, key string) bool {
 	return there && u.System
 }
 
+// Permanent reports whether a unit is part of the device's firmware, which is neither updated nor removed.
+func (m *Manager) Permanent(id, key string) bool {
+	u, there := m.Seen(id, key)
+	return there && u.Permanent
+}
+
+// Fixed says why a unit can be neither updated nor removed: what it is part of; empty when it can.
+func (m *Manager) Fixed(id, key string) string {
+	switch u, _ := m.Seen(id, key); {
+	case u.System:
+		return "part of the environment " + id
+	case u.Permanent:
+		return "part of the device's firmware"
+	}
+	return ""
+}
+
 // Check judges from the present state whether an environment takes changes: unknown-exec-env, disabled-exec-env.
 func Check(s *model.Snapshot, id string) error {
 	row := s.ExecEnvByID(id)
