@@ -391,6 +391,7 @@ func TestExampleConformance(t *testing.T) {
 		return adaptertest.Package{Path: path}
 	}
 	never := func(why string) adaptertest.Package { return adaptertest.Package{Skip: why} }
+	const passive = "a mark stays until it is taken away"
 	adaptertest.Run(t, adaptertest.Harness{
 		Kind: "notes",
 		Open: func(_ adaptertest.TB, _ string) (adapter.Adapter, func()) {
@@ -411,6 +412,7 @@ func TestExampleConformance(t *testing.T) {
 		SkipLose:      "an environment is a file and does not crash",
 		SkipSystem:    "nothing in the file but notes",
 		SkipPermanent: "no note is part of the firmware",
+		SkipLeft:      "a file of notes is all there is",
 		Packages: adaptertest.Packages{
 			V1: file("v1", "note lunch 1"), V2: file("v2", "note lunch 2"), Other: file("other", "note dinner 1"),
 			Corrupt: file("corrupt", "note lunch"), Foreign: file("foreign", "#!/bin/sh"),
@@ -418,6 +420,10 @@ func TestExampleConformance(t *testing.T) {
 			FailsStart: never("a mark never fails"), FailsStop: never("a mark never fails"),
 			HangsStart: never("a mark never hangs"), HangsStop: never("a mark never hangs"),
 			Inert: never("every note can be marked"), Unresolved: never("a note needs nothing"),
+			IgnoresStop: never("a mark is always taken away"), TooLarge: never("there is room for every note"),
+			Several: never("a note is one module"), SeveralNext: never("a note is one module"), FailsOne: never("a note is one module"),
+			Ends: never(passive), Exits: never(passive), Dies: never(passive), Restarts: never(passive), RestartsLater: never(passive),
+			Completes: never(passive), Greedy: never(passive),
 		},
 	})
 }

@@ -236,6 +236,11 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 		}
 	}
 	hangsStop.Release = hangsStart.Release
+	never := func(why string) adaptertest.Package { return adaptertest.Package{Skip: why} }
+	const (
+		one     = "a bundle is one module"
+		threads = "a bundle is no process: it neither ends by itself nor is started again"
+	)
 	return adaptertest.Packages{
 		V1: bundle("sample-1.0.0.jar"), V2: bundle("sample-2.0.0.jar"), Other: bundle("sample2-1.0.0.jar"),
 		Corrupt: bundle("truncated.jar"), Foreign: bundle("plain.jar"),
@@ -244,6 +249,10 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 		FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
 		FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangsStart, HangsStop: hangsStop,
 		Inert: bundle("fragment-1.0.0.jar"), Unresolved: bundle("missing-import-1.0.0.jar"),
+		IgnoresStop: never("a framework has no force to end a bundle with"), TooLarge: never("a framework has no limit of its own"),
+		Several: never(one), SeveralNext: never(one), FailsOne: never(one),
+		Ends: never(threads), Exits: never(threads), Dies: never(threads), Restarts: never(threads), RestartsLater: never(threads),
+		Completes: never("a bundle is active until it is stopped"), Greedy: never("what exceeds the heap ends the framework"),
 	}
 }
 
@@ -289,6 +298,7 @@ func TestConformance(t *testing.T) {
 			},
 			SkipSystem:    "the host launches the framework and is no bundle of it",
 			SkipPermanent: "bundles are not part of the firmware",
+			SkipLeft:      "the storage is the framework's own",
 			Versions: &adaptertest.Versions{
 				Upgrade: func(t adaptertest.TB, dir, env string) { upgrade(t, filepath.Join(dir, env+".jar")) },
 				Running: func(t adaptertest.TB, dir, env string) string { return runsFrom(t, filepath.Join(dir, env), hostJar) },

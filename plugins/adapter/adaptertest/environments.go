@@ -144,6 +144,14 @@ func flagText(on *bool) string {
 	return strconv.FormatBool(*on)
 }
 
+// exitText is the exit status of a module as text.
+func exitText(m adapter.Module) string {
+	if m.ExitCode == nil {
+		return "unknown"
+	}
+	return strconv.Itoa(*m.ExitCode)
+}
+
 // setLevel brings the environment to a level and waits until Watch says so.
 func (r *rig) setLevel(l adapter.RunLeveler, level int) {
 	r.t.Helper()

@@ -42,6 +42,12 @@ type Harness struct {
 	Permanent     func(t TB, dir, env string) string
 	SkipPermanent string // why there is no Permanent
 
+	// Left lists by name what units have left on the device for an environment that is up: files, mounts, control groups, processes, entries in the
+	// environment's own records. It is not asked of the adapter. What belongs to the environment itself and not to a unit may be in it as long as it is
+	// always there. nil with SkipLeft.
+	Left     func(t TB, dir, env string) []string
+	SkipLeft string // why there is no Left
+
 	// Attached launches and ends the environments in place of an adapter that leaves that to somebody else ([adapter.Env.Attached]); nil: the
 	// adapter does it.
 	Attached *Attached
@@ -94,6 +100,23 @@ type Packages struct {
 	HangsStop      Package // the first module does not finish its stop before Release
 	Inert          Package // the first module is inert
 	Unresolved     Package // its requirements are missing
+	IgnoresStop    Package // the first module does not end when it is asked to; the environment ends it by force
+	TooLarge       Package // good for Inspect, but the environment has no room for it
+
+	// Several and SeveralNext are two versions of one unit with at least two modules each, which start and stop separately. SeveralNext lacks a module of
+	// Several, has one that Several has not, and shares one with it.
+	Several, SeveralNext Package
+	FailsOne             Package // at least two modules: the first one fails to start, with Message, the second one starts and stops
+
+	// Of the following the first module does something by itself. Unless it says otherwise it starts and stops as any other, and does what it is for at
+	// [Package.End].
+	Ends          Package // ends in good order, with exit status 0
+	Exits         Package // ends with ExitCode, which is not 0, and Message among its last words
+	Dies          Package // ends by a signal
+	Restarts      Package // ends unasked and is started again by the environment, at once
+	RestartsLater Package // ends unasked and waits to be started again by the environment, for longer than a case takes
+	Completes     Package // has done its work when its start is over, and has ended then in good order. It needs no End
+	Greedy        Package // takes more than the limits of the environment allow: at End, or at its start if it has no End
 }
 
 // A Package is a file, or the reason why there is none.
@@ -102,6 +125,10 @@ type Package struct {
 	Skip string // why the cases with this package cannot be run
 	// Message is what the environment says when it fails; empty when that is not known.
 	Message string
+	// ExitCode is the exit status of Exits.
+	ExitCode int
+	// End makes a module that is active do what the package is for: as something in it would, and not by the adapter.
+	End func(t TB, dir string, m adapter.ModuleRef)
 	// Release lets a module go on that hangs, on the device dir; nil if it cannot.
 	Release func(t TB, dir string)
 }
@@ -136,7 +163,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
-		startCases, stopCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, exportCases, versionCases, callCases,
+		startCases, stopCases, severalCases, endCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, leftCases, exportCases, versionCases, callCases,
 	} {
 		all = append(all, group...)
 	}

@@ -105,11 +105,21 @@ func (c Console) Stop(key, module string) error {
 	return c.module(key, module, func(p place, u *UnitState, m *ModuleState) error { return p.stop(key, u, m) })
 }
 
-// Crash ends an active module with a message and an exit status: it failed while active.
+// Crash ends an active module with a message and an exit status: with 0 in good order, else it failed while it was active. One that the
+// environment starts again is told to be Starting in between.
 func (c Console) Crash(key, module, message string, exit int) error {
-	return c.module(key, module, func(p place, _ *UnitState, m *ModuleState) error {
-		m.Status, m.Reason, m.Message, m.ExitCode = adapter.Idle, adapter.FailedWhileActive, message, &exit
-		p.c.unit(p.id, key)
+	err := c.module(key, module, func(p place, u *UnitState, m *ModuleState) error {
+		p.ended(key, u, m, message, exit)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.module(key, module, func(p place, u *UnitState, m *ModuleState) error {
+		if s := u.spec(m); m.Status == adapter.Starting && s.Restarts {
+			settle(s, m)
+			p.c.unit(p.id, key)
+		}
 		return nil
 	})
 }

@@ -268,7 +268,27 @@ func (p place) start(key string, u *UnitState, m *ModuleState, o adapter.StartOp
 		return fails(m, reason, "cannot start "+m.ID+" of "+key, msg)
 	}
 	m.Status, m.Reason, m.Message, m.ExitCode = adapter.Active, "", "", nil
+	if s.Completes {
+		m.Status, m.ExitCode = adapter.Idle, new(int)
+	}
 	return nil
+}
+
+// forced is what a module shows that had to be ended by force.
+const forced = "it did not end when it was asked to, and was killed"
+
+// ended takes note of a module that has ended by itself: in good order with exit status 0, else it failed while it was active.
+func (p place) ended(key string, u *UnitState, m *ModuleState, message string, exit int) {
+	p.c.unit(p.id, key)
+	m.ExitCode = &exit
+	switch s := u.spec(m); {
+	case s.Restarts || s.RestartsLater:
+		m.Status, m.Reason, m.Message = adapter.Starting, "", ""
+	case exit == 0:
+		m.Status, m.Reason, m.Message = adapter.Idle, "", ""
+	default:
+		m.Status, m.Reason, m.Message = adapter.Idle, adapter.FailedWhileActive, message
+	}
 }
 
 func autoOnly(s ModuleSpec, o adapter.StartOptions) string {
@@ -288,6 +308,9 @@ func (p place) stop(key string, u *UnitState, m *ModuleState) error {
 	if m.Status != adapter.Starting && s.StopHangs && !p.w.state.Released[u.Present.Spec.Name] {
 		m.Status, m.Reason, m.Message = adapter.Stopping, "", ""
 		return nil
+	}
+	if m.Status != adapter.Starting && s.IgnoresStop {
+		return fails(m, adapter.StopFailed, "cannot stop "+m.ID+" of "+key+" in good order", forced)
 	}
 	if s.StopFails != "" {
 		return fails(m, adapter.StopFailed, "cannot stop "+m.ID+" of "+key+" cleanly", s.StopFails)

@@ -31,6 +31,7 @@ func TestConformanceStored(t *testing.T) {
 	h := inProcess(t, &worlds{opts: o})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.System, h.SkipSystem = nil, "the console is in the process of the adapter"
+	h.Left, h.SkipLeft = nil, "the console is in the process of the adapter"
 	h.Permanent, h.SkipPermanent = nil, "the console is in the process of the adapter"
 	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
@@ -48,6 +49,6 @@ func TestConformanceStored(t *testing.T) {
 			}
 		}
 	}
-	h.Packages = packages(t, releaseStored)
+	h.Packages = packages(t, releaseStored, nil)
 	adaptertest.Run(t, h)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,8 +26,8 @@ var variants = map[string]fake.Options{
 	"attached":                  {RunLevels: true, AutoStart: true, Export: true, Versions: true, Attached: true},
 }
 
-// packages writes the packages of the conformance kit.
-func packages(t *testing.T, release func(t adaptertest.TB, dir, name string)) adaptertest.Packages {
+// packages writes the packages of the conformance kit. end ends a module at the console, nil where that cannot be reached.
+func packages(t *testing.T, release func(t adaptertest.TB, dir, name string), end func(t adaptertest.TB, dir string, m adapter.ModuleRef, exit int)) adaptertest.Packages {
 	t.Helper()
 	dir := t.TempDir()
 	pkg := func(s fake.Spec) adaptertest.Package {
@@ -52,6 +53,18 @@ func packages(t *testing.T, release func(t adaptertest.TB, dir, name string)) ad
 		p.Release = func(t adaptertest.TB, dir string) { release(t, dir, name) }
 		return p
 	}
+	ends := func(name string, m fake.ModuleSpec, exit int) adaptertest.Package {
+		if end == nil {
+			return adaptertest.Package{Skip: "the console is in the process of the adapter"}
+		}
+		p := pkg(with(name, m))
+		p.ExitCode = exit
+		p.End = func(t adaptertest.TB, dir string, m adapter.ModuleRef) { end(t, dir, m, exit) }
+		return p
+	}
+	modules := func(name, version string, all ...fake.ModuleSpec) adaptertest.Package {
+		return pkg(fake.Spec{Name: name, Version: version, Modules: all})
+	}
 	return adaptertest.Packages{
 		V1:             pkg(fake.Spec{Name: "unit", Version: "1.0", Vendor: "v", SizeKiB: 10}),
 		V2:             pkg(fake.Spec{Name: "unit", Version: "2.0", Vendor: "v", SizeKiB: 20}),
@@ -66,6 +79,18 @@ func packages(t *testing.T, release func(t adaptertest.TB, dir, name string)) ad
 		HangsStop:      hanging("hangs-stop", fake.ModuleSpec{StopHangs: true}),
 		Inert:          pkg(with("inert", fake.ModuleSpec{Inert: true})),
 		Unresolved:     pkg(fake.Spec{Name: "unresolved", Requires: []string{"nothing of this name"}}),
+		IgnoresStop:    pkg(with("ignores-stop", fake.ModuleSpec{IgnoresStop: true})),
+		TooLarge:       pkg(fake.Spec{Name: "too-large", SizeKiB: 1001}),
+		Several:        modules("several", "1", fake.ModuleSpec{ID: "a"}, fake.ModuleSpec{ID: "b"}, fake.ModuleSpec{ID: "c"}),
+		SeveralNext:    modules("several", "2", fake.ModuleSpec{ID: "b"}, fake.ModuleSpec{ID: "c"}, fake.ModuleSpec{ID: "d"}),
+		FailsOne:       modules("fails-one", "1", fake.ModuleSpec{ID: "bad", StartFails: "boom"}, fake.ModuleSpec{ID: "good"}),
+		Ends:           ends("ends", fake.ModuleSpec{}, 0),
+		Exits:          ends("exits", fake.ModuleSpec{}, 7),
+		Dies:           ends("dies", fake.ModuleSpec{}, 128+9),
+		Restarts:       ends("restarts", fake.ModuleSpec{Restarts: true}, 1),
+		RestartsLater:  ends("restarts-later", fake.ModuleSpec{RestartsLater: true}, 1),
+		Completes:      pkg(with("completes", fake.ModuleSpec{Completes: true})),
+		Greedy:         ends("greedy", fake.ModuleSpec{}, 128+9),
 	}
 }
 
@@ -155,6 +180,33 @@ func (w *worlds) permanent(t adaptertest.TB, dir, env string) string {
 	return key
 }
 
+// end ends a module by itself.
+func (w *worlds) end(t adaptertest.TB, dir string, m adapter.ModuleRef, exit int) {
+	c, err := w.world(t, dir).Console(m.Env)
+	if err == nil {
+		err = c.Crash(m.Key, m.Module, "boom", exit)
+	}
+	if err != nil {
+		t.Fatalf("cannot end %s of %s: %v", m.Module, m.Key, err)
+	}
+}
+
+// left are the generations that an environment has, and what goes at its next launch.
+func (w *worlds) left(t adaptertest.TB, dir, env string) []string {
+	s, err := w.world(t, dir).State()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	e := s.Envs[env]
+	left := slices.Clone(e.Leftovers)
+	for key, u := range e.Units {
+		for _, g := range append(u.Kept, u.Present) {
+			left = append(left, fmt.Sprintf("%s, generation %d", key, g.Number))
+		}
+	}
+	return left
+}
+
 // release releases a package that hangs.
 func (w *worlds) release(t adaptertest.TB, dir, name string) {
 	if err := w.world(t, dir).Release(name); err != nil {
@@ -171,10 +223,11 @@ func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 			return a, a.Kill
 		},
 		Environments: environments,
-		Packages:     packages(t, w.release),
+		Packages:     packages(t, w.release, w.end),
 		Lose:         w.lose,
 		System:       w.system,
 		Permanent:    w.permanent,
+		Left:         w.left,
 		Versions:     &adaptertest.Versions{Upgrade: w.upgrade, Running: w.running},
 	}
 	if w.opts.Attached {

@@ -48,11 +48,16 @@ type ModuleSpec struct {
 	StartFails     string `json:"start_fails,omitempty"`
 	StartHangs     bool   `json:"start_hangs,omitempty"` // until [World.Release]
 	AutoStartFails string `json:"auto_start_fails,omitempty"`
-	StopFails      string `json:"stop_fails,omitempty"` // it ends, but not cleanly
-	StopHangs      bool   `json:"stop_hangs,omitempty"` // until [World.Release]
-	Inert          bool   `json:"inert,omitempty"`
-	PIDs           []int  `json:"pids,omitempty"`       // while it is active
-	MemoryKiB      int64  `json:"memory_kib,omitempty"` // while it is active; 0 is unknown
+	StopFails      string `json:"stop_fails,omitempty"`   // it ends, but not cleanly
+	StopHangs      bool   `json:"stop_hangs,omitempty"`   // until [World.Release]
+	IgnoresStop    bool   `json:"ignores_stop,omitempty"` // it is ended by force
+	Completes      bool   `json:"completes,omitempty"`    // its work is done when its start is over
+	// Restarts lets the environment start it again when it ends unasked: at once, or with RestartsLater after [World.Release].
+	Restarts      bool  `json:"restarts,omitempty"`
+	RestartsLater bool  `json:"restarts_later,omitempty"`
+	Inert         bool  `json:"inert,omitempty"`
+	PIDs          []int `json:"pids,omitempty"`       // while it is active
+	MemoryKiB     int64 `json:"memory_kib,omitempty"` // while it is active; 0 is unknown
 }
 
 func (s Spec) manifest() adapter.Manifest {

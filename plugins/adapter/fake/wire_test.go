@@ -98,9 +98,10 @@ func TestConformanceExecutable(t *testing.T) {
 	h := inProcess(t, &worlds{opts: served})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.System, h.SkipSystem = nil, "the console is in the process of the adapter"
+	h.Left, h.SkipLeft = nil, "the console is in the process of the adapter"
 	h.Permanent, h.SkipPermanent = nil, "the console is in the process of the adapter"
 	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
-	h.Packages = packages(t, releaseStored)
+	h.Packages = packages(t, releaseStored, nil)
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		cmd := exec.Command(exe)
 		cmd.Env = []string{worldDir + "=" + stored(t, dir), plugin.EnvUnixSocketDir + "=" + sockets}
