@@ -25,6 +25,7 @@ type wrong struct {
 	install   func(ctx context.Context, op adapter.OpID, s adapter.InstallSpec) (adapter.Unit, error)
 	update    func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error)
 	revert    func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error)
+	discard   func(ctx context.Context, op adapter.OpID, u adapter.UnitRef) error
 	uninstall func(ctx context.Context, op adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error)
 	start     func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error
 	stop      func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error
@@ -104,6 +105,13 @@ func (w *wrong) Revert(ctx context.Context, op adapter.OpID, u adapter.UnitRef, 
 		return w.revert(ctx, op, u, old)
 	}
 	return w.Adapter.Revert(ctx, op, u, old)
+}
+
+func (w *wrong) Discard(ctx context.Context, op adapter.OpID, u adapter.UnitRef) error {
+	if w.discard != nil {
+		return w.discard(ctx, op, u)
+	}
+	return w.Adapter.Discard(ctx, op, u)
 }
 
 func (w *wrong) Uninstall(ctx context.Context, op adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error) {
