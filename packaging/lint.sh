@@ -8,7 +8,7 @@ mkdir -p "$bin"
 [ -x "$bin/golangci-lint" ] || GOBIN=$bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 "$bin/golangci-lint" run ./...
 go mod tidy -diff
-shellcheck packaging/*.sh .ci/run
+shellcheck packaging/*.sh test/machine/*.sh .ci/run
 
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT

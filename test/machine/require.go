@@ -1,0 +1,72 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// programs are what every machine needs.
+var programs = []string{"systemd-nspawn", "nsenter", "losetup", "mountpoint", "dbus-daemon", "journalctl", "systemctl"}
+
+// Require skips a test where no machine can be booted, or fails it where everything has to be there (CI=true).
+func Require(t testing.TB) {
+	t.Helper()
+	if err := possible(); err != nil {
+		skip(t, err)
+	}
+}
+
+// RequireInside skips a test that does not run in a machine, see [Main], or fails it where everything has to be there (CI=true).
+func RequireInside(t testing.TB) {
+	t.Helper()
+	switch {
+	case Inside():
+	case possible() != nil:
+		skip(t, possible())
+	default:
+		t.Fatal("the tests of this package do not begin with machine.Main")
+	}
+}
+
+func skip(t testing.TB, why error) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// possible returns why no machine can be booted here, or nil.
+func possible() error {
+	if os.Getuid() != 0 {
+		return errors.New("booting a machine needs root")
+	}
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("booting a machine needs %s: %w", program, err)
+		}
+	}
+	groups := "/sys/fs/cgroup/systemd"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		groups = "/sys/fs/cgroup"
+	}
+	if err := unix.Access(groups, unix.W_OK); err != nil {
+		return fmt.Errorf("booting a machine needs control groups that can be written: %s: %w", groups, err)
+	}
+	var root, usr syscall.Stat_t
+	usrDir, err := filepath.EvalSymlinks("/usr")
+	if err := errors.Join(err, syscall.Stat("/", &root), syscall.Stat(usrDir, &usr)); err != nil {
+		return err
+	}
+	if root.Dev != usr.Dev {
+		return errors.New("booting a machine needs /usr on the same file system as /: its disk is an overlay over that one alone")
+	}
+	return nil
+}
