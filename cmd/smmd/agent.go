@@ -56,7 +56,11 @@ func runAgent(ctx context.Context, file, busAddress string) error {
 	face := func(ctx context.Context, ready func()) error {
 		return serve(ctx, dbus.New(a, dbus.Options{Version: version, DataModel: dataModel, Log: log, Ready: once(ready)}), address, log)
 	}
-	return a.Run(ctx, func() { tellReady(cfg, address, log) }, face)
+	return a.Run(ctx, func() {
+		tellReady(cfg, address, log)
+		// Nobody waits for it: an agent that hangs must not hang in its end too.
+		go feedWatchdog(ctx, watchdogInterval(), a.Alive, log)
+	}, face)
 }
 
 // openBus returns the address of the bus to serve, and what ends a private one.

@@ -3,11 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
-	"net"
-	"os"
 	"sync"
 )
 
@@ -61,19 +58,4 @@ func priority(l slog.Level) string {
 		return "<6>"
 	}
 	return "<7>"
-}
-
-// notifySystemd sends a line to the service manager that started this process as Type=notify (sd_notify(3)); without one it does
-// nothing.
-func notifySystemd(line string) error {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return nil
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	_, err = conn.Write([]byte(line))
-	return errors.Join(err, conn.Close())
 }

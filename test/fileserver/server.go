@@ -85,6 +85,11 @@ func Start(opts Options) (*Server, error) {
 	return s, nil
 }
 
+// Listen takes connections of another listener too, until either is closed. It is not for servers with TLS.
+func (s *Server) Listen(l net.Listener) {
+	s.handlers.Go(func() { _ = s.http.Serve(l) }) // ends with the listener
+}
+
 // Close ends all connections and returns when no request is being answered any more.
 func (s *Server) Close() {
 	s.mu.Lock()
