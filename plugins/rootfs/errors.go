@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"syscall"
 
@@ -34,12 +35,14 @@ func classify(err error) error {
 	is := func(target error) bool { return errors.Is(err, target) }
 	var source *sourceError
 	var errno syscall.Errno
+	var link *os.LinkError
 	reason := adapter.Corrupt
 	switch {
 	case is(context.Canceled), is(context.DeadlineExceeded):
 		reason = adapter.Canceled
 	case slices.ContainsFunc(full, is):
 		reason = adapter.NoResources
+	case errors.As(err, &link) && is(syscall.EPERM): // a hard link to a directory
 	case errors.As(err, &source):
 		reason = adapter.Internal
 	case errors.As(err, &errno) && !slices.ContainsFunc(impossible, is):

@@ -196,4 +196,3 @@ func content(t *testing.T, path string) string {
 	}
 	return string(data)
 }
-

@@ -121,28 +121,28 @@ func unpack(ctx context.Context, r io.Reader, dir string, s *sieve) (Usage, erro
 	}
 	defer plain.Close()
 
-	pr, pw := io.Pipe()
+	s.writer = newHandover()
 	sieved := make(chan error, 1)
 	go func() {
-		tw := tar.NewWriter(pw)
+		tw := tar.NewWriter(s.writer)
 		err := s.run(ctx, plain, tw)
 		if err == nil {
 			err = tw.Close()
 		}
-		_ = pw.CloseWithError(err) // always nil
+		_ = s.writer.in.CloseWithError(err) // always nil
 		sieved <- err
 	}()
 	options := &archive.TarOptions{IDMap: s.o.identityMapping(), NoLchown: !s.owners}
 	if s.layer {
-		_, err = archive.UnpackLayer(dir, pr, options)
+		_, err = archive.UnpackLayer(dir, s.writer, options)
 	} else {
-		err = archive.Unpack(pr, dir, options)
+		err = archive.Unpack(s.writer, dir, options)
 	}
 	stop := err
 	if stop == nil {
 		stop = errStopped
 	}
-	_ = pr.CloseWithError(stop) // always nil
+	s.writer.end(stop)
 	// What the sieve finds is the cause of what the writer says then.
 	if serr := <-sieved; serr != nil && !errors.Is(serr, stop) {
 		err = serr

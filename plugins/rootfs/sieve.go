@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -39,17 +38,14 @@ type sieve struct {
 	layer  bool
 	owners bool // can be set
 	used   Usage
-	root   *os.Root // nil when nothing is written
+	root   *os.Root // both are nil when nothing is written
+	writer *handover
 
-	absolute     map[string]bool      // the absolute symbolic links of this archive
-	capabilities map[string]string    // of this archive's files
-	lower        map[lowerFile]string // the same of files of the layers below that were asked for
-	sparse       []string             // files with holes
-	top          *tar.Header          // the entry of the root
-	buf          []byte
+	absolute map[string]bool // the absolute symbolic links of this archive
+	sparse   []string        // files with holes
+	top      *tar.Header     // the entry of the root
+	buf      []byte
 }
-
-type lowerFile struct{ dev, ino uint64 }
 
 func newSieve(o Options, layer bool) *sieve {
 	if o.MaxBytes == 0 {
@@ -60,7 +56,7 @@ func newSieve(o Options, layer bool) *sieve {
 	}
 	return &sieve{
 		o: o, layer: layer, owners: os.Geteuid() == 0, buf: make([]byte, 64<<10),
-		absolute: map[string]bool{}, capabilities: map[string]string{}, lower: map[lowerFile]string{},
+		absolute: map[string]bool{},
 	}
 }
 
@@ -87,6 +83,11 @@ func (s *sieve) run(ctx context.Context, r io.Reader, tw *tar.Writer) error {
 		}
 		to := io.Discard
 		if out != nil && tw != nil {
+			if out.Typeflag == tar.TypeLink {
+				if err := s.keepCapability(out, tw); err != nil {
+					return err
+				}
+			}
 			if err := tw.WriteHeader(out); err != nil {
 				return err
 			}
@@ -183,11 +184,6 @@ func (s *sieve) note(out *tar.Header) {
 	} else {
 		delete(s.absolute, out.Name)
 	}
-	if c, ok := out.PAXRecords[xattrKey+capability]; ok {
-		s.capabilities[out.Name] = c
-	} else {
-		delete(s.capabilities, out.Name)
-	}
 }
 
 func cleanName(raw string) (string, error) {
@@ -255,40 +251,28 @@ func (s *sieve) hardLink(out *tar.Header) error {
 		return corrupt("the hard link %q leads to itself", out.Name)
 	}
 	out.Linkname = target
-	// The file gets its owner once more with each of its names, which takes its capabilities away, and archives have them with the
-	// first name only.
-	if _, ok := out.PAXRecords[xattrKey+capability]; !ok {
-		c := s.capabilities[target]
-		if c == "" {
-			c = s.lowerCapability(target)
-		}
-		if c != "" {
-			out.PAXRecords = map[string]string{xattrKey + capability: c}
-		}
-	}
 	return nil
 }
 
-// lowerCapability returns the capabilities of a file of a layer below. It is asked for once for each file, before the writer comes to it.
-func (s *sieve) lowerCapability(name string) string {
-	if s.root == nil || !s.layer {
-		return ""
+// keepCapability gives the entry of a hard link the capabilities of its file. The writer gives the file its owner once more with each of its names, which
+// takes them away, and archives have them with the first name only.
+func (s *sieve) keepCapability(out *tar.Header, tw *tar.Writer) error {
+	if err := tw.Flush(); err != nil {
+		return err
 	}
-	at, err := resolve(s.root, name)
+	s.writer.wait()
+	at, err := resolve(s.root, out.Linkname)
 	if err != nil {
-		return "" // the writer says it
+		return nil // the writer says it
 	}
 	info, err := s.root.Lstat(at)
 	if err != nil || !info.Mode().IsRegular() {
-		return ""
+		return nil
 	}
-	st := info.Sys().(*syscall.Stat_t)
-	key := lowerFile{uint64(st.Dev), uint64(st.Ino)} //nolint:unconvert // other types on other processors
-	if c, ok := s.lower[key]; ok {
-		return c
+	if c := readCapability(s.root, at); c != "" {
+		out.PAXRecords[xattrKey+capability] = c
 	}
-	s.lower[key] = readCapability(s.root, at)
-	return s.lower[key]
+	return nil
 }
 
 // checkWhiteout refuses whiteouts of what is no entry of their directory, and tells what only aufs knew.

@@ -1,0 +1,84 @@
+package rootfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestOpen(t *testing.T) {
+	s := newSite(t)
+	for name, text := range map[string]string{"usr/lib/os-release": "ID=x\n", "outside/secret": "inside", "secret": "top"} {
+		path := filepath.Join(s.in, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{
+		"rel": "usr/lib/os-release", "abs": "/usr/lib/os-release", "climbing": "../../../../outside/secret", "up": "..", "dir": "/usr/lib/", "loop": "loop",
+		"dangling": "nothing", "chain": "dir/../../abs",
+	} {
+		if err := os.Symlink(target, filepath.Join(s.in, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(s.in, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"usr/lib/os-release": "ID=x\n", "/usr/lib/os-release": "ID=x\n", "rel": "ID=x\n", "abs": "ID=x\n", "dir/os-release": "ID=x\n", "chain": "ID=x\n",
+		"climbing": "inside", "up/secret": "top", "../../secret": "top", "up/../outside/../secret": "top",
+	} {
+		data, err := ReadFile(s.in, name, 100)
+		if err != nil || string(data) != want {
+			t.Errorf("%s is %q (%v), want %q", name, data, err, want)
+		}
+	}
+	for _, name := range []string{"loop", "dangling", "fifo", "usr/lib/os-release/x", "missing/x"} {
+		if data, err := ReadFile(s.in, name, 100); err == nil {
+			t.Errorf("%s is %q", name, data)
+		}
+	}
+	if _, err := Open(s.in, "dangling"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := ReadFile(s.in, "rel", 4); err == nil {
+		t.Error("a file above the limit is read")
+	}
+	d, err := Open(s.in, "dir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if names, err := d.Readdirnames(-1); err != nil || len(names) != 1 {
+		t.Errorf("the directory has %v (%v)", names, err)
+	}
+}
+
+func TestDiskUsage(t *testing.T) {
+	top := t.TempDir()
+	empty, err := DiskUsage(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(top, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(make([]byte, 1<<20))
+	err = errors.Join(err, f.Truncate(1<<30), f.Sync(), f.Close(), os.Link(f.Name(), filepath.Join(top, "g")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DiskUsage(top)
+	if err != nil || got-empty < 1024 || got-empty > 1100 {
+		t.Errorf("a file of 1 MiB with two names and a hole takes %d KiB (%v)", got-empty, err)
+	}
+	if _, err := DiskUsage(filepath.Join(top, "missing")); err == nil {
+		t.Error("what is not there has a size")
+	}
+}
