@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,9 +51,17 @@ type Options struct {
 	Binds []Bind
 	// Prepare changes the disk before the machine boots for the first time.
 	Prepare func(disk *os.Root) error
-	// Started is called when the machine has a disk and is not booted yet, with the function that makes a command of the host see
-	// that disk and end with the machine: what serves a file system to the machine is started so.
-	Started func(host func(ctx context.Context, args ...string) *exec.Cmd) error
+	// Beside is called when the disk is prepared and the machine is not booted yet. It may start what belongs to the machine and runs on the
+	// host, such as a server of a file system, and returns what the machine has of it.
+	Beside func(Beside) ([]Bind, error)
+}
+
+// Beside is the host, as what belongs to a machine sees it.
+type Beside struct {
+	// Dir is an empty directory in memory that is gone with the machine.
+	Dir string
+	// Command returns a command of the host that ends with the machine at the latest. What it mounts only those commands and the machine see.
+	Command func(ctx context.Context, args ...string) *exec.Cmd
 }
 
 // A Bind is a file or directory of the host that a machine has at the path Target, or at the same path.
@@ -150,8 +159,12 @@ func build(o Options) (_ *Machine, err error) {
 			return m, err
 		}
 	}
-	if o.Started != nil {
-		return m, o.Started(m.beside)
+	if o.Beside != nil {
+		binds, err := o.Beside(Beside{Dir: filepath.Join(m.dir, "disk/beside"), Command: m.beside})
+		if err != nil {
+			return m, err
+		}
+		m.opts.Binds = append(slices.Clone(o.Binds), binds...)
 	}
 	return m, nil
 }

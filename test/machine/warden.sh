@@ -69,7 +69,7 @@ mount -t proc proc /proc
 # systemd-nspawn leaves files in /run; these go with the machine.
 mount -t tmpfs -o mode=0755 smmd-machine /run
 mount -t tmpfs -o mode=0755 smmd-machine "$dir/disk"
-mkdir "$dir/disk/upper" "$dir/disk/work" "$dir/disk/root"
+mkdir "$dir/disk/upper" "$dir/disk/work" "$dir/disk/root" "$dir/disk/beside"
 mount -t overlay -o "lowerdir=/,upperdir=$dir/disk/upper,workdir=$dir/disk/work" smmd-machine "$dir/disk/root"
 for h in $(hierarchies); do
 	mkdir "$h/$name"
@@ -84,6 +84,7 @@ while read -r _; do :; done
 kill -KILL -1 2>/dev/null || true # all of the namespace but this process
 wait
 detach_loops
-umount -l "$dir/disk/root" "$dir/disk"
+umount --lazy "$dir/disk/root"
+umount --lazy --recursive "$dir/disk"
 remove_groups
 remove_files

@@ -11,7 +11,6 @@ package support
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -20,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/test/fileserver"
 )
 
@@ -48,15 +46,13 @@ type Options struct {
 // A Device is one agent with all that belongs to it. Its methods end the test when something goes wrong; they are for the
 // goroutine of the test.
 type Device struct {
+	Control
 	Dir     string // everything of the device lies below
 	State   string // state_dir
 	Config  string // agent.toml
 	LogPath string // what the agent wrote, over all its starts
 	Bus     string // address of its bus, while it runs
-	Files   *fileserver.Server
-	Client  *client.Client // while it runs; replaced by each start
 
-	t       testing.TB
 	opts    Options
 	runtime string
 	agent   *process
@@ -76,8 +72,8 @@ func New(t testing.TB, o Options) *Device {
 		t.Fatal(err)
 	}
 	d := &Device{
-		Dir: dir, State: filepath.Join(dir, "state"), runtime: filepath.Join(dir, "run"),
-		Config: filepath.Join(dir, "agent.toml"), LogPath: filepath.Join(dir, "agent.log"), t: t, opts: o,
+		Control: Control{t: t}, Dir: dir, State: filepath.Join(dir, "state"), runtime: filepath.Join(dir, "run"),
+		Config: filepath.Join(dir, "agent.toml"), LogPath: filepath.Join(dir, "agent.log"), opts: o,
 		readers: map[part]*reader{},
 	}
 	t.Cleanup(d.end)
@@ -233,9 +229,4 @@ func (d *Device) dump() {
 		}
 		d.t.Logf("the end of %s:\n%s", path, text[max(0, len(text)-maxDump):])
 	}
-}
-
-// context returns the test's own, or one that is not done yet when the test is being cleaned up.
-func (d *Device) context() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(d.t.Context()), Patience)
 }

@@ -96,6 +96,29 @@ func (p part) find(t testing.TB) string {
 	return path
 }
 
+// FrameworkJar returns the path of a framework's jar: felix or equinox.
+func FrameworkJar(t testing.TB, framework string) string {
+	t.Helper()
+	e := Env{Framework: framework}
+	return e.framework().find(t)
+}
+
+// HostJar returns the path of the jar of smmd that launches frameworks.
+func HostJar(t testing.TB) string {
+	t.Helper()
+	return hostJar.find(t)
+}
+
+// ModuleFile returns the path of a file of this module.
+func ModuleFile(t testing.TB, path string) string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, path)
+}
+
 // Program returns the path of a program of this machine. Without it the test is skipped.
 func Program(t testing.TB, name string) string {
 	t.Helper()
