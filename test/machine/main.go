@@ -32,7 +32,7 @@ type Tests struct{ M interface{ Run() int } }
 
 // Run runs the tests and returns the exit status.
 func (ts Tests) Run() int {
-	if Inside() || possible() != nil {
+	if Inside() || Possible() != nil {
 		return ts.M.Run()
 	}
 	status, err := runInside()

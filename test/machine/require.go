@@ -18,7 +18,7 @@ var programs = []string{"systemd-nspawn", "nsenter", "losetup", "mountpoint", "d
 // Require skips a test where no machine can be booted, or fails it where everything has to be there (CI=true).
 func Require(t testing.TB) {
 	t.Helper()
-	if err := possible(); err != nil {
+	if err := Possible(); err != nil {
 		skip(t, err)
 	}
 }
@@ -28,8 +28,8 @@ func RequireInside(t testing.TB) {
 	t.Helper()
 	switch {
 	case Inside():
-	case possible() != nil:
-		skip(t, possible())
+	case Possible() != nil:
+		skip(t, Possible())
 	default:
 		t.Fatal("the tests of this package do not begin with machine.Main")
 	}
@@ -43,8 +43,8 @@ func skip(t testing.TB, why error) {
 	t.Skip(why)
 }
 
-// possible returns why no machine can be booted here, or nil.
-func possible() error {
+// Possible returns why no machine can be booted here, or nil.
+func Possible() error {
 	if os.Getuid() != 0 {
 		return errors.New("booting a machine needs root")
 	}
