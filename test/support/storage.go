@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -40,6 +41,19 @@ func (d *Device) Stored(env string) []StoredBundle {
 	bundles, err := reader.read(dir)
 	if err != nil {
 		d.t.Fatalf("cannot read the storage of %s: %v", env, err)
+	}
+	slices.SortFunc(bundles, func(a, b StoredBundle) int { return a.ID - b.ID })
+	return bundles
+}
+
+// Stored returns the bundles of a framework (felix or equinox) whose storage is a directory, as [Device.Stored] does.
+func Stored(t testing.TB, framework, dir string) []StoredBundle {
+	t.Helper()
+	e := Env{Framework: framework}
+	r := startReader(t, e.framework())
+	bundles, err := r.read(dir)
+	if err := errors.Join(err, r.stop()); err != nil {
+		t.Fatalf("cannot read the storage %s: %v", dir, err)
 	}
 	slices.SortFunc(bundles, func(a, b StoredBundle) int { return a.ID - b.ID })
 	return bundles
