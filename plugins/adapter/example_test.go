@@ -420,7 +420,7 @@ func TestExampleConformance(t *testing.T) {
 			FailsStart: never("a mark never fails"), FailsStop: never("a mark never fails"),
 			HangsStart: never("a mark never hangs"), HangsStop: never("a mark never hangs"),
 			Inert: never("every note can be marked"), Unresolved: never("a note needs nothing"),
-			IgnoresStop: never("a mark is always taken away"), TooLarge: never("there is room for every note"),
+			Unstartable: never("every note can be marked"), IgnoresStop: never("a mark is always taken away"), TooLarge: never("there is room for every note"),
 			Several: never("a note is one module"), SeveralNext: never("a note is one module"), FailsOne: never("a note is one module"),
 			Ends: never(passive), Exits: never(passive), Dies: never(passive), Restarts: never(passive), RestartsLater: never(passive),
 			Completes: never(passive), Greedy: never(passive),

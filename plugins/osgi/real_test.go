@@ -249,6 +249,7 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 		FailsUninstall: adaptertest.Package{Skip: "a framework removes every bundle"},
 		FailsStart:     failsStart, FailsStop: failsStop, HangsStart: hangsStart, HangsStop: hangsStop,
 		Inert: bundle("fragment-1.0.0.jar"), Unresolved: bundle("missing-import-1.0.0.jar"),
+		Unstartable: never("a bundle that cannot be started fails to start"),
 		IgnoresStop: never("a framework has no force to end a bundle with"), TooLarge: never("a framework has no limit of its own"),
 		Several: never(one), SeveralNext: never(one), FailsOne: never(one),
 		Ends: never(threads), Exits: never(threads), Dies: never(threads), Restarts: never(threads), RestartsLater: never(threads),

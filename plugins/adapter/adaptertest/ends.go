@@ -195,6 +195,25 @@ var endCases = []Case{
 		r.wantSame("the unit after the failed Update", r.look(r.env)[u.Key], u)
 		r.run(r.first(u))
 	}},
+	{"Install/module that can never be started says so, the unit is there", func(r *rig) {
+		p := r.h.Packages.Unstartable
+		u, m := r.installed(p, "Unstartable")
+		check := func(when string) {
+			r.t.Helper()
+			r.look(r.env)
+			if x := r.told(m); x.Status != adapter.Idle || x.Reason != adapter.Unstartable || x.Message == "" || !strings.Contains(x.Message, p.Message) {
+				r.t.Errorf("%s the module is %s, %q: %s", when, x.Status, x.Reason, x.Message)
+			}
+		}
+		check("after Install")
+		err := r.tryStart(r.op(), m, adapter.StartOptions{})
+		r.want("Start", err, adapter.Unstartable)
+		r.wantCause("Start", err, p.Message)
+		check("after Start")
+		r.mustStop(m)
+		r.uninstall(r.op(), ref(u))
+		r.waitGone(r.env, u.Key)
+	}},
 	{"Stop/module that ignores it is ended by force", func(r *rig) {
 		_, m := r.installed(r.h.Packages.IgnoresStop, "IgnoresStop")
 		for range 2 {

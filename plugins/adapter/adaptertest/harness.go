@@ -100,6 +100,7 @@ type Packages struct {
 	HangsStop      Package // the first module does not finish its stop before Release
 	Inert          Package // the first module is inert
 	Unresolved     Package // its requirements are missing
+	Unstartable    Package // can be installed, but the first module can never be started, and says so with Message before anybody tries
 	IgnoresStop    Package // the first module does not end when it is asked to; the environment ends it by force
 	TooLarge       Package // good for Inspect, but the environment has no room for it
 

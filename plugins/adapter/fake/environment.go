@@ -122,7 +122,7 @@ func (p place) end(detail string) {
 	}
 	for _, u := range p.Units {
 		for _, m := range u.Modules {
-			m.Status, m.Reason, m.Message = adapter.Idle, "", ""
+			u.rest(m)
 		}
 	}
 }
@@ -196,7 +196,8 @@ func (p place) modules(before []*ModuleState, s Spec, runLevel int) []*ModuleSta
 	}
 	var out []*ModuleState
 	for _, spec := range s.Modules {
-		m := &ModuleState{ID: spec.ID, Status: adapter.Idle, RunLevel: runLevel}
+		m := &ModuleState{ID: spec.ID, RunLevel: runLevel}
+		spec.rest(m)
 		if i := slices.IndexFunc(before, func(b *ModuleState) bool { return b.ID == spec.ID }); i >= 0 {
 			m.AutoStart, m.RunLevel = before[i].AutoStart, before[i].RunLevel
 		}
@@ -253,6 +254,9 @@ func (p place) start(key string, u *UnitState, m *ModuleState, o adapter.StartOp
 		return adapter.Errorf(adapter.BadState, "cannot start %s of %s: it is stopping", m.ID, key)
 	}
 	p.c.unit(p.id, key)
+	if s.Unstartable != "" {
+		return fails(m, adapter.Unstartable, "cannot start "+m.ID+" of "+key, s.Unstartable)
+	}
 	if ok, missing := p.resolved(u); !ok {
 		return fails(m, adapter.Unresolved, "cannot start "+m.ID+" of "+key, "requires "+missing)
 	}
@@ -323,7 +327,7 @@ func (p place) stop(key string, u *UnitState, m *ModuleState) error {
 func (p place) stopAll(key string, u *UnitState) {
 	for _, m := range u.Modules {
 		if m.Status != adapter.Idle {
-			m.Status, m.Reason, m.Message = adapter.Idle, "", ""
+			u.rest(m)
 			p.c.unit(p.id, key)
 		}
 	}

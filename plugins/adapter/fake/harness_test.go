@@ -79,6 +79,7 @@ func packages(t *testing.T, release func(t adaptertest.TB, dir, name string), en
 		HangsStop:      hanging("hangs-stop", fake.ModuleSpec{StopHangs: true}),
 		Inert:          pkg(with("inert", fake.ModuleSpec{Inert: true})),
 		Unresolved:     pkg(fake.Spec{Name: "unresolved", Requires: []string{"nothing of this name"}}),
+		Unstartable:    pkg(with("unstartable", fake.ModuleSpec{Unstartable: "boom"})),
 		IgnoresStop:    pkg(with("ignores-stop", fake.ModuleSpec{IgnoresStop: true})),
 		TooLarge:       pkg(fake.Spec{Name: "too-large", SizeKiB: 1001}),
 		Several:        modules("several", "1", fake.ModuleSpec{ID: "a"}, fake.ModuleSpec{ID: "b"}, fake.ModuleSpec{ID: "c"}),

@@ -50,6 +50,7 @@ type ModuleSpec struct {
 	AutoStartFails string `json:"auto_start_fails,omitempty"`
 	StopFails      string `json:"stop_fails,omitempty"`   // it ends, but not cleanly
 	StopHangs      bool   `json:"stop_hangs,omitempty"`   // until [World.Release]
+	Unstartable    string `json:"unstartable,omitempty"`  // why it can never be started
 	IgnoresStop    bool   `json:"ignores_stop,omitempty"` // it is ended by force
 	Completes      bool   `json:"completes,omitempty"`    // its work is done when its start is over
 	// Restarts lets the environment start it again when it ends unasked: at once, or with RestartsLater after [World.Release].

@@ -98,6 +98,16 @@ func (u *UnitState) spec(m *ModuleState) ModuleSpec {
 	return ModuleSpec{ID: m.ID, Name: m.ID}
 }
 
+// rest makes a module idle, without a fault but the one that it always has.
+func (u *UnitState) rest(m *ModuleState) { u.spec(m).rest(m) }
+
+func (s ModuleSpec) rest(m *ModuleState) {
+	m.Status, m.Reason, m.Message = adapter.Idle, "", ""
+	if s.Unstartable != "" {
+		m.Reason, m.Message = adapter.Unstartable, s.Unstartable
+	}
+}
+
 func (u *UnitState) module(id string) *ModuleState {
 	for _, m := range u.Modules {
 		if m.ID == id {

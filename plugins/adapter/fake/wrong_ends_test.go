@@ -208,6 +208,7 @@ func TestKitFindsWrongEnds(t *testing.T) {
 		limits   = "Watch/module that exceeds the limits fails, the others go on"
 		noRoom   = "Install/package that there is no room for is NoResources and leaves nothing"
 		noRoomUp = "Update/package that there is no room for is NoResources and leaves the unit as before"
+		never    = "Install/module that can never be started says so, the unit is there"
 		force    = "Stop/module that ignores it is ended by force"
 		forceAll = "SetEnabled/ends a module that ignores its stop"
 	)
@@ -349,6 +350,29 @@ func TestKitFindsWrongEnds(t *testing.T) {
 				return out, err
 			}
 		}, []string{noRoomUp}},
+		{"what can never be started says so when it is tried", told(func(_ string, m *adapter.Module) {
+			if m.Reason == adapter.Unstartable {
+				m.Reason, m.Message = "", ""
+			}
+		}), []string{never}},
+		{"what can never be started is a failed start", func(w *wrong) {
+			w.start = func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error {
+				err := w.Adapter.Start(ctx, op, m, o)
+				if adapter.ReasonOf(err) == adapter.Unstartable {
+					err = adapter.Errorf(adapter.StartFailed, "%v", err)
+				}
+				return err
+			}
+		}, []string{never}},
+		{"what can never be started is not installed", func(w *wrong) {
+			w.install = func(ctx context.Context, op adapter.OpID, s adapter.InstallSpec) (adapter.Unit, error) {
+				u, err := w.Adapter.Install(ctx, op, s)
+				if err == nil && u.Modules[0].Reason != "" {
+					return u, adapter.Errorf(adapter.Corrupt, "cannot install %s", s.Key)
+				}
+				return u, err
+			}
+		}, []string{never}},
 		{"an end by force is a stop as any other", func(w *wrong) {
 			w.stop = func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error {
 				if err := w.Adapter.Stop(ctx, op, m); adapter.ReasonOf(err) != adapter.StopFailed {
