@@ -128,6 +128,7 @@ func (a *Agent) wire() (err error) {
 		Raise: func(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error {
 			return levels.Raise(ctx, op, row, launched)
 		},
+		Lower:   func(ctx context.Context, op adapter.OpID, id string) { levels.Lower(ctx, op, id) },
 		Pending: func(env string) ([]adapter.ModuleSetting, error) { return a.eus.Pending(env) },
 	})
 	a.eus = execution.NewUnits(a.inv, a.envs, log)

@@ -342,9 +342,9 @@ func TestRunLevelsOfTheAgent(t *testing.T) {
 		}
 		ids[name] = d.installed(s).ID
 		eu := d.eu(ids[name])
+		d.set(ref(model.KindExecutionUnit, eu.ID), model.RunLevel, level)
 		d.done(d.request(eu.ID, model.RequestIdle))
 		d.rest(ids[name], model.EUIdle)
-		d.set(ref(model.KindExecutionUnit, eu.ID), model.RunLevel, level)
 	}
 	d.set(ref(model.KindExecutionUnit, d.eu(ids["manual"]).ID), model.AutoStart, false)
 	ee := ref(model.KindExecEnv, 1)

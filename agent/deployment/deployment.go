@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -187,12 +188,17 @@ func (us *Units) freeKey(tx *inventory.Tx, uuid, env string) string {
 // defaultAlias is the Alias of a new row.
 func defaultAlias(id model.RowID) string { return "cpe-" + strconv.FormatUint(uint64(id), 10) }
 
-// private writes what is kept of a unit besides its row.
+// private writes what is kept of a unit besides its row. The names of modules that went stay.
 func private(tx *inventory.Tx, id model.RowID, p store.Private) error {
 	st, err := tx.Store()
 	if err != nil {
 		return err
 	}
+	old, _, err := store.Privates.Get(st, id)
+	if err != nil {
+		return err
+	}
+	p.EUIDs = old.EUIDs
 	return store.Privates.Put(st, id, p)
 }
 
@@ -200,31 +206,29 @@ func private(tx *inventory.Tx, id model.RowID, p store.Private) error {
 func wasActive(s *model.Snapshot, du model.RowID) []string {
 	var active []string
 	for u := range s.ExecutionUnitsOf(du) {
-		if u.Status == model.EUActive || u.Status == model.EUStarting {
+		if u.Status.AtWork() {
 			active = append(active, u.Module)
 		}
 	}
 	return active
 }
 
-// startAgain starts those modules that are named. What does not start shows that in its own row. The rows are not asked what
-// runs: they may not have heard yet. What does run is not disturbed.
+// startAgain starts those modules that are named, in the order of their run levels. What does not start shows that in its own row. The rows are
+// not asked what runs: they may not have heard yet. What does run is not disturbed.
 func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID, modules []string) error {
-	for _, module := range modules {
-		for u := range us.Inventory.Snapshot().ExecutionUnitsOf(du) {
-			if u.Module != module {
-				continue
-			}
-			err := us.EUs.Start(ctx, op, u, u.AutoStart)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err != nil {
-				us.Log.Info("an execution unit did not start again", "eu", u.EUID, "err", err)
-			}
-			if environment.Away(err) {
-				return nil // when it comes back, it starts what is to be started
-			}
+	for _, u := range execution.Ascending(slices.Collect(us.Inventory.Snapshot().ExecutionUnitsOf(du))) {
+		if !slices.Contains(modules, u.Module) {
+			continue
+		}
+		err := us.EUs.Start(ctx, op, u, u.AutoStart)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			us.Log.Info("an execution unit did not start again", "eu", u.EUID, "err", err)
+		}
+		if environment.Away(err) {
+			return nil // when it comes back, it starts what is to be started
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/execution"
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
@@ -258,15 +259,15 @@ func (us *Units) autoStartNew(ctx context.Context, op adapter.OpID, row model.Ro
 	}
 	told := map[model.RowID]bool{}
 	snapshot := us.Inventory.Snapshot()
-	level := snapshot.ExecEnvByID(du.Env).Level
-	for u := range snapshot.ExecutionUnitsOf(row) {
+	for _, u := range execution.Ascending(slices.Collect(snapshot.ExecutionUnitsOf(row))) {
 		if !u.AutoStartPending || !u.AutoStart {
 			continue
 		}
-		told[u.ID] = true
-		if !desc.Has(adapter.CapRunLevels) && u.RunLevel > level {
+		if !execution.Starts(snapshot.ExecEnvByID(du.Env), desc, u) {
+			told[u.ID] = !desc.Has(adapter.CapAutoStart) // the agent knows
 			continue
 		}
+		told[u.ID] = true
 		if err := us.EUs.Start(ctx, op, u, true); err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/store"
 	"github.com/smmd-project/smmd/mapping/uuidname"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -211,10 +212,9 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 				begin = newUnits{autoStart: m.Status == adapter.Active || m.Status == adapter.Starting}
 			}
 			var err error
-			if row, err = us.newRow(tx, old, begin); err != nil {
+			if row, err = us.newRow(tx, old, m.ID, begin); err != nil {
 				return err
 			}
-			row.Module = m.ID
 		}
 		delete(rows, m.ID)
 		execution.Observe(&row, m, levels)
@@ -226,6 +226,9 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		return nil
 	}
 	for _, module := range slices.Sorted(maps.Keys(rows)) {
+		if err := keepEUID(tx, rows[module]); err != nil {
+			return err
+		}
 		if err := tx.DeleteExecutionUnit(rows[module].ID); err != nil {
 			return err
 		}
@@ -234,35 +237,88 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 }
 
 // newRow returns the beginning of a new execution unit.
-func (us *Units) newRow(tx *inventory.Tx, du *model.DeploymentUnit, fresh newUnits) (model.ExecutionUnit, error) {
+func (us *Units) newRow(tx *inventory.Tx, du *model.DeploymentUnit, module string, fresh newUnits) (model.ExecutionUnit, error) {
 	id, err := tx.NextNumber(model.KindExecutionUnit)
+	if err != nil {
+		return model.ExecutionUnit{}, err
+	}
+	euid, err := freeEUID(tx, du, module)
 	if err != nil {
 		return model.ExecutionUnit{}, err
 	}
 	env := tx.ExecEnvByID(du.Env)
 	return model.ExecutionUnit{
-		ID: id, Alias: defaultAlias(id), DU: du.ID, Env: du.Env, EUID: freeEUID(tx, du),
+		ID: id, Alias: defaultAlias(id), DU: du.ID, Env: du.Env, Module: module, EUID: euid,
 		AutoStart: fresh.autoStart, AutoStartPending: fresh.pending, RunLevel: max(env.InitialExecutionUnitRunLevel, 0),
 		FaultCode: model.NoFault, ExitCode: -1, Memory: model.UnknownSize, Disk: model.UnknownSize,
 	}, nil
 }
 
-// freeEUID returns <env>/<UUID>, with #k behind it where that is taken. It has at most 64 characters.
-func freeEUID(tx *inventory.Tx, du *model.DeploymentUnit) string {
+// maxEUIDs is how many EUIDs there are for the execution units of one UUID on one environment, so that each has at most 64 characters: 24 of the
+// environment, 36 of the UUID and #99.
+const maxEUIDs = 99
+
+// freeEUID returns the EUID of a module that has none: the one that it had in an earlier version of its unit, or <env>/<UUID>, with #k behind it where that
+// is or was another one's. Only when all are used up it is one of a module that is gone.
+func freeEUID(tx *inventory.Tx, du *model.DeploymentUnit, module string) (string, error) {
+	st, err := tx.Store()
+	if err != nil {
+		return "", err
+	}
 	base := du.Env + "/" + du.UUID
-	used := map[string]bool{}
+	used, known := map[string]bool{}, map[string]bool{}
 	for u := range tx.ExecutionUnits() {
 		if strings.HasPrefix(u.EUID, base) {
 			used[u.EUID] = true
 		}
 	}
-	for k := 1; ; k++ {
-		id := base
-		if k > 1 {
-			id += "#" + strconv.Itoa(k)
+	for x := range tx.DeploymentUnits() {
+		if x.Env != du.Env || x.UUID != du.UUID {
+			continue
 		}
-		if !used[id] {
-			return id
+		p, _, err := store.Privates.Get(st, x.ID)
+		if err != nil {
+			return "", err
+		}
+		if was := p.EUIDs[module]; x.ID == du.ID && was != "" && !used[was] {
+			return was, nil
+		}
+		for _, id := range p.EUIDs {
+			known[id] = true
 		}
 	}
+	name := func(k int) string {
+		if k == 1 {
+			return base
+		}
+		return base + "#" + strconv.Itoa(k)
+	}
+	for k := 1; k <= maxEUIDs; k++ {
+		if id := name(k); !used[id] && !known[id] {
+			return id, nil
+		}
+	}
+	for k := 1; ; k++ {
+		if id := name(k); !used[id] {
+			return id, nil
+		}
+	}
+}
+
+// keepEUID keeps the name of an execution unit that goes, while its deployment unit stays.
+func keepEUID(tx *inventory.Tx, u *model.ExecutionUnit) error {
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
+	p, _, err := store.Privates.Get(st, u.DU)
+	if err != nil {
+		return err
+	}
+	p.EUIDs = maps.Clone(p.EUIDs)
+	if p.EUIDs == nil {
+		p.EUIDs = map[string]string{}
+	}
+	p.EUIDs[u.Module] = u.EUID
+	return store.Privates.Put(st, u.DU, p)
 }

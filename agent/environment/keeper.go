@@ -172,6 +172,8 @@ func (m *Manager) switchLocked(ctx context.Context, e *env, op adapter.OpID, on 
 		if first, err = m.opts.Pending(e.id); err != nil {
 			return err
 		}
+	} else {
+		m.opts.Lower(ctx, op, e.id)
 	}
 	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
 	defer stop()

@@ -53,6 +53,8 @@ type Options struct {
 	// Raise brings an environment that was down or out of sight to what its row asks for (package runlevel). launched says
 	// that this is a new launch of it.
 	Raise func(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error
+	// Lower stops what runs in an environment before it is ended, where it does not do that level by level itself (package runlevel).
+	Lower func(ctx context.Context, op adapter.OpID, id string)
 	// Pending returns what a launch of an environment has to take over before it starts a module (package execution).
 	Pending func(env string) ([]adapter.ModuleSetting, error)
 	// MinPause and MaxPause bound the pause between attempts to launch an environment; 0: 1 s and 2 min.
@@ -310,8 +312,14 @@ func (m *Manager) Synced(id string) bool {
 	return e.usable()
 }
 
-// Undo makes a call that takes back an earlier one. Unlike [Manager.Call] it is made in a disabled environment too, as long as that
-// still runs; the caller repeats it until it succeeds.
+// BroughtUp reports whether the present launch of an environment has been brought to its InitialRunLevel.
+func (m *Manager) BroughtUp(id string) bool {
+	e, row := m.envs[id], m.State(id)
+	return e != nil && row != nil && row.Launch != "" && row.Launch == e.launch()
+}
+
+// Undo makes a call that takes back an earlier one, or ends what runs before the environment is ended. Unlike [Manager.Call] it is made in a disabled
+// environment too, as long as that still runs; the caller repeats it until it succeeds.
 func (m *Manager) Undo(ctx context.Context, id string, f func(context.Context, Adapter) error) error {
 	e := m.envs[id]
 	if e == nil {

@@ -88,6 +88,11 @@ func (us *Units) request(ctx context.Context, r *operation.Run[RequestState], wh
 		return err
 	}
 	u = s.ExecutionUnit(r.State.EU)
+	if what != model.RequestIdle && u.Status == model.EUIdle {
+		if above, err := us.above(r, s.ExecEnvByID(u.Env), u); above || err != nil {
+			return err
+		}
+	}
 	switch {
 	case what == model.RequestIdle:
 		err = us.Stop(ctx, r.OpID(), u)

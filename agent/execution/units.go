@@ -79,7 +79,12 @@ func (us *Units) call(
 			if err != nil { // it goes on
 				return now != before
 			}
-			return now.Status == o.want || now != before && (now.Status == model.EUActive || now.Status == model.EUIdle)
+			if now.Status == o.want || now == before {
+				return now.Status == o.want
+			}
+			// A unit may be idle when its start is over. It may also be the news of a stop before that, of which the row had not heard.
+			stale := o.want == model.EUActive && before.Status != model.EUIdle && now.FaultCode == model.NoFault
+			return now.Status == model.EUActive || now.Status == model.EUIdle && !stale
 		})
 	}
 	if err == nil {
@@ -184,8 +189,8 @@ func (us *Units) Pending(env string) ([]adapter.ModuleSetting, error) {
 	return all, nil
 }
 
-// Settle tells the environment the AutoStart and RunLevel of a unit that are pending, as far as it keeps them itself. What
-// it refuses, or makes something else of, goes to what it has; what it could not be told stays pending ([environment.Away]).
+// Settle tells the environment the AutoStart and RunLevel of a unit that are pending, as far as it keeps them itself; for the rest the unit is
+// started or stopped as follows from them. What the environment refuses, or makes something else of, goes to what it has; what it could not be told stays pending ([environment.Away]).
 func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) error {
 	u := us.inv.Snapshot().ExecutionUnit(id)
 	if u == nil {
@@ -209,6 +214,9 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 		auto = us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.SetAutoStart(ctx, op, ref, u.AutoStart)
 		})
+	}
+	if level == nil && auto == nil {
+		level = us.follow(ctx, op, u, desc)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

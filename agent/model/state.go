@@ -96,6 +96,9 @@ var euRequests = map[Request]map[EUStatus]Answer{
 	RequestRestart: {EUIdle: Obey, EUStarting: Obey, EUActive: Obey, EUStopping: Refuse, EURestarting: Ignore},
 }
 
+// AtWork reports whether a unit in state s runs or is about to.
+func (s EUStatus) AtWork() bool { return s == EUActive || s == EUStarting || s == EURestarting }
+
 // Answer says what becomes of request r made to an execution unit in state s.
 func (s EUStatus) Answer(r Request) Answer { return euRequests[r][s] }
 

@@ -3,7 +3,9 @@
 // An environment with run levels of its own (OSGi start levels) does the moving itself: it is told the level, the level of each
 // unit and its AutoStart, and it starts and stops level by level. For any other the agent does it: execution units with
 // AutoStart and a RunLevel not above the level are started in ascending order when it rises, and active ones above it are stopped in
-// descending order when it sinks (TR-181, ExecEnv.{i}.CurrentRunLevel, ExecutionUnit.{i}.RunLevel; OSGi chapter 155).
+// descending order when it sinks (TR-181, ExecEnv.{i}.CurrentRunLevel, ExecutionUnit.{i}.RunLevel; OSGi chapter 155). Before it is ended, all
+// that runs in it is stopped in descending order. One that keeps levels and no AutoStart is moved from level to level, and the agent starts what
+// has AutoStart at each.
 package runlevel
 
 import (
@@ -80,7 +82,25 @@ func (c *Controller) To(ctx context.Context, op adapter.OpID, env string, level 
 	if !desc.Has(adapter.CapRunLevels) {
 		return c.move(ctx, op, env, level)
 	}
-	err = c.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
+	if !desc.Has(adapter.CapAutoStart) {
+		_, start := c.affected(env, c.inv.Snapshot().ExecEnvByID(env).CurrentRunLevel, level)
+		for _, u := range start {
+			if u.RunLevel > c.inv.Snapshot().ExecEnvByID(env).CurrentRunLevel {
+				if err := c.tell(ctx, op, env, u.RunLevel); err != nil {
+					return err
+				}
+			}
+			if err := c.follow(ctx, env, level, u, c.eus.Start(ctx, op, u, true)); err != nil {
+				return err
+			}
+		}
+	}
+	return c.tell(ctx, op, env, level)
+}
+
+// tell moves an environment with levels of its own.
+func (c *Controller) tell(ctx context.Context, op adapter.OpID, env string, level int) error {
+	err := c.envs.Call(ctx, env, func(ctx context.Context, a environment.Adapter) error {
 		return a.SetRunLevel(ctx, op, env, level)
 	})
 	if adapter.ReasonOf(err) == adapter.StillRunning {
@@ -109,44 +129,65 @@ func (c *Controller) arrive(ctx context.Context, env string, level int) {
 
 // move is To for an environment without levels of its own.
 func (c *Controller) move(ctx context.Context, op adapter.OpID, env string, level int) error {
-	now := c.inv.Snapshot().ExecEnvByID(env).Level
-	for _, u := range c.affected(env, now, level) {
-		var err error
-		if level < now {
-			err = c.eus.Stop(ctx, op, u)
-		} else {
-			err = c.eus.Start(ctx, op, u, true)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if environment.Away(err) {
+	stop, start := c.affected(env, c.inv.Snapshot().ExecEnvByID(env).Level, level)
+	for _, u := range stop {
+		if err := c.follow(ctx, env, level, u, c.eus.Stop(ctx, op, u)); err != nil {
 			return err
 		}
-		if err != nil {
-			c.log.Info("an execution unit did not follow the run level", "env", env, "eu", u.EUID, "level", level, "err", err)
+	}
+	for _, u := range start {
+		if err := c.follow(ctx, env, level, u, c.eus.Start(ctx, op, u, true)); err != nil {
+			return err
 		}
 	}
 	return c.level(env, level)
 }
 
-// affected returns the units that follow a move from level now to level next, in the order in which they do.
-func (c *Controller) affected(env string, now, next int) []*model.ExecutionUnit {
-	var out []*model.ExecutionUnit
-	for u := range c.inv.Snapshot().ExecutionUnits() {
-		up := u.AutoStart && u.RunLevel <= next && u.Status == model.EUIdle
-		down := u.RunLevel > next && (u.Status == model.EUActive || u.Status == model.EUStarting)
-		if u.Env == env && !u.Inert && (next >= now && up || next < now && down) {
-			out = append(out, u)
+// follow judges how a unit has followed a move. What it could not do shows in its own row; the error ends the move.
+func (c *Controller) follow(ctx context.Context, env string, level int, u *model.ExecutionUnit, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case environment.Away(err):
+		return err
+	case err != nil:
+		c.log.Info("an execution unit did not follow the run level", "env", env, "eu", u.EUID, "level", level, "err", err)
+	}
+	return nil
+}
+
+// Lower stops what runs in an environment without levels of its own, which is about to be ended: in descending order. What does not stop ends with
+// the environment.
+func (c *Controller) Lower(ctx context.Context, op adapter.OpID, env string) {
+	if _, desc := c.envs.Adapter(env); desc.Has(adapter.CapRunLevels) {
+		return
+	}
+	stop, _ := c.affected(env, 0, -1)
+	for _, u := range stop {
+		err := c.eus.Quiet(ctx, op, u)
+		if err != nil {
+			c.log.Info("an execution unit did not stop before its environment", "env", env, "eu", u.EUID, "err", err)
+		}
+		if environment.Away(err) || ctx.Err() != nil {
+			return
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *model.ExecutionUnit) int {
-		if next < now {
-			return cmp.Or(cmp.Compare(b.RunLevel, a.RunLevel), cmp.Compare(b.ID, a.ID))
+}
+
+// affected returns the units that follow a move from level now to level next, in the order in which they do: what runs above the next level is
+// stopped, and when the level does not sink what has AutoStart is started.
+func (c *Controller) affected(env string, now, next int) (stop, start []*model.ExecutionUnit) {
+	for u := range c.inv.Snapshot().ExecutionUnits() {
+		switch {
+		case u.Env != env || u.Inert:
+		case u.RunLevel > next && u.Status.AtWork():
+			stop = append(stop, u)
+		case u.RunLevel <= next && next >= now && u.AutoStart && u.Status == model.EUIdle:
+			start = append(start, u)
 		}
-		return cmp.Or(cmp.Compare(a.RunLevel, b.RunLevel), cmp.Compare(a.ID, b.ID))
-	})
-	return out
+	}
+	slices.Reverse(execution.Ascending(stop))
+	return stop, execution.Ascending(start)
 }
 
 // level records the level of an environment without levels of its own.

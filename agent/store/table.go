@@ -38,6 +38,8 @@ type Private struct {
 	Size    int64  `json:"size,omitempty"`
 	// Credentials are those of the last install or update, sealed ([Sealer]).
 	Credentials []byte `json:"credentials,omitempty"`
+	// EUIDs are those of modules that the unit had in other versions: one that comes back gets its own again.
+	EUIDs map[string]string `json:"euids,omitempty"`
 }
 
 // Of returns what is kept of a unit that has a version now: without the package, when that is of another version. Somebody else

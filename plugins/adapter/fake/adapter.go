@@ -180,7 +180,7 @@ func (a *Adapter) Inspect(ctx context.Context, env string, p adapter.Package) (a
 // Install makes the unit present and stopped. The OpID is written into the unit, so the same one finds it again.
 func (a *Adapter) Install(ctx context.Context, op adapter.OpID, spec adapter.InstallSpec) (adapter.Unit, error) {
 	var out adapter.Unit
-	err := a.change(ctx, Call{"Install", op, spec.Env}, func(c *change, e environment) error {
+	err := a.change(ctx, Call{Method: "Install", OpID: op, Env: spec.Env}, func(c *change, e environment) error {
 		p, err := a.w.atUp(c, spec.Env)
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ func (e environment) space(p place, s Spec) error {
 // Update makes next the present generation and keeps the one of before.
 func (a *Adapter) Update(ctx context.Context, op adapter.OpID, ref adapter.UnitRef, _, next adapter.Package) (adapter.Unit, error) {
 	var out adapter.Unit
-	err := a.change(ctx, Call{"Update", op, ref.Env}, func(c *change, e environment) error {
+	err := a.change(ctx, Call{Method: "Update", OpID: op, Env: ref.Env}, func(c *change, e environment) error {
 		p, u, err := a.unit(c, ref)
 		if err != nil {
 			return err
@@ -259,7 +259,7 @@ func (a *Adapter) Update(ctx context.Context, op adapter.OpID, ref adapter.UnitR
 // Revert makes the package old the present generation again.
 func (a *Adapter) Revert(ctx context.Context, op adapter.OpID, ref adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {
 	var out adapter.Unit
-	err := a.change(ctx, Call{"Revert", op, ref.Env}, func(c *change, _ environment) error {
+	err := a.change(ctx, Call{Method: "Revert", OpID: op, Env: ref.Env}, func(c *change, _ environment) error {
 		p, err := a.w.atUp(c, ref.Env)
 		if err != nil {
 			return err
@@ -305,7 +305,7 @@ func (a *Adapter) restore(p place, key string, u *UnitState, old adapter.Package
 
 // Discard drops what was kept of the old generation.
 func (a *Adapter) Discard(ctx context.Context, op adapter.OpID, ref adapter.UnitRef) error {
-	return a.change(ctx, Call{"Discard", op, ref.Env}, func(c *change, _ environment) error {
+	return a.change(ctx, Call{Method: "Discard", OpID: op, Env: ref.Env}, func(c *change, _ environment) error {
 		p, err := a.w.at(c, ref.Env)
 		if err != nil {
 			return err
@@ -320,7 +320,7 @@ func (a *Adapter) Discard(ctx context.Context, op adapter.OpID, ref adapter.Unit
 // Uninstall stops and removes the unit.
 func (a *Adapter) Uninstall(ctx context.Context, op adapter.OpID, ref adapter.UnitRef) (adapter.UninstallResult, error) {
 	var out adapter.UninstallResult
-	err := a.change(ctx, Call{"Uninstall", op, ref.Env}, func(c *change, _ environment) error {
+	err := a.change(ctx, Call{Method: "Uninstall", OpID: op, Env: ref.Env}, func(c *change, _ environment) error {
 		p, err := a.w.at(c, ref.Env)
 		if err != nil {
 			return err
@@ -349,7 +349,7 @@ func (a *Adapter) Uninstall(ctx context.Context, op adapter.OpID, ref adapter.Un
 
 // Start starts a module and waits for one that hangs.
 func (a *Adapter) Start(ctx context.Context, op adapter.OpID, ref adapter.ModuleRef, o adapter.StartOptions) error {
-	return a.drive(ctx, Call{"Start", op, ref.Env}, ref, adapter.Starting, func(p place, u *UnitState, m *ModuleState) error {
+	return a.drive(ctx, Call{"Start", op, ref.Env, ref.Module}, ref, adapter.Starting, func(p place, u *UnitState, m *ModuleState) error {
 		if a.w.opts.AutoStart && o.Persistent && !m.AutoStart {
 			m.AutoStart = true
 			p.c.unit(p.id, ref.Key)
@@ -360,7 +360,7 @@ func (a *Adapter) Start(ctx context.Context, op adapter.OpID, ref adapter.Module
 
 // Stop stops a module and waits for one that hangs.
 func (a *Adapter) Stop(ctx context.Context, op adapter.OpID, ref adapter.ModuleRef) error {
-	return a.drive(ctx, Call{"Stop", op, ref.Env}, ref, adapter.Stopping, func(p place, u *UnitState, m *ModuleState) error {
+	return a.drive(ctx, Call{"Stop", op, ref.Env, ref.Module}, ref, adapter.Stopping, func(p place, u *UnitState, m *ModuleState) error {
 		if err := p.changeable("stop", ref.Key, u); err != nil {
 			return err
 		}
@@ -370,7 +370,7 @@ func (a *Adapter) Stop(ctx context.Context, op adapter.OpID, ref adapter.ModuleR
 
 // SetEnabled launches the environment or ends it.
 func (a *Adapter) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
-	return a.change(ctx, Call{"SetEnabled", op, env}, func(c *change, _ environment) error {
+	return a.change(ctx, Call{Method: "SetEnabled", OpID: op, Env: env}, func(c *change, _ environment) error {
 		p, err := a.w.at(c, env)
 		if err != nil {
 			return err

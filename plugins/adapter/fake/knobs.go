@@ -22,6 +22,7 @@ type Call struct {
 	Method string
 	OpID   adapter.OpID
 	Env    string
+	Module string // of Start, Stop, SetAutoStart and SetModuleRunLevel
 }
 
 // A Hook runs inside a call, in the goroutine of the caller and without a lock: it may call the World, panic, or end the

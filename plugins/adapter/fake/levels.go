@@ -11,7 +11,7 @@ const highestRunLevel = 65535
 
 // SetRunLevel brings the environment to a run level.
 func (a *Adapter) SetRunLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
-	return a.level(ctx, Call{"SetRunLevel", op, env}, level, func(p place) error {
+	return a.level(ctx, Call{Method: "SetRunLevel", OpID: op, Env: env}, level, func(p place) error {
 		if !p.Up {
 			return adapter.Errorf(adapter.Unavailable, "cannot use environment %q: it is not up", env)
 		}
@@ -22,7 +22,7 @@ func (a *Adapter) SetRunLevel(ctx context.Context, op adapter.OpID, env string, 
 
 // SetInitialModuleRunLevel sets the level that new modules get.
 func (a *Adapter) SetInitialModuleRunLevel(ctx context.Context, op adapter.OpID, env string, level int) error {
-	return a.level(ctx, Call{"SetInitialModuleRunLevel", op, env}, level, func(p place) error {
+	return a.level(ctx, Call{Method: "SetInitialModuleRunLevel", OpID: op, Env: env}, level, func(p place) error {
 		p.InitialModuleRunLevel = level
 		p.c.envs[env] = true
 		return nil
@@ -32,7 +32,7 @@ func (a *Adapter) SetInitialModuleRunLevel(ctx context.Context, op adapter.OpID,
 // SetModuleRunLevel sets the level of one module. An auto-started module starts when its level is met, any module stops when
 // it no longer is.
 func (a *Adapter) SetModuleRunLevel(ctx context.Context, op adapter.OpID, ref adapter.ModuleRef, level int) error {
-	return a.level(ctx, Call{"SetModuleRunLevel", op, ref.Env}, level, func(p place) error {
+	return a.level(ctx, Call{"SetModuleRunLevel", op, ref.Env, ref.Module}, level, func(p place) error {
 		_, u, err := a.unit(p.c, ref.UnitRef)
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func (a *Adapter) SetAutoStart(ctx context.Context, op adapter.OpID, ref adapter
 	if on {
 		meanwhile = adapter.Starting
 	}
-	return a.drive(ctx, Call{"SetAutoStart", op, ref.Env}, ref, meanwhile, func(p place, u *UnitState, m *ModuleState) error {
+	return a.drive(ctx, Call{"SetAutoStart", op, ref.Env, ref.Module}, ref, meanwhile, func(p place, u *UnitState, m *ModuleState) error {
 		if !a.w.opts.AutoStart {
 			return adapter.Errorf(adapter.NotSupported, "cannot set AutoStart of %s: environment %q keeps none", ref.Key, ref.Env)
 		}

@@ -48,7 +48,7 @@ func (a *Adapter) SaveVersion(ctx context.Context, env, path string) error {
 
 // RestoreVersion makes the saved version run from the next launch on, until another one is configured.
 func (a *Adapter) RestoreVersion(ctx context.Context, op adapter.OpID, env string, saved adapter.Package) error {
-	return a.version(ctx, Call{"RestoreVersion", op, env}, func(p place) error {
+	return a.version(ctx, Call{Method: "RestoreVersion", OpID: op, Env: env}, func(p place) error {
 		if err := a.w.own(env); err != nil {
 			return err
 		}
