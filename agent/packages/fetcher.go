@@ -16,7 +16,7 @@ import (
 
 // FetchOptions are what a [Fetcher] needs to know.
 type FetchOptions struct {
-	Schemes []string      // of http, https, file: the ones that are permitted
+	Schemes []string      // of http, https, file, docker: the ones that are permitted
 	Idle    time.Duration // a transfer that brings nothing for so long is given up
 	CAFile  string        // PEM file of the authorities that servers are checked against; empty: the system's
 }
@@ -62,10 +62,10 @@ func (f *Fetcher) tlsConfig(serverName string) *tls.Config {
 	return &tls.Config{RootCAs: f.roots, ServerName: serverName, MinVersion: tls.VersionTLS12}
 }
 
-// Fetch brings the file at req.URL into the spool and makes it durable there. It calls progress, which must not block, for each piece: done and
+// Fetch brings the file at req.URL, or the image of a registry as one archive, into the spool and makes it durable there. It calls progress, which must not block, for each piece: done and
 // total are bytes, total is -1 while it is not known.
 //
-// When ctx ends, the body breaks off, or the server cannot be reached, what came by HTTP so far stays in the spool, and a
+// When ctx ends, the body breaks off, or the server cannot be reached, what came over the network so far stays in the spool, and a
 // Fetch of the same request goes on with it if the server still has the same file, else starts over; [Store.Discard] removes
 // it. After every other failure nothing is left. The bytes in the spool
 // are those the server sent: a content coding is not asked for, and not undone.
@@ -75,10 +75,12 @@ func (f *Fetcher) tlsConfig(serverName string) *tls.Config {
 //	invalid-arguments             the URL is malformed or has userinfo
 //	transfer-protocol-unsupported its scheme, or that of a redirect, is not permitted
 //	transfer-server-unreachable   no address, no connection, or no answer within the idle time
-//	transfer-insecure             the TLS handshake failed, or a redirect leads from https to http
+//	transfer-insecure             the TLS handshake failed, or a redirect leads from https to http; a registry of another device
+//	                              without TLS
 //	transfer-authentication       401 or 407, or 403 to credentials
 //	transfer-file-unavailable     every other answer than the file; more than 5 redirects; a path that is no regular file
 //	transfer-incomplete           the body broke off, stalled, or was not as long as announced
+//	package-corrupt               an image without its digests: a manifest or blob is another one
 //	system-resources-exceeded     larger than permitted, or no room for it
 //	canceled, deadline-exceeded   ctx ended
 func (f *Fetcher) Fetch(ctx context.Context, req Request, progress func(done, total int64)) (Fetched, error) {
@@ -124,6 +126,11 @@ func parseURL(raw string, schemes []string) (*url.URL, error) {
 		return nil, fault.Errorf(fault.InvalidArguments, "cannot fetch the package: a file URL is file:/// and an absolute path")
 	case u.Scheme != "file" && u.Hostname() == "":
 		return nil, fault.Errorf(fault.InvalidArguments, "cannot fetch the package: its URL names no host")
+	}
+	if u.Scheme == docker {
+		if _, err := parseImage(u); err != nil {
+			return nil, fault.Errorf(fault.InvalidArguments, "cannot fetch %s: %w", display(u), err)
+		}
 	}
 	return u, nil
 }

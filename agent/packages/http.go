@@ -31,15 +31,7 @@ func (e *statusError) Error() string { return e.text }
 
 // get asks for the file from offset on, following redirects. The answer is 200, or 206 if offset is not 0.
 func (t *transfer) get(idle *idle, offset int64, ifRange string) (*http.Response, error) {
-	// No connection is used twice: a request that net/http repeats on its own when a kept connection turns out dead would be
-	// one more than the agent was asked for.
-	transport := &http.Transport{
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: 64 << 10,
-		DialContext:            t.fetcher.dial,
-		DialTLSContext:         t.fetcher.dialTLS,
-	}
+	transport := t.fetcher.connections()
 	at := t.url
 	for hops := 0; ; hops++ {
 		header := http.Header{"User-Agent": {"smmd"}, "Accept-Encoding": {"identity"}}
@@ -143,6 +135,18 @@ func unusable(res *http.Response, at, asked *url.URL) error {
 		text += " (redirected to " + display(at) + ")"
 	}
 	return fault.As(reason, &statusError{code, text})
+}
+
+// connections makes connections to servers. None is used twice: a request that net/http repeats on its own when a kept connection turns out
+// dead would be one more than the agent was asked for.
+func (f *Fetcher) connections() *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+		DialContext:            f.dial,
+		DialTLSContext:         f.dialTLS,
+	}
 }
 
 // dial connects to a server.

@@ -158,6 +158,19 @@ func (p *part) restart() error {
 	return nil
 }
 
+// shorten cuts the part file to keep of the bytes that it has, and puts those into the hash.
+func (p *part) shorten(keep func(has int64) int64) error {
+	info, err := p.file.Stat()
+	if err != nil {
+		return fmt.Errorf("cannot read the part file: %w", err)
+	}
+	if err := p.file.Truncate(keep(info.Size())); err != nil {
+		return fmt.Errorf("cannot shorten the part file: %w", err)
+	}
+	_, err = p.reread(0)
+	return err
+}
+
 // reread puts what is in the file into the hash and returns its last tail bytes, fewer if the file is shorter.
 func (p *part) reread(tail int64) ([]byte, error) {
 	p.hash.Reset()

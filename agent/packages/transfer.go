@@ -29,8 +29,11 @@ type transfer struct {
 
 // run fills the part file. On return without an error it is complete.
 func (t *transfer) run(ctx context.Context) error {
-	if t.url.Scheme == "file" {
+	switch t.url.Scheme {
+	case "file":
 		return t.copyFile(ctx)
+	case docker:
+		return t.pull(ctx)
 	}
 	st, offset, tail, err := t.earlier()
 	if err != nil {
@@ -277,12 +280,16 @@ func (i *idle) ended() error {
 	return nil
 }
 
-// reader is r with a sign of life for each piece.
+// reader is r with a sign of life for each piece. An end that comes when the context has ended is none: the server finishes its answer in good
+// order when it is told that nobody wants the rest.
 func (i *idle) reader(r io.Reader) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
 		n, err := r.Read(p)
 		if n > 0 {
 			i.alive()
+		}
+		if errors.Is(err, io.EOF) && i.Err() != nil {
+			err = context.Cause(i)
 		}
 		return n, err
 	})
