@@ -1,0 +1,370 @@
+package lxc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
+	"github.com/smmd-project/smmd/test/machine"
+)
+
+func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// killable is an adapter whose process can be killed: its calls and its watch end as if it were gone.
+type killable struct {
+	*lxc
+	dead context.Context
+}
+
+func (k *killable) bound(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(k.dead, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (k *killable) Watch(ctx context.Context) (<-chan adapter.Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(k.dead, cancel)
+	return k.lxc.Watch(ctx)
+}
+
+func (k *killable) Inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Inspect(ctx, env, p)
+}
+
+func (k *killable) Install(ctx context.Context, op adapter.OpID, s adapter.InstallSpec) (adapter.Unit, error) {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Install(ctx, op, s)
+}
+
+func (k *killable) Update(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Update(ctx, op, u, old, next)
+}
+
+func (k *killable) Revert(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Revert(ctx, op, u, old)
+}
+
+func (k *killable) Discard(ctx context.Context, op adapter.OpID, u adapter.UnitRef) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Discard(ctx, op, u)
+}
+
+func (k *killable) Uninstall(ctx context.Context, op adapter.OpID, u adapter.UnitRef) (adapter.UninstallResult, error) {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Uninstall(ctx, op, u)
+}
+
+func (k *killable) Start(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Start(ctx, op, m, o)
+}
+
+func (k *killable) Stop(ctx context.Context, op adapter.OpID, m adapter.ModuleRef) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.Stop(ctx, op, m)
+}
+
+func (k *killable) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.SetEnabled(ctx, op, env, on, first)
+}
+
+// openHere makes an adapter in this process. To kill it means to end what goes on in it.
+func openHere(s starter) func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+	return func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+		clearDevice(t, dir)
+		a := newAdapter(quietLog(), s)
+		dead, kill := context.WithCancel(context.Background())
+		return &killable{a, dead}, func() {
+			kill()
+			a.end()
+			a.tasks.Wait()
+			a.mu.Lock()
+			over := a.watchOver
+			a.mu.Unlock()
+			if over != nil {
+				<-over
+			}
+		}
+	}
+}
+
+// openExecutable starts an adapter in a process of its own, which is killed by SIGKILL.
+func openExecutable(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+	clearDevice(t, dir)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	sockets, err := os.MkdirTemp("", "lxc-") // the path of t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(sockets); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
+	cmd := exec.Command(exe)
+	cmd.Env = []string{serveVar + "=1", plugin.EnvUnixSocketDir + "=" + sockets, "PATH=" + os.Getenv("PATH")}
+	client := plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  adapter.Handshake,
+		VersionedPlugins: adapter.Plugins(nil),
+		Cmd:              cmd,
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		SkipHostEnv:      true,
+		Logger:           hclog.NewNullLogger(),
+	})
+	protocol, err := client.Client()
+	if err != nil {
+		client.Kill()
+		t.Fatalf("cannot start the executable: %v", err)
+	}
+	a, err := protocol.Dispense(adapter.PluginName)
+	if err != nil {
+		client.Kill()
+		t.Fatalf("cannot reach the executable: %v", err)
+	}
+	return a.(adapter.Adapter), sync.OnceFunc(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Errorf("cannot kill the executable: %v", err)
+		}
+		client.Kill()
+	})
+}
+
+// kitEnvs are the environments of the devices of the kit.
+var kitEnvs = []string{"one", "two"}
+
+// clearDevice ends all containers of a device when the case is over.
+func clearDevice(t adaptertest.TB, dir string) {
+	t.Cleanup(func() {
+		for _, env := range kitEnvs {
+			clearStore(t, store{env: env, dir: filepath.Join(dir, env)})
+		}
+	})
+}
+
+// clearStore ends all containers of a store.
+func clearStore(t interface{ Errorf(string, ...any) }, s store) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tools := tools{path: s.lxcPath()}
+	names, err := s.list()
+	if err != nil {
+		t.Errorf("%v", err)
+	}
+	for _, name := range names {
+		if state, _, err := tools.info(ctx, name); err != nil || state == stopped {
+			continue
+		}
+		if err := tools.kill(ctx, name); err != nil {
+			t.Errorf("%v", err)
+		}
+		r, err := s.readRun(name)
+		if err != nil {
+			t.Errorf("%v", err)
+		}
+		for !s.readEnd(name, r.Token).known { // nobody writes to the directory any more
+			select {
+			case <-time.After(poll):
+			case <-ctx.Done():
+				t.Errorf("container %s does not end", name)
+				return
+			}
+		}
+	}
+}
+
+// touch makes a file in the root file system of each container of a device that f chooses.
+func touch(t adaptertest.TB, dir, file string, chosen func(name string) bool) {
+	found := false
+	for _, env := range kitEnvs {
+		s := store{env: env, dir: filepath.Join(dir, env)}
+		names, err := s.list()
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		for _, name := range names {
+			if !chosen(name) {
+				continue
+			}
+			rec, err := s.record(name)
+			if err != nil {
+				t.Fatalf("%v", err)
+			}
+			found = true
+			if err := os.WriteFile(filepath.Join(s.generationDir(name, rec.Current), rootfsName, file), nil, 0o644); err != nil {
+				t.Fatalf("%v", err)
+			}
+		}
+	}
+	if !found {
+		t.Fatalf("there is no container to make %s in", file)
+	}
+}
+
+func kitPackages(t *testing.T) adaptertest.Packages {
+	t.Helper()
+	dir := t.TempDir()
+	file := func(name string, data []byte) adaptertest.Package {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return adaptertest.Package{Path: path}
+	}
+	mode := func(mode string) adaptertest.Package { return file(mode, scriptImage(t, mode, "1.0.0", mode)) }
+	ends := func(name string) adaptertest.Package {
+		p := mode(name)
+		p.End = func(t adaptertest.TB, dir string, m adapter.ModuleRef) {
+			touch(t, dir, "end", func(name string) bool { return strings.HasSuffix(name, m.Key) })
+		}
+		return p
+	}
+	v1 := scriptImage(t, "sample", "1.0.0", "ends")
+	failsStart, failsStop, exits, hangsStop := mode("fails-start"), mode("fails-stop"), ends("exits"), mode("hangs-stop")
+	failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
+	exits.Message, exits.ExitCode = "tired on purpose", 7
+	hangsStop.Release = func(t adaptertest.TB, dir string) { touch(t, dir, "release", func(string) bool { return true }) }
+	one := adaptertest.Package{Skip: "a container is one execution unit"}
+	restarts := adaptertest.Package{Skip: "nobody but the agent starts a container again"}
+	return adaptertest.Packages{
+		V1: file("v1", v1), V2: file("v2", scriptImage(t, "sample", "2.0.0", "ends")), Other: file("other", scriptImage(t, "other", "1.0.0", "ends")),
+		Corrupt:        file("corrupt", v1[:len(v1)/2]),
+		Foreign:        file("foreign", []byte("PK\x03\x04 this is a zip file")),
+		FailsInstall:   file("fails-install", hostileImage(t)),
+		FailsUninstall: adaptertest.Package{Skip: "a container can always be removed"},
+		FailsStart:     failsStart, FailsStop: failsStop, HangsStop: hangsStop,
+		HangsStart:  adaptertest.Package{Skip: "a container has started when its program runs"},
+		Inert:       adaptertest.Package{Skip: "every container can be started"},
+		Unresolved:  adaptertest.Package{Skip: "a container has no requirements outside of it"},
+		IgnoresStop: mode("ignores-stop"),
+		TooLarge: file("too-large", archiveOf(t, imageSpec{title: "large", version: "1", layers: [][]entry{base(t),
+			{{name: "zeros", content: strings.Repeat("\x00", 24<<20)}}}, config: v1Config("/bin/sh")})),
+		Several: one, SeveralNext: one, FailsOne: one,
+		Ends: ends("ends"), Exits: exits, Dies: ends("dies"), Restarts: restarts, RestartsLater: restarts,
+		Completes: mode("completes"), Greedy: ends("greedy"),
+	}
+}
+
+func kit(t *testing.T, open func(adaptertest.TB, string) (adapter.Adapter, func())) adaptertest.Harness {
+	machine.RequireInside(t)
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
+	return adaptertest.Harness{
+		Kind: Kind,
+		Open: open,
+		Environments: func(t adaptertest.TB, dir string) []adapter.EnvConfig {
+			var envs []adapter.EnvConfig
+			for _, env := range kitEnvs {
+				data := filepath.Join(dir, env)
+				if err := os.MkdirAll(data, 0o700); err != nil {
+					t.Fatalf("%v", err)
+				}
+				envs = append(envs, adapter.EnvConfig{ID: env, DataDir: data, Settings: []byte(
+					`{"memory": "48MiB", "processes": 50, "max_unpacked": "16MiB", "settle": "100ms", "stop_timeout": "4s"}`)})
+			}
+			return envs
+		},
+		Packages: kitPackages(t),
+		Lose: func(t adaptertest.TB, dir, env string) {
+			if err := os.Remove(filepath.Join(dir, env, launchName)); err != nil {
+				t.Fatalf("%v", err)
+			}
+		},
+		SkipSystem:    "an environment of containers has none that belongs to it",
+		SkipPermanent: "containers of the firmware are no units",
+		Left:          left,
+		SkipVersions:  "an environment of containers runs from no files",
+		Timeout:       time.Minute,
+	}
+}
+
+// left lists what containers of an environment have left, wherever that may be.
+func left(t adaptertest.TB, dir, env string) []string {
+	var all []string
+	data := filepath.Join(dir, env)
+	err := filepath.WalkDir(data, func(path string, d os.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // it goes while it is listed
+		}
+		all = append(all, path)
+		return err
+	})
+	if err != nil {
+		t.Errorf("%v", err)
+	}
+	groups, err := readCgroups("self")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	for _, root := range groups.roots() {
+		found, err := filepath.Glob(filepath.Join(root, "lxc.*."+env+".*"))
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		all = append(all, found...)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, data) {
+			all = append(all, "mount "+line)
+		}
+	}
+	units, err := exec.Command("systemctl", "list-units", "--all", "--plain", "--no-legend", unitName(env+".*")).Output()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	for line := range strings.Lines(string(units)) {
+		all = append(all, "unit "+line)
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	for _, c := range commands {
+		// lxc-monitor and its server belong to the environment.
+		if line, err := os.ReadFile(c); err == nil && strings.Contains(string(line), data) && !strings.Contains(string(line), "lxc-monitor") {
+			all = append(all, fmt.Sprintf("process %q", line))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestConformance(t *testing.T) { adaptertest.Run(t, kit(t, openHere(units{}))) }
+
+func TestConformanceExecutable(t *testing.T) { adaptertest.Run(t, kit(t, openExecutable)) }

@@ -1,0 +1,153 @@
+package lxc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+)
+
+// units starts containers as transient units of systemd, in the slice of their environment: what they print goes to the journal, and the
+// device is shut down in order.
+type units struct{}
+
+// unitName is the unit of a container.
+func unitName(name string) string { return "smmd-lxc-" + name + ".service" }
+
+// sliceName is the slice of an environment. A dash in the name of a slice makes it one within another (systemd.slice(5)).
+func sliceName(env string) string { return "smmd-" + strings.ReplaceAll(env, "-", `\x2d`) + ".slice" }
+
+// slack is how much longer than the grace a unit may take to stop: until what the adapter or the unit does by force has had its effect.
+const slack = 30 * time.Second
+
+// unitGone is how long the unit of the run before may take to be forgotten. It is about to go when the end of the run was noted.
+const unitGone = 10 * time.Second
+
+func (u units) start(ctx context.Context, o order) error {
+	// The connection ends with this call and not with the context: go-systemd ties it to that of its making.
+	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
+	if err != nil {
+		return fmt.Errorf("cannot reach systemd: %w", err)
+	}
+	defer conn.Close()
+	deadline := time.Now().Add(unitGone)
+	for {
+		done := make(chan string, 1)
+		_, err = conn.StartTransientUnitContext(ctx, unitName(o.name), "fail", u.properties(o), done)
+		if err == nil {
+			return u.await(ctx, done)
+		}
+		var refused godbus.Error
+		if !errors.As(err, &refused) || refused.Name != "org.freedesktop.systemd1.UnitExists" || time.Now().After(deadline) {
+			return fmt.Errorf("cannot start unit %s: %w", unitName(o.name), err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(poll):
+		}
+	}
+}
+
+// await waits for the end of the job. A program that ends soon after its start is no failed job.
+func (units) await(ctx context.Context, done <-chan string) error {
+	select {
+	case result := <-done:
+		if result != "done" && result != "failed" {
+			return fmt.Errorf("the job of systemd ended as %q", result)
+		}
+		return nil // how the program fared says the note of its end
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// properties are those of the unit (org.freedesktop.systemd1(5), systemd.service(5)).
+func (units) properties(o order) []dbus.Property {
+	path := o.argv[2] // lxc-execute -P STORE
+	tries := strconv.Itoa(int(o.grace/(100*time.Millisecond)) + 1)
+	props := []dbus.Property{
+		dbus.PropDescription(o.description),
+		dbus.PropSlice(sliceName(o.env)),
+		dbus.PropExecStart(literal(o.argv), false),
+		command("ExecStop", "sh", "-c", askPayload, "sh", path, o.name, strconv.Itoa(o.signal), tries),
+		property("KillMode", "mixed"),
+		property("CollectMode", "inactive-or-failed"),
+		property("TimeoutStopUSec", uint64((o.grace+slack)/time.Microsecond)),
+		property("TimeoutStartUSec", uint64((o.grace+slack)/time.Microsecond)),
+		property("StandardInput", "null"),
+		property("StandardOutput", "journal"),
+		property("StandardError", "journal"),
+		property("SyslogIdentifier", o.name),
+		property("Environment", []string{"LC_ALL=C"}),
+		property("OOMPolicy", "continue"),
+	}
+	if o.daemon {
+		props = append(props, dbus.PropType("oneshot"), dbus.PropRemainAfterExit(true))
+	} else {
+		// The script is given the result by systemd, in its environment.
+		post := command("ExecStopPost", "sh", "-c", `set -- "$1" "$2" "$EXIT_CODE" "$EXIT_STATUS"; `+noteEnd, "sh", o.dir, o.token)
+		props = append(props, dbus.PropType("exec"), post)
+	}
+	if o.rootfs != "" {
+		type bind struct {
+			From, To string
+			Ignore   bool
+			Flags    uint64
+		}
+		type tmpfs struct{ At, Options string }
+		const recursive = 0x4000 // MS_REC
+		props = append(props,
+			property("TemporaryFileSystem", []tmpfs{{"/mnt", "mode=0755"}}),
+			property("BindPaths", []bind{{o.rootfs, seenRootfs, false, recursive}}))
+	}
+	return props
+}
+
+func property(name string, value any) dbus.Property {
+	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
+}
+
+// command is a property with a command line.
+func command(name string, argv ...string) dbus.Property {
+	p := dbus.PropExecStart(literal(argv), false)
+	p.Name = name
+	return p
+}
+
+// literal is a command line for systemd, which wants an absolute program and replaces variables in the arguments.
+func literal(argv []string) []string {
+	out := make([]string, len(argv))
+	for i, a := range argv {
+		out[i] = strings.ReplaceAll(a, "$", "$$")
+	}
+	if at, err := exec.LookPath(argv[0]); err == nil {
+		out[0] = at
+	}
+	return out
+}
+
+func (units) logPath(string) string { return "" }
+
+// journalTime bounds a look into the journal.
+const journalTime = 5 * time.Second
+
+func (units) output(ctx context.Context, name, _ string, began time.Time, n int) []string {
+	ctx, cancel := context.WithTimeout(ctx, journalTime)
+	defer cancel()
+	// What was written a moment ago may not have been read yet. Without an answer what is there has to do.
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
+	since := fmt.Sprintf("--since=@%d.%06d", began.Unix(), began.Nanosecond()/1000)
+	// The processes of a container are in no control group of the unit, and so their lines are not those of the unit.
+	out, err := exec.CommandContext(ctx, "journalctl", "-q", "-o", "cat", "-n", strconv.Itoa(4*n), since, "-t", name).Output()
+	if err != nil {
+		return nil
+	}
+	return lastLines(string(out), n)
+}
