@@ -53,7 +53,7 @@ type Operations struct {
 
 // Packages is the table [packages].
 type Packages struct {
-	Schemes []string      // schemes: http, https, file
+	Schemes []string      // schemes: http, https, file, docker
 	MaxSize int64         // max_size: of one package, bytes
 	Quota   int64         // quota: of the package store, bytes
 	Reserve int64         // reserve: free space to leave on the file system, bytes

@@ -144,7 +144,7 @@ func TestProblems(t *testing.T) {
 		{"negative size", "[packages]\nquota = \"-1B\"", `packages.quota: "-1B" is not a size like "512KiB" or "64MiB"`},
 		{"zero size", "[packages]\nquota = \"0KiB\"", `packages.quota: 0KiB is less than 1B`},
 		{"overflow", "[packages]\nreserve = \"8388608TiB\"", `packages.reserve: "8388608TiB" is not a size like "512KiB" or "64MiB"`},
-		{"scheme", "[packages]\nschemes = [\"http\", \"ftp\"]", `packages.schemes[1]: "ftp" is not one of http, https, file`},
+		{"scheme", "[packages]\nschemes = [\"http\", \"ftp\"]", `packages.schemes[1]: "ftp" is not one of http, https, file, docker`},
 		{"scheme twice", "[packages]\nschemes = [\"http\", \"http\"]", `packages.schemes[1]: "http" is there twice`},
 		{"no scheme", "[packages]\nschemes = []", `packages.schemes: is empty: nothing could be fetched`},
 		{"ca_file", "[packages]\nca_file = \"ca.pem\"", `packages.ca_file: "ca.pem" is not an absolute path`},

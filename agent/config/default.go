@@ -25,7 +25,7 @@ func Default() Config {
 			KeepFinished:  time.Hour,
 		},
 		Packages: Packages{
-			Schemes: []string{"http", "https", "file"},
+			Schemes: []string{"http", "https", "file", "docker"},
 			MaxSize: 64 << 20,
 			Quota:   256 << 20,
 			Reserve: 8 << 20,

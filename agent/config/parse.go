@@ -105,7 +105,7 @@ func readOperations(t *table, o *Operations) {
 }
 
 func readPackages(t *table, p *Packages) {
-	t.set("schemes", &p.Schemes, oneOf("http", "https", "file"))
+	t.set("schemes", &p.Schemes, oneOf("http", "https", "file", "docker"))
 	if len(p.Schemes) == 0 {
 		t.problem(t.path("schemes"), "is empty: nothing could be fetched")
 	}
