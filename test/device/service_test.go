@@ -81,9 +81,18 @@ func TestActivation(t *testing.T) {
 	equal(t, "the agent after its stop", d.Show("smmd.service", "Result"), "success")
 	equal(t, "the framework after it", d.pid(jvmProcess), jvm)
 	equal(t, "the agent then", d.Show("smmd.service", "ActiveState"), "inactive")
-	out, err := exec.Command("busctl", "--address="+d.Machine.Bus(), "--json=short", "get-property", xml.BusName, string(unit.Object),
-		xml.DeploymentUnit, "UUID").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), unit.UUID) {
+	call := func() (string, error) {
+		out, err := exec.Command("busctl", "--address="+d.Machine.Bus(), "--json=short", "get-property", xml.BusName, string(unit.Object),
+			xml.DeploymentUnit, "UUID").CombinedOutput()
+		return string(out), err
+	}
+	d.Machine.Run(t, "systemctl", "mask", "--runtime", "smmd.service")
+	if out, err := call(); err == nil {
+		t.Errorf("the call says %s although nobody may start the agent", out)
+	}
+	equal(t, "the agent after a call in vain", d.Show("smmd.service", "ActiveState"), "inactive")
+	d.Machine.Run(t, "systemctl", "unmask", "--runtime", "smmd.service")
+	if out, err := call(); err != nil || !strings.Contains(out, unit.UUID) {
 		t.Errorf("the call says %s, %v", out, err)
 	}
 	equal(t, "the agent after the call", d.Show("smmd.service", "ActiveState"), "active")
