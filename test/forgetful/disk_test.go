@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,13 +74,17 @@ func TestDisk(t *testing.T) {
 		missing(t, err.Error())
 	}
 	var server *exec.Cmd
+	dir := t.TempDir()
 	d, err := Start(func(ctx context.Context, args ...string) *exec.Cmd {
 		server = exec.CommandContext(ctx, args[0], args[1:]...)
 		server.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 		return server
-	}, t.TempDir())
+	}, dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if loops(t, imageName(dir)) == "" {
+		t.Error("there is no loop device: this test would not see that one is left")
 	}
 	run := func(script string) string {
 		t.Helper()
@@ -120,13 +123,24 @@ func TestDisk(t *testing.T) {
 	if err := d.order("dance"); err == nil || !strings.Contains(err.Error(), `cannot obey "dance"`) {
 		t.Errorf("it obeys: %v", err)
 	}
+	if loops := loops(t, imageName(dir)); loops != "" {
+		t.Errorf("a loop device is left: %s", loops)
+	}
+}
+
+// loops returns the loop devices that have a name.
+func loops(t *testing.T, name string) (found string) {
+	t.Helper()
 	out, err := exec.Command("losetup", "--list", "--noheadings", "--output", "BACK-FILE").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(out), filepath.Dir(d.Path)) || strings.Contains(string(out), "image-") {
-		t.Errorf("a loop device is left: %s", out)
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, name) {
+			found += line
+		}
 	}
+	return found
 }
 
 func missing(t *testing.T, why string) {

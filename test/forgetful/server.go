@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
@@ -93,11 +94,16 @@ func serve(dir string, in io.Reader, out io.Writer) (err error) {
 // expose makes the present image a file, another one each time: the kernel has pages of those before.
 func (s *server) expose() (path string) {
 	s.images++
-	name := fmt.Sprintf("image-%d", s.images)
+	name := fmt.Sprintf("%s-%d", imageName(s.dir), s.images)
 	ctx := context.Background()
 	node := s.root.NewPersistentInode(ctx, &file{image: s.image}, fs.StableAttr{Mode: syscall.S_IFREG, Ino: uint64(s.images) + 1})
 	s.root.AddChild(name, node, true)
 	return filepath.Join(s.dir, imagesDir, name)
+}
+
+// imageName begins the names of the images of a disk: losetup tells them, and other disks have others.
+func imageName(dir string) string {
+	return strings.ReplaceAll(strings.Trim(dir, "/"), "/", "-")
 }
 
 func (s *server) mount(path string) error {

@@ -166,8 +166,6 @@ func TestAbilities(t *testing.T) {
 	if got := m.RunUnit(t, []string{"MemoryMax=64M", "TasksMax=50"}, "sh", "-c", script); !strings.HasSuffix(got, "\n67108864\n") {
 		t.Errorf("the limit is %q", got)
 	}
-	// A loop device that nobody detaches, for the end of the machine.
-	m.Run(t, "losetup", "--find", "/opt/image.raw")
 }
 
 // TestBinds: a directory of the host is in the machine.
@@ -209,7 +207,7 @@ func TestKilled(t *testing.T) {
 	if os.Getenv(killedVariable) != "" {
 		m := Boot(t, Options{Loops: true})
 		if os.Getenv(killedVariable) == "loop" {
-			m.Run(t, "sh", "-c", "truncate -s 1M /opt/image && losetup --find /opt/image")
+			m.Run(t, "sh", "-c", "truncate -s 1M $0 && losetup --find $0", "/opt/"+m.name)
 		}
 		fmt.Println("MACHINE", m.name, m.dir, m.warden.Process.Pid, m.Leader())
 		select {}
@@ -279,7 +277,7 @@ func TestNothingLeft(t *testing.T) {
 	t.Run("life", func(t *testing.T) {
 		m := Boot(t, Options{Loops: true, Controllers: true})
 		name, dir = m.name, m.dir
-		m.Run(t, "sh", "-c", "truncate -s 1M /opt/image && losetup --find /opt/image")
+		m.Run(t, "sh", "-c", "truncate -s 1M $0 && losetup --find $0", "/opt/"+m.name)
 		m.Run(t, "systemd-run", "--quiet", "--property=MemoryMax=50M", "sleep", "infinity")
 		sleep := m.Command(t.Context(), "sleep", "23456")
 		if err := sleep.Start(); err != nil {
@@ -340,7 +338,7 @@ func leftovers(t *testing.T, name, dir string) (found []string) {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(string(loops), "\n") {
-		if strings.Contains(line, "/opt/image") {
+		if strings.Contains(line, name) {
 			found = append(found, "loop device "+line)
 		}
 	}

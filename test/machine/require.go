@@ -48,6 +48,9 @@ func Possible() error {
 	if os.Getuid() != 0 {
 		return errors.New("booting a machine needs root")
 	}
+	if admin, err := administers(); err != nil || !admin {
+		return errors.Join(errors.New("booting a machine needs CAP_SYS_ADMIN"), err)
+	}
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("booting a machine needs %s: %w", program, err)
@@ -69,4 +72,14 @@ func Possible() error {
 		return errors.New("booting a machine needs /usr on the same file system as /: its disk is an overlay over that one alone")
 	}
 	return nil
+}
+
+// administers reports whether this process has CAP_SYS_ADMIN, which root in a container may not have.
+func administers() (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false, err
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0, nil
 }

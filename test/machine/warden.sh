@@ -21,13 +21,13 @@ hierarchies() {
 
 # remove_groups removes the control groups of the machine, which hold no process any more once the kernel is done with the dead.
 remove_groups() {
-	for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	for _ in $(seq 200); do
 		left=
 		for h in $(hierarchies); do
 			[ ! -d "$h/$name" ] || find "$h/$name" -depth -type d -exec rmdir {} + 2>/dev/null || left="$left $h/$name"
 		done
 		[ -n "$left" ] || return 0
-		sleep 0.0"$attempt"
+		sleep 0.05
 	done
 	echo "cannot remove the control groups$left" >&2
 	return 1
