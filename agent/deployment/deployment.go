@@ -90,11 +90,10 @@ func (a attempt) open() bool { return !a.own || a.made }
 
 // inspect asks the adapter of an environment what the package is.
 func (us *Units) inspect(ctx context.Context, env string, p adapter.Package) (adapter.Manifest, error) {
-	a, _ := us.Envs.Adapter(env)
-	m, err := a.Inspect(ctx, env, p)
+	m, err := us.Envs.Inspect(ctx, env, p)
 	switch {
 	case err != nil:
-		return m, environment.Classify(err)
+		return m, err
 	case m.Name == "":
 		return m, fault.Errorf(fault.PackageCorrupt, "cannot use the package: it has no name")
 	}

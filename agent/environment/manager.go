@@ -245,6 +245,33 @@ func (m *Manager) Describe(ctx context.Context, id string) (adapter.Description,
 	return desc, nil
 }
 
+// Inspect asks the adapter of an environment what a package is. That needs no environment that is up, but an adapter that runs: one that does not is waited
+// for until the call deadline (exec-env-unavailable).
+func (m *Manager) Inspect(ctx context.Context, id string, p adapter.Package) (adapter.Manifest, error) {
+	e := m.envs[id]
+	if e == nil {
+		return adapter.Manifest{}, fault.Errorf(fault.UnknownExecEnv, "cannot use environment %q: it does not exist", id)
+	}
+	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
+	defer stop()
+	ready := false
+	err := e.await(cctx, m.opts.CallDeadline, func() bool {
+		ready = e.now.ready
+		return ready || e.broken != nil
+	})
+	var out adapter.Manifest
+	if ready {
+		out, err = m.opts.Adapters[e.adapterName].Inspect(cctx, id, p)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return out, context.Cause(ctx)
+	case !ready, adapter.ReasonOf(err) == adapter.Canceled && cctx.Err() != nil:
+		return out, fault.Errorf(fault.ExecEnvUnavailable, "cannot ask the adapter of environment %s about the package: %s", id, e.why())
+	}
+	return out, Classify(err)
+}
+
 // Away reports whether an error says that the environment could not be asked, so that it may be another time.
 func Away(err error) bool {
 	r := fault.ReasonOf(Classify(err))
