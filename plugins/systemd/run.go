@@ -1,0 +1,177 @@
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// poll is how often a unit is looked at that changes without a job.
+const poll = 10 * time.Millisecond
+
+func moduleName(m adapter.ModuleRef) string {
+	return fmt.Sprintf("module %q of unit %q in environment %q", m.Module, m.Key, m.Env)
+}
+
+func (e *env) start(ctx context.Context, m adapter.ModuleRef, o adapter.StartOptions) error {
+	what := "start " + moduleName(m)
+	l, err := e.running(ctx, what)
+	if err != nil {
+		return err
+	}
+	unit, err := e.find(m, what)
+	if err != nil {
+		return err
+	}
+	_ = l.hold(ctx, unit) // one without a unit file cannot be held, and is told below
+	s, err := l.state(ctx, unit)
+	if err != nil {
+		return err
+	}
+	switch s.status() {
+	case adapter.Active:
+		return nil
+	case adapter.Stopping:
+		return adapter.Errorf(adapter.BadState, "cannot %s: it is stopping", what)
+	case adapter.Idle:
+		e.try(unit, attempt{auto: o.Auto})
+		// The limit of starts is for what systemd starts by itself; somebody who asks has a reason.
+		l.clearFailure(ctx, unit)
+	}
+	defer e.look()
+	done := make(chan string, 1)
+	if _, err := l.units.StartUnitContext(ctx, unit, "replace", done); err != nil {
+		return e.refusal(ctx, l, s, o, what, err)
+	}
+	result, err := e.outcome(ctx, l, done, what)
+	if err != nil {
+		return err
+	}
+	return e.judge(ctx, l, unit, o, what, result)
+}
+
+// outcome waits for the result of a job.
+func (e *env) outcome(ctx context.Context, l *link, done <-chan string, what string) (string, error) {
+	limited, cancel := context.WithTimeout(ctx, e.set.callTimeout)
+	defer cancel()
+	result, err := l.await(limited, done)
+	switch {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("cannot %s: %w", what, ctx.Err())
+	case limited.Err() != nil:
+		return "", adapter.Errorf(adapter.StillRunning, "cannot %s within %v: it is still going on", what, e.set.callTimeout)
+	}
+	return "", explain(what, err)
+}
+
+// refusal classifies what the manager says when it does not even begin.
+func (e *env) refusal(ctx context.Context, l *link, s unitState, o adapter.StartOptions, what string, err error) error {
+	if errorName(err) == "" || ctx.Err() != nil {
+		return explain(what, err)
+	}
+	lacks, lookErr := l.lacks(ctx, s)
+	reason, words := s.fault(attempt{auto: o.Auto}, lacks)
+	switch {
+	case lookErr == nil && len(lacks) > 0 && s.load == "loaded":
+		return &adapter.Error{Reason: adapter.Unresolved, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
+	case reason == adapter.Unstartable && s.load != "loaded":
+		return &adapter.Error{Reason: reason, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
+	}
+	return &adapter.Error{Reason: failedStart(o), Message: fmt.Sprintf("cannot %s: %v", what, err), Cause: err.Error()}
+}
+
+func failedStart(o adapter.StartOptions) adapter.Reason {
+	if o.Auto {
+		return adapter.AutoStartFailed
+	}
+	return adapter.StartFailed
+}
+
+// judge says whether a start whose job has ended was a success: a job is done also when a condition did not hold, or when what it started
+// has failed by then.
+func (e *env) judge(ctx context.Context, l *link, unit string, o adapter.StartOptions, what, result string) error {
+	s, err := l.state(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if result == "done" && !s.restarting() && s.active != "failed" && !(s.skipped && s.over()) {
+		return nil // it runs, or has ended in good order
+	}
+	reason, words := s.fault(attempt{auto: o.Auto}, nil)
+	switch {
+	case words != "" && reason != adapter.Unstartable:
+		reason, words = failedStart(o), message(words, e.lines(ctx, s))
+	case words != "":
+	case result == "dependency":
+		reason, words = failedStart(o), "a unit that it requires has failed"
+	default: // canceled, timeout, assert, …
+		reason, words = failedStart(o), "the job of systemd ended with “"+result+"”"
+	}
+	return &adapter.Error{Reason: reason, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
+}
+
+func (e *env) stop(ctx context.Context, m adapter.ModuleRef) error {
+	what := "stop " + moduleName(m)
+	l, err := e.running(ctx, what)
+	if err != nil {
+		return err
+	}
+	unit, err := e.find(m, what)
+	if err != nil {
+		return err
+	}
+	s, err := l.state(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if s.over() {
+		return nil
+	}
+	e.try(unit, attempt{stop: true, run: s.invocation})
+	defer e.look()
+	done := make(chan string, 1)
+	if _, err := l.units.StopUnitContext(ctx, unit, "replace", done); err != nil {
+		if errorName(err) == "org.freedesktop.systemd1.NoSuchUnit" {
+			return nil // it is gone by now
+		}
+		return explain(what, err)
+	}
+	result, err := e.outcome(ctx, l, done, what)
+	if err != nil {
+		return err
+	}
+	if s, err = l.state(ctx, unit); err != nil {
+		return err
+	}
+	switch {
+	case s.active == "failed":
+		words := message(s.end(), e.lines(ctx, s))
+		return &adapter.Error{Reason: adapter.StopFailed, Message: fmt.Sprintf("cannot %s in good order: %s", what, words), Cause: words}
+	case result != "done" && !s.over():
+		words := "the job of systemd ended with “" + result + "”"
+		return &adapter.Error{Reason: adapter.StopFailed, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
+	}
+	return nil
+}
+
+// until waits until a unit is as ok wants it.
+func (l *link) until(ctx context.Context, unit string, ok func(unitState) bool) error {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		s, err := l.state(ctx, unit)
+		if err != nil || ok(s) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot wait for %s, which is %s: %w", unit, strings.TrimSpace(s.active+" "+s.sub), ctx.Err())
+		}
+	}
+}

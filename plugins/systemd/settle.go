@@ -1,0 +1,180 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// settle brings a record to rest: it finishes or undoes the step that [state] says is open. It returns nil when nothing is left of the unit. Each
+// part of it can be done twice, so it may be cut off anywhere.
+func (e *env) settle(ctx context.Context, l *link, r *record) (*record, error) {
+	if r == nil || r.State == installed {
+		return r, nil
+	}
+	var err error
+	switch r.State {
+	case installing, uninstalling:
+		return nil, e.erase(ctx, l, r)
+	case updating:
+		err = e.moveTo(ctx, l, r, r.Next, &r.Current)
+	case reverting:
+		err = e.moveTo(ctx, l, r, &r.Current, r.Next)
+	default:
+		err = fmt.Errorf("cannot read the record of unit %q: its state is %q", r.Key, r.State)
+	}
+	return r, err
+}
+
+// moveTo makes the generation to the only one besides a previous one.
+func (e *env) moveTo(ctx context.Context, l *link, r *record, from, to *generation) error {
+	if from == nil || to == nil {
+		return fmt.Errorf("cannot read the record of unit %q: a generation is missing", r.Key)
+	}
+	if _, some := attached(*from); some {
+		if err := e.halt(ctx, l, *from, fmt.Sprintf("bring unit %q in order", r.Key)); err != nil {
+			return err
+		}
+	}
+	if err := e.swap(ctx, l, *from, *to); err != nil {
+		return err
+	}
+	if err := e.removeImage(*from); err != nil {
+		return err
+	}
+	r.Current, r.Next, r.State = *to, nil, installed
+	return e.store.save(r)
+}
+
+// erase removes all that is left of a unit.
+func (e *env) erase(ctx context.Context, l *link, r *record) error {
+	changed := false
+	if r.State == uninstalling {
+		// After a reboot nothing is attached, and the manager cannot clean what it does not know.
+		if err := e.present(ctx, l, r.Current); err != nil {
+			e.log.Warn("data of a unit that is being removed may stay behind, because it cannot be attached", "du", r.Key, "err", err)
+		}
+	}
+	for _, g := range r.generations() {
+		if _, some := attached(g); some {
+			if err := e.halt(ctx, l, g, fmt.Sprintf("remove unit %q", r.Key)); err != nil {
+				return err
+			}
+			if r.State == uninstalling { // what failed to come has made no data
+				if err := l.cleanData(ctx, g); err != nil {
+					return err
+				}
+			}
+		}
+		did, err := e.drop(ctx, l, g, nil)
+		changed = changed || did
+		if err != nil {
+			return err
+		}
+	}
+	units := r.units()
+	for _, u := range units {
+		_ = l.release(ctx, u) // with the bus it is gone anyway
+		l.clearFailure(ctx, u)
+	}
+	if changed {
+		if err := l.reload(ctx); err != nil {
+			return err
+		}
+	}
+	e.mu.Lock()
+	for _, u := range units {
+		delete(e.tries, u)
+	}
+	e.mu.Unlock()
+	for _, g := range r.generations() {
+		if err := e.removeImage(g); err != nil {
+			return err
+		}
+	}
+	return e.store.remove(r.Key)
+}
+
+// cleanData removes the directories that the services of a generation have made: state, cache, logs and configuration. The manager knows them while
+// the units are attached.
+func (l *link) cleanData(ctx context.Context, g generation) error {
+	for _, u := range g.modules() {
+		if kindOf(u) != service {
+			continue
+		}
+		if err := l.hold(ctx, u); err != nil {
+			continue // its file is gone, so the manager does not know it
+		}
+		l.clearFailure(ctx, u) // it cleans no unit that has failed
+		err := l.manager(ctx, "CleanUnit", u, []string{"all"}).Err
+		if errorName(err) == "org.freedesktop.systemd1.NothingToClean" {
+			continue
+		}
+		if err != nil {
+			return explain("remove the data of "+u, err)
+		}
+		if err := l.cleaned(ctx, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cleaned waits until the manager has removed the data of a unit.
+func (l *link) cleaned(ctx context.Context, unit string) error {
+	return l.until(ctx, unit, func(u unitState) bool { return u.active != "maintenance" })
+}
+
+// settleAll settles every record and returns those that stay. One that cannot be read is told and left alone.
+func (e *env) settleAll(ctx context.Context, l *link) ([]*record, error) {
+	records, err := e.store.all()
+	if err != nil {
+		e.log.Error("records of units cannot be read", "err", err)
+	}
+	var stay []*record
+	for _, r := range records {
+		if r, err = e.settleOne(ctx, l, r.Key); err != nil {
+			return nil, err
+		}
+		if r != nil {
+			stay = append(stay, r)
+		}
+	}
+	return stay, nil
+}
+
+func (e *env) settleOne(ctx context.Context, l *link, key string) (*record, error) {
+	if err := e.keys.take(ctx, key); err != nil {
+		return nil, err
+	}
+	defer e.keys.release(key)
+	r, err := e.store.load(key) // as it is now
+	if err != nil || r == nil {
+		return nil, err
+	}
+	settled, err := e.settle(ctx, l, r)
+	if adapter.ReasonOf(err) == adapter.StillRunning {
+		return r, nil // the next one tries again
+	}
+	return settled, err
+}
+
+// sweep removes directories of looks at packages that an adapter left that was killed. It runs before this one takes its first look.
+func (e *env) sweep() {
+	dir := filepath.Join(e.store.dir, "look")
+	left, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	for _, x := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, x.Name())))
+	}
+	if err != nil {
+		e.log.Warn("what is left of a look at a package cannot be removed", "err", err)
+	}
+}

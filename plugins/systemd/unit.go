@@ -1,0 +1,192 @@
+package systemd
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// How a process ended (si_code of waitid(2)).
+const (
+	exited = 1 // CLD_EXITED
+	killed = 2 // CLD_KILLED
+	dumped = 3 // CLD_DUMPED
+)
+
+// unitState is what the manager says of a unit (org.freedesktop.systemd1(5)).
+type unitState struct {
+	name        string
+	description string
+	load        string // LoadState: loaded, not-found, bad-setting, error, masked
+	loadError   string
+	active      string // ActiveState
+	sub         string
+	result      string // of the last run, empty for a target
+	code        int32  // how the last main process ended, 0: none has
+	exit        int32  // with which status or signal
+	restarts    uint32
+	mainPID     int    // of the present or last main process
+	invocation  string // names the last run
+	wasActive   bool   // the last run was active, if only for a moment
+	skipped     bool   // the last start was skipped: a condition did not hold
+	condition   string // the one that did not hold
+	requires    []string
+	memory      int64  // KiB, -1 unknown
+	entered     uint64 // when it was active last, in µs of the monotonic clock
+}
+
+// over reports whether nothing of the unit runs.
+func (u unitState) over() bool {
+	return u.active == "inactive" || u.active == "failed" || u.active == "maintenance" || u.active == ""
+}
+
+func (u unitState) up() bool {
+	return u.active == "active" || u.active == "reloading" || u.active == "refreshing"
+}
+
+// restarting reports whether systemd starts the unit again in a moment, after its end.
+func (u unitState) restarting() bool {
+	return u.active == "activating" && strings.HasPrefix(u.sub, "auto-restart")
+}
+
+// properties reads values that the bus has told, of the types they have there.
+type properties map[string]any
+
+func value[T any](p properties, name string) T {
+	v, _ := p[name].(T)
+	return v
+}
+
+// notSet is how systemd tells a number that it does not know.
+const notSet = ^uint64(0)
+
+// state asks the manager for the state of a unit, which it loads if need be.
+func (l *link) state(ctx context.Context, unit string) (unitState, error) {
+	all, err := l.units.GetUnitPropertiesContext(ctx, unit)
+	if err != nil {
+		return unitState{}, explain("read the state of "+unit, err)
+	}
+	p := properties(all)
+	u := unitState{
+		name: unit, description: value[string](p, "Description"), load: value[string](p, "LoadState"),
+		active: value[string](p, "ActiveState"), sub: value[string](p, "SubState"), memory: -1,
+		skipped: value[uint64](p, "ConditionTimestampMonotonic") > 0 && !value[bool](p, "ConditionResult"),
+		entered: value[uint64](p, "ActiveEnterTimestampMonotonic"),
+	}
+	u.wasActive = u.entered >= max(value[uint64](p, "InactiveExitTimestampMonotonic"), 1)
+	if id := value[[]byte](p, "InvocationID"); len(id) > 0 {
+		u.invocation = hex.EncodeToString(id)
+	}
+	if e := value[[]any](p, "LoadError"); len(e) == 2 {
+		u.loadError, _ = e[1].(string)
+	}
+	if u.skipped {
+		u.condition = unmet(value[[][]any](p, "Conditions"))
+	}
+	for _, key := range []string{"Requires", "Requisite", "BindsTo"} {
+		u.requires = append(u.requires, value[[]string](p, key)...)
+	}
+	if err := l.typeState(ctx, &u); err != nil {
+		return unitState{}, err
+	}
+	return u, nil
+}
+
+// typeState adds what the unit's type has to tell.
+func (l *link) typeState(ctx context.Context, u *unitState) error {
+	kind := kindOf(u.name)
+	if kind == "" || kind == target || u.load != "loaded" {
+		return nil
+	}
+	all, err := l.units.GetUnitTypePropertiesContext(ctx, u.name, strings.ToUpper(kind[:1])+kind[1:])
+	if err != nil {
+		return explain("read the state of "+u.name, err)
+	}
+	p := properties(all)
+	u.result = value[string](p, "Result")
+	if kind != service {
+		return nil
+	}
+	if started := value[uint64](p, "ExecMainStartTimestampMonotonic"); u.restarting() && started > 0 {
+		u.wasActive = u.entered >= started // the wait for the next start has a beginning of its own
+	}
+	u.code, u.exit = value[int32](p, "ExecMainCode"), value[int32](p, "ExecMainStatus")
+	u.restarts = value[uint32](p, "NRestarts")
+	u.mainPID = int(value[uint32](p, "ExecMainPID"))
+	if m, ok := p["MemoryCurrent"].(uint64); ok && m != notSet {
+		u.memory = int64(min(m>>10, 1<<53))
+	}
+	return nil
+}
+
+// unmet returns the first condition that did not hold: name, whether one of several is enough, whether it is negated, parameter, and
+// less than 0 for one that did not.
+func unmet(conditions [][]any) string {
+	for _, c := range conditions {
+		if len(c) != 5 {
+			continue
+		}
+		if held, ok := c[4].(int32); !ok || held >= 0 {
+			continue
+		}
+		negate := ""
+		if n, _ := c[2].(bool); n {
+			negate = "!"
+		}
+		return fmt.Sprintf("%v=%s%v", c[0], negate, c[3])
+	}
+	return ""
+}
+
+// lacks returns what the unit requires and the device has not.
+func (l *link) lacks(ctx context.Context, u unitState) ([]string, error) {
+	l.mu.Lock()
+	missing, known := l.missing[u.name]
+	l.mu.Unlock()
+	if known {
+		return missing, nil
+	}
+	for _, r := range u.requires {
+		if kindOf(r) == "" && !strings.HasSuffix(r, ".mount") {
+			continue // slices are made when they are needed, and devices may come later
+		}
+		v, err := l.bus.Object(systemdName, unitPath(r)).GetProperty(systemdName + ".Unit.LoadState")
+		if err != nil {
+			return nil, explain("read the state of "+r, err)
+		}
+		if v.Value() == "not-found" {
+			missing = append(missing, r)
+		}
+	}
+	slices.Sort(missing)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.missing[u.name] = missing
+	return missing, nil
+}
+
+// status is a unit's state in the words of TR-181.
+func (u unitState) status() adapter.Status {
+	switch {
+	case u.up():
+		return adapter.Active
+	case u.active == "activating":
+		return adapter.Starting
+	case u.active == "deactivating":
+		return adapter.Stopping
+	}
+	return adapter.Idle
+}
+
+// exitCode is the exit status of the last main process, nil when none has ended by itself.
+func (u unitState) exitCode() *int {
+	if u.code != exited || u.up() {
+		return nil
+	}
+	status := int(u.exit)
+	return &status
+}
