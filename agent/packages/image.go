@@ -67,8 +67,8 @@ func (a archived) end(offset int64) int64 {
 
 // plan asks for the manifest and lists the files of the layout. digest is that of the manifest.
 func (t *transfer) plan(idle *idle, ref imageReference) (files []archived, digest string, err error) {
-	r, err := t.login(idle, ref)
-	if err != nil {
+	r := newRegistry(t, idle, ref)
+	if err := r.login(); err != nil {
 		return nil, "", err
 	}
 	raw, m, err := r.image()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -382,7 +383,7 @@ func TestPullAuthentication(t *testing.T) {
 	}
 }
 
-// empty passwords exist.
+// The library leaves out credentials without a password.
 func TestPullWithoutPassword(t *testing.T) {
 	h := startHub(t, true)
 	h.push(t, "app:1", newImage(t, 100))
@@ -434,6 +435,17 @@ func TestPullFails(t *testing.T) {
 		}
 	}
 	plain := serve(t, fileserver.Options{})
+	h := startHub(t, true)
+	img := newImage(t, 60_000)
+	h.push(t, "app:1", img)
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newImage(t, 1, 2).RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
 	zeros := strings.Repeat("0", 64)
 	for name, c := range map[string]struct {
 		hook  func(http.ResponseWriter, *http.Request) bool
@@ -457,11 +469,12 @@ func TestPullFails(t *testing.T) {
 		}, creds: true, want: fault.TransferAuthentication},
 		"blob is missing":      {hook: answer("/blobs/", 404, ""), want: fault.TransferFileUnavailable},
 		"blob is another":      {hook: answer("/blobs/", 200, "something else"), want: fault.PackageCorrupt},
+		"layer is another":     {hook: answer("/blobs/"+digestFor(t, layers[0]), 200, string(make([]byte, 60_000))), want: fault.PackageCorrupt},
 		"manifest is none":     {hook: answer("/manifests/", 200, "<html>"), want: fault.PackageCorrupt},
 		"manifest is nothing":  {hook: answer("/manifests/", 200, "{}"), want: fault.TransferFileUnavailable},
 		"manifest is old":      {hook: answer("/manifests/", 200, `{"schemaVersion":1,"fsLayers":[]}`), want: fault.TransferFileUnavailable},
 		"manifest is both":     {hook: answer("/manifests/", 200, `{"manifests":[],"layers":[]}`), want: fault.PackageCorrupt},
-		"manifest of another":  {hook: answer("/manifests/", 200, `{"layers":[]}`), image: "app@sha256:" + zeros, want: fault.PackageCorrupt},
+		"manifest of another":  {hook: answer("/manifests/", 200, string(other)), image: "app@sha256:" + zeros, want: fault.PackageCorrupt},
 		"manifest is huge":     {hook: answer("/manifests/", 200, strings.Repeat(" ", maxManifest+1)), want: fault.PackageCorrupt},
 		"layer of minus one":   {hook: answer("/manifests/", 200, `{"layers":[],"config":{"digest":"sha256:`+zeros+`","size":-1}}`), want: fault.PackageCorrupt},
 		"layer without digest": {hook: answer("/manifests/", 200, `{"layers":[],"config":{"size":1}}`), want: fault.PackageCorrupt},
@@ -476,8 +489,6 @@ func TestPullFails(t *testing.T) {
 		"redirects for ever":   {hook: redirect("/v2/app/blobs/again"), want: fault.TransferFileUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := startHub(t, true)
-			h.push(t, "app:1", newImage(t, 60_000))
 			h.hook(c.hook)
 			if c.image == "" {
 				c.image = "app:1"
@@ -507,10 +518,10 @@ func TestPullConnections(t *testing.T) {
 	failing(t, s, only, Request{URL: "docker://nothing.invalid/app:1"}, fault.TransferServerUnreachable)
 	failing(t, s, FetchOptions{Schemes: []string{"https", "http", "file"}}, Request{URL: secure.ref("app:1")}, fault.TransferProtocolUnsupported)
 
-	// A registry on another device never gets a request without TLS: this one listens there without.
-	h := startHub(t, false)
-	h.push(t, "app:1", newImage(t, 100))
-	f := newFetcher(t, s, only)
+}
+
+// A registry of another device is never asked without TLS, though the library would when that fails in a private network.
+func TestNoFallback(t *testing.T) {
 	u, err := url.Parse("docker://10.1.2.3:5000/app:1")
 	if err != nil {
 		t.Fatal(err)
@@ -521,19 +532,21 @@ func TestPullConnections(t *testing.T) {
 	}
 	i := startIdle(context.Background(), time.Minute)
 	defer i.stop()
-	r := &registry{t: &transfer{fetcher: f, url: u}, idle: i, ref: ref, conns: f.connections(), scheme: "https"}
-	var dialed []string
-	r.conns.DialContext = nil
+	f := newFetcher(t, openStore(t, t.TempDir(), roomy), FetchOptions{Schemes: []string{docker}})
+	var mu sync.Mutex
+	var asked []string
+	r := newRegistry(&transfer{fetcher: f, url: u}, i, ref)
 	r.conns.Proxy = func(req *http.Request) (*url.URL, error) {
-		dialed = append(dialed, req.URL.Scheme)
-		return nil, errors.New("nobody is there")
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, req.URL.Scheme)
+		return nil, &net.OpError{Op: "dial", Err: errors.New("nobody is there")}
 	}
-	req, err := http.NewRequest(http.MethodGet, "http://10.1.2.3:5000/v2/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.RoundTrip(req); fault.ReasonOf(err) != fault.TransferInsecure || len(dialed) != 0 {
-		t.Errorf("it is asked by %v: %v", dialed, err)
+	wantReason(t, r.login(), fault.TransferServerUnreachable)
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(asked, []string{"https"}) {
+		t.Errorf("it is asked by %v", asked)
 	}
 }
 

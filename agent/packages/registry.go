@@ -35,19 +35,22 @@ type registry struct {
 	idle   *idle
 	ref    imageReference
 	conns  *http.Transport
-	scheme string // empty as long as it may be either
-	client *http.Client
+	scheme string       // empty as long as it may be either
+	client *http.Client // made by login
+}
+
+func newRegistry(t *transfer, idle *idle, ref imageReference) *registry {
+	return &registry{t: t, idle: idle, ref: ref, conns: t.fetcher.connections(), scheme: "https"}
 }
 
 // login finds out how the registry wants to be asked.
-func (t *transfer) login(idle *idle, ref imageReference) (*registry, error) {
-	r := &registry{t: t, idle: idle, ref: ref, conns: t.fetcher.connections(), scheme: "https"}
-	host := ref.repo.RegistryStr()
-	if u := (&url.URL{Host: host}); loopback(u.Hostname()) {
+func (r *registry) login() error {
+	reg := r.ref.repo.Registry
+	if loopback((&url.URL{Host: reg.RegistryStr()}).Hostname()) {
 		r.scheme = ""
-		challenge, err := transport.Ping(idle, ref.repo.Registry, r)
+		challenge, err := transport.Ping(r.idle, reg, r)
 		if err != nil {
-			return nil, r.loginError(err)
+			return r.loginError(err)
 		}
 		r.scheme = "https"
 		if challenge.Insecure {
@@ -55,16 +58,20 @@ func (t *transfer) login(idle *idle, ref imageReference) (*registry, error) {
 		}
 	}
 	auth := authn.Anonymous
-	if t.req.Username != "" || t.req.Password != "" {
-		auth = authn.FromConfig(authn.AuthConfig{Auth: base64.StdEncoding.EncodeToString([]byte(t.req.Username + ":" + t.req.Password))})
+	if r.named() {
+		// As one string: the library leaves out a user name without a password.
+		auth = authn.FromConfig(authn.AuthConfig{Auth: base64.StdEncoding.EncodeToString([]byte(r.t.req.Username + ":" + r.t.req.Password))})
 	}
-	authorized, err := transport.NewWithContext(idle, ref.repo.Registry, auth, transport.NewUserAgent(r, "smmd"), []string{ref.repo.Scope(transport.PullScope)})
+	authorized, err := transport.NewWithContext(r.idle, reg, auth, transport.NewUserAgent(r, "smmd"), []string{r.ref.repo.Scope(transport.PullScope)})
 	if err != nil {
-		return nil, r.loginError(err)
+		return r.loginError(err)
 	}
 	r.client = &http.Client{Transport: authorized, CheckRedirect: r.follow}
-	return r, nil
+	return nil
 }
+
+// named reports whether the request has credentials.
+func (r *registry) named() bool { return r.t.req.Username != "" || r.t.req.Password != "" }
 
 // A noAnswer is the classified error of a request that got no answer, found again in what the library makes of it.
 type noAnswer struct{ err error }
@@ -132,7 +139,7 @@ var codeRE = regexp.MustCompile(`^[A-Z_]{1,40}$`)
 
 // refusal classifies an answer that is not what was asked for.
 func (r *registry) refusal(code int, codes []string) error {
-	reason, named := fault.TransferFileUnavailable, r.t.req.Username != "" || r.t.req.Password != ""
+	reason, named := fault.TransferFileUnavailable, r.named()
 	text := strings.TrimSpace(fmt.Sprintf("the registry answered %d %s", code, http.StatusText(code)))
 	codes = slices.DeleteFunc(codes, func(c string) bool { return !codeRE.MatchString(c) })
 	if len(codes) > 0 {
