@@ -62,13 +62,13 @@ func TestHardening(t *testing.T) {
 			_, err := d.Machine.Try(t.Context(), "nsenter", "-t", fmt.Sprint(pid), "-m", "sh", "-c", script)
 			return err
 		}
-		for _, path := range []string{"/usr/x", "/etc/x", "/root/x", "/sys/fs/cgroup/systemd/x", "/proc/sys/x"} {
+		for _, path := range []string{"/usr/x", "/etc/x", "/etc/systemd/system/x", "/root/x", "/sys/fs/cgroup/systemd/x", "/proc/sys/x"} {
 			if inside("echo >"+path) == nil {
 				t.Errorf("%s can write %s", what, path)
 			}
 		}
 		// What the adapters of portable services and containers need.
-		for _, path := range []string{"/etc/systemd/system/x", "/run/systemd/x", "/var/lib/smmd/x", "/run/smmd/x"} {
+		for _, path := range []string{"/run/systemd/system/x", "/var/lib/smmd/x", "/run/smmd/x"} {
 			if err := inside("echo >" + path + " && rm " + path); err != nil {
 				t.Errorf("%s cannot write %s: %v", what, path, err)
 			}

@@ -181,6 +181,12 @@ func TestPowerCutInOperations(t *testing.T) {
 				}
 				d.PowerCut()
 				d.Start()
+				if again := time.Duration(random.Int64N(int64(2 * time.Second))); again < time.Second { // in half of the rounds once more, while the agent recovers
+					what += fmt.Sprintf(", and again %v after the agent was there", again)
+					<-time.After(again)
+					d.PowerCut()
+					d.Start()
+				}
 				d.Up()
 				j := d.Job(job, nil) // it was accepted, so it is known
 				t.Logf("%s: %s %s %s", what, j.State, j.FaultName, j.Message)
