@@ -15,13 +15,13 @@ import (
 	"github.com/smmd-project/smmd/plugins/lxc"
 	"github.com/smmd-project/smmd/plugins/osgi"
 	"github.com/smmd-project/smmd/plugins/systemd"
-	"github.com/smmd-project/smmd/plugins/systemd"
 )
 
 // builtIn makes the adapters that belong to this program. A new environment goes here.
 var builtIn = map[string]func() adapter.Adapter{
 	"osgi":    func() adapter.Adapter { return osgi.New(adapter.NewLogger()) },
 	"systemd": func() adapter.Adapter { return systemd.New(adapter.NewLogger()) },
+	"lxc":     func() adapter.Adapter { return lxc.New(adapter.NewLogger()) },
 }
 
 // The exit statuses besides 0.
