@@ -119,7 +119,6 @@ func build(o Options) (_ *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Close() // the warden has it now
 	m := &Machine{name: filepath.Base(dir), dir: dir, opts: o}
 	defer func() {
 		if err != nil {
@@ -127,8 +126,7 @@ func build(o Options) (_ *Machine, err error) {
 		}
 	}()
 	m.warden = exec.Command("/bin/sh", "-c", wardenScript, "warden.sh", "hold", m.name, dir)
-	var complaint bytes.Buffer
-	m.warden.Stderr = &complaint
+	m.warden.Stderr = &bytes.Buffer{}
 	m.warden.ExtraFiles = []*os.File{lock}
 	// A session of its own: what a terminal sends to the test is not for it.
 	m.warden.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setsid: true}
@@ -139,12 +137,14 @@ func build(o Options) (_ *Machine, err error) {
 	if err != nil {
 		return m, err
 	}
-	if err := m.warden.Start(); err != nil {
+	err = m.warden.Start()
+	_ = lock.Close() // the warden has it now
+	if err != nil {
 		m.warden = nil
 		return m, fmt.Errorf("cannot start the warden of a machine: %w", err)
 	}
 	if _, err := io.ReadFull(said, make([]byte, len("ready\n"))); err != nil {
-		return m, fmt.Errorf("cannot set up a machine: %s (%w)", strings.TrimSpace(complaint.String()), err)
+		return m, fmt.Errorf("cannot set up a machine: %w", err)
 	}
 	disk, err := m.Disk()
 	if err != nil {
@@ -383,9 +383,9 @@ func (m *Machine) close() error {
 	if m.warden == nil {
 		return errors.Join(append(errs, os.RemoveAll(m.dir))...)
 	}
-	errs = append(errs, m.hold.Close())
+	_ = m.hold.Close() // the warden may have ended
 	if err := m.warden.Wait(); err != nil {
-		errs = append(errs, fmt.Errorf("cannot clear away a machine: %w\n%s", err, m.warden.Stderr))
+		errs = append(errs, fmt.Errorf("the warden of the machine failed: %w\n%s", err, m.warden.Stderr), sweepDir(m.dir))
 	}
 	return errors.Join(errs...)
 }

@@ -201,6 +201,23 @@ func TestBroken(t *testing.T) {
 	}
 }
 
+// TestNoWarden: a machine that cannot be set up says why and leaves nothing.
+func TestNoWarden(t *testing.T) {
+	Require(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mount"), []byte("#!/bin/sh\necho no mounts today >&2\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("TMPDIR", t.TempDir())
+	if _, err := build(Options{}); err == nil || !strings.Contains(err.Error(), "no mounts today") {
+		t.Errorf("it says %v", err)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+}
+
 // TestKilled: a machine whose test is killed goes away, and what remains when its warden is killed as well goes with the next.
 func TestKilled(t *testing.T) {
 	Require(t)
