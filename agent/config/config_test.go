@@ -163,7 +163,7 @@ func TestProblems(t *testing.T) {
 		{"long name", strings.Replace(env, `"a"`, `"`+strings.Repeat("a", 25)+`"`, 1),
 			`exec_env[0].name: "aaaaaaaaaaaaaaaaaaaaaaaaa" is not 1 to 24 of the characters a-z, 0-9 and -`},
 		{"environment twice", env + env, `exec_env[1].name: "a" is there twice`},
-		{"unknown adapter", vendor + "[[exec_env]]\nname = \"a\"\nadapter = \"lcx\"\n[exec_env.lcx]", `exec_env[0].adapter: "lcx" is no adapter: there are osgi, v`},
+		{"unknown adapter", vendor + "[[exec_env]]\nname = \"a\"\nadapter = \"lcx\"\n[exec_env.lcx]", `exec_env[0].adapter: "lcx" is no adapter: there are osgi, systemd, v`},
 		{"run level", env + "initial_run_level = 70000", `exec_env[0].initial_run_level: 70000 is not in 0..65535`},
 		{"negative run level", env + "initial_run_level = -1", `exec_env[0].initial_run_level: -1 is not in 0..65535`},
 		{"unknown parent", env + "parent = \"b\"", `exec_env[0].parent: "b" is no exec_env`},
@@ -252,14 +252,19 @@ func TestShippedFileShowsEveryKeyWithItsDefault(t *testing.T) {
 	if len(r.problems) > 0 {
 		t.Fatal(&Error{r.problems})
 	}
-	// The two examples set what is required; everything else in them is a default.
+	// The examples set what is required; everything else in them is a default. There is an environment of each kind.
 	want := Default()
-	adapter, env := defaultAdapter(), defaultExecEnv()
+	adapter := defaultAdapter()
 	adapter.Name, adapter.Command = "vendor", "/usr/lib/smmd/adapters/vendor"
-	env.Name, env.Adapter = "home", "osgi"
-	want.Adapters, want.ExecEnvs = []Adapter{adapter}, []ExecEnv{env}
-	if len(c.ExecEnvs) == 1 {
-		want.ExecEnvs[0].Settings = c.ExecEnvs[0].Settings // the adapter's own matter
+	want.Adapters = []Adapter{adapter}
+	for i, kind := range Kinds {
+		env := defaultExecEnv()
+		env.Adapter = kind
+		if i < len(c.ExecEnvs) {
+			env.Name = c.ExecEnvs[i].Name
+			env.Settings = c.ExecEnvs[i].Settings // the adapter's own matter
+		}
+		want.ExecEnvs = append(want.ExecEnvs, env)
 	}
 	sameNil := cmp.Transformer("nil", func(s []string) []string { return append([]string{}, s...) })
 	if diff := cmp.Diff(want, c, cmp.FilterValues(func(a, b []string) bool { return (a == nil) != (b == nil) }, sameNil)); diff != "" {
@@ -282,8 +287,8 @@ func TestShippedFileShowsEveryKeyWithItsDefault(t *testing.T) {
 			t.Errorf("agent.toml does not show %s", key)
 		}
 	}
-	// And every field of Config is the value of a key: five tables, two arrays of tables, one sub-table that is a field.
-	if got, want := len(r.asked), fields(reflect.TypeFor[Config]())+7; got != want {
+	// And every field of Config is the value of a key: five tables, two arrays of tables, and for one field a sub-table of each kind.
+	if got, want := len(r.asked), fields(reflect.TypeFor[Config]())+6+len(Kinds); got != want {
 		t.Errorf("there are %d keys and tables, Config has fields for %d", got, want)
 	}
 }
