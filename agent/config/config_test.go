@@ -163,7 +163,7 @@ func TestProblems(t *testing.T) {
 		{"long name", strings.Replace(env, `"a"`, `"`+strings.Repeat("a", 25)+`"`, 1),
 			`exec_env[0].name: "aaaaaaaaaaaaaaaaaaaaaaaaa" is not 1 to 24 of the characters a-z, 0-9 and -`},
 		{"environment twice", env + env, `exec_env[1].name: "a" is there twice`},
-		{"unknown adapter", vendor + "[[exec_env]]\nname = \"a\"\nadapter = \"lcx\"\n[exec_env.lcx]", `exec_env[0].adapter: "lcx" is no adapter: there are osgi, systemd, v`},
+		{"unknown adapter", vendor + "[[exec_env]]\nname = \"a\"\nadapter = \"lcx\"\n[exec_env.lcx]", `exec_env[0].adapter: "lcx" is no adapter: there are osgi, systemd, lxc, v`},
 		{"run level", env + "initial_run_level = 70000", `exec_env[0].initial_run_level: 70000 is not in 0..65535`},
 		{"negative run level", env + "initial_run_level = -1", `exec_env[0].initial_run_level: -1 is not in 0..65535`},
 		{"unknown parent", env + "parent = \"b\"", `exec_env[0].parent: "b" is no exec_env`},

@@ -3,7 +3,7 @@ package config
 import "time"
 
 // Kinds are the adapters that come with the agent. Names of [[adapter]] tables must differ from them.
-var Kinds = []string{"osgi", "systemd"}
+var Kinds = []string{"osgi", "systemd", "lxc"}
 
 // Default returns what holds for a file that sets nothing: no vendor adapters, no environments.
 func Default() Config {
