@@ -44,6 +44,7 @@ type sieve struct {
 	absolute map[string]bool // the absolute symbolic links of this archive
 	sparse   []string        // files with holes
 	top      *tar.Header     // the entry of the root
+	leaf     string          // the last entry that is neither a directory nor a whiteout, empty after a directory
 	buf      []byte
 }
 
@@ -169,8 +170,12 @@ func (s *sieve) entry(hdr *tar.Header) (*tar.Header, error) {
 		return nil, nil
 	}
 	if s.layer {
-		if skip, err := checkWhiteout(name); skip || err != nil {
+		skip, err := checkWhiteout(name)
+		if skip || err != nil {
 			return nil, err
+		}
+		if s.leaf != "" && strings.HasPrefix(name, s.leaf+"/") && strings.HasPrefix(path.Base(name), whiteout) {
+			return nil, nil // umoci also names what went with a directory that became a file, right behind that
 		}
 	}
 	s.note(out)
@@ -179,6 +184,12 @@ func (s *sieve) entry(hdr *tar.Header) (*tar.Header, error) {
 
 // note remembers of an entry what later ones are judged by.
 func (s *sieve) note(out *tar.Header) {
+	switch {
+	case out.Typeflag == tar.TypeDir:
+		s.leaf = ""
+	case !strings.HasPrefix(path.Base(out.Name), whiteout):
+		s.leaf = out.Name
+	}
 	if out.Typeflag == tar.TypeSymlink && path.IsAbs(out.Linkname) {
 		s.absolute[out.Name] = true
 	} else {
