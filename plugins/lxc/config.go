@@ -20,7 +20,7 @@ type configText struct{ strings.Builder }
 // marks of its own. It has no line break.
 func (c *configText) set(key string, value any) { fmt.Fprintf(c, "%s = \"%v\"\n", key, value) }
 
-// configOf returns the configuration of a container whose root file system lxc-execute sees at root. Nothing of LXC's own files is included, so
+// configOf returns the configuration of a container with its root file system at root. Nothing of LXC's own files is included, so
 // that it says all there is.
 func configOf(s settings, groups cgroups, host, dir, root string, p process) string {
 	var c configText

@@ -264,9 +264,11 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 		FailsInstall:   file("fails-install", hostileImage(t)),
 		FailsUninstall: adaptertest.Package{Skip: "a container can always be removed"},
 		FailsStart:     failsStart, FailsStop: failsStop, HangsStop: hangsStop,
-		HangsStart:  adaptertest.Package{Skip: "a container has started when its program runs"},
-		Inert:       adaptertest.Package{Skip: "every container can be started"},
-		Unresolved:  adaptertest.Package{Skip: "a container has no requirements outside of it"},
+		HangsStart: adaptertest.Package{Skip: "a container has started when its program runs"},
+		Inert:      adaptertest.Package{Skip: "every container can be started"},
+		Unresolved: adaptertest.Package{Skip: "a container has no requirements outside of it"},
+		Unstartable: adaptertest.Package{Path: file("unstartable", archiveOf(t, imageSpec{title: "unstartable", version: "1", layers: [][]entry{base(t)},
+			config: v1Config("/bin/absent")})).Path, Message: `"/bin/absent"`},
 		IgnoresStop: mode("ignores-stop"),
 		TooLarge: file("too-large", archiveOf(t, imageSpec{title: "large", version: "1", layers: [][]entry{base(t),
 			{{name: "zeros", content: strings.Repeat("\x00", 24<<20)}}}, config: v1Config("/bin/sh")})),
@@ -365,6 +367,8 @@ func left(t adaptertest.TB, dir, env string) []string {
 	return all
 }
 
-func TestConformance(t *testing.T) { adaptertest.Run(t, kit(t, openHere(units{}))) }
+// TestConformance runs the kit in this process, with containers in sessions of their own as on a device without systemd.
+func TestConformance(t *testing.T) { adaptertest.Run(t, kit(t, openHere(sessions{}))) }
 
+// TestConformanceExecutable runs the kit against processes that are killed with SIGKILL, with containers as units of systemd.
 func TestConformanceExecutable(t *testing.T) { adaptertest.Run(t, kit(t, openExecutable)) }

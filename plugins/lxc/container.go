@@ -94,26 +94,39 @@ func (e *env) unstartable(g generation) string {
 func (e *env) prepare(c *container, r run, g generation) (order, error) {
 	dir, tree := e.store.at(c.name), filepath.Join(e.store.generationDir(c.name, r.Generation), rootfsName)
 	o := order{
-		env: e.id, name: c.name, dir: dir, token: r.Token, signal: g.Process.StopSignal, grace: e.set.stopTimeout,
+		env: e.id, name: c.name, dir: dir, store: e.store.lxcPath(), token: r.Token, signal: g.Process.StopSignal, grace: e.set.stopTimeout,
 		description: fmt.Sprintf("Container %s of environment %s (%s %s)", c.key, e.id, oneLine(g.Manifest.Name), oneLine(g.Manifest.Version)),
-		argv:        append([]string{"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "--"}, g.Process.Args...),
+		argv:        []string{"sh", filepath.Join(dir, commandName)},
 	}
-	seen := tree
 	if e.set.subIDs.count > 0 {
-		o.rootfs, seen = tree, seenRootfs
+		o.closed = closedAbove(e.store.lxcPath())
 	}
 	groups, err := readCgroups(e.cgroupView)
 	if err != nil {
 		return o, err
 	}
-	config := configOf(e.set, groups, hostName(c.key), dir, seen, g.Process)
+	config := configOf(e.set, groups, hostName(c.key), dir, tree, g.Process)
+	command := commandText(append([]string{"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "--"}, g.Process.Args...))
 	err = errors.Join(
+		e.store.writeScripts(),
+		os.WriteFile(filepath.Join(dir, commandName), []byte(command), 0o644),
 		os.WriteFile(filepath.Join(dir, logName), nil, 0o600), // LXC adds to it, and the first error is looked for
 		removeIfThere(filepath.Join(dir, endedName)),
 		writeFile(filepath.Join(dir, configName), []byte(config)),
 		e.store.saveRun(c.name, r),
 	)
 	return o, err
+}
+
+// closedAbove returns the highest directory above dir that not everybody may pass, empty without.
+func closedAbove(dir string) string {
+	closed := ""
+	for at := filepath.Dir(dir); at != "/"; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err == nil && info.Mode().Perm()&0o001 == 0 {
+			closed = at
+		}
+	}
+	return closed
 }
 
 func removeIfThere(path string) error {

@@ -9,6 +9,8 @@
 //	store/NAME/smmd.json   which generations there are, which is the present one, and by which operations that came about
 //	store/NAME/N/          generation N: rootfs and image.json, what the image asks for
 //	store/NAME/config      the configuration for LXC, made anew before each start
+//	store/NAME/command     the script that runs the container, made with it
+//	store/.smmd/           the scripts that run where the adapter may be gone
 //	store/NAME/run.json    the present or last run, and how far it was
 //	store/NAME/ended       how that run ended, written by whoever waits for it
 //	staging/, trash/       what is not yet a container, and what is none any more

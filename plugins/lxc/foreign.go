@@ -24,7 +24,7 @@ func (e *env) startForeign(ctx context.Context, c *container, s state, auto bool
 	}
 	began := time.Now()
 	err := e.starter.start(ctx, order{
-		env: e.id, name: c.name, dir: e.store.at(c.name), grace: e.set.stopTimeout, signal: 15, daemon: true,
+		env: e.id, name: c.name, dir: e.store.at(c.name), store: e.store.lxcPath(), grace: e.set.stopTimeout, signal: 15, daemon: true,
 		description: fmt.Sprintf("Container %s of environment %s", c.key, e.id),
 		argv:        []string{"lxc-start", "-P", e.store.lxcPath(), "-n", c.name, "-d"},
 	})

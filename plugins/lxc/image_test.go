@@ -142,6 +142,17 @@ func (l *layout) add(s imageSpec) *v1.Descriptor {
 	return &l.index.Manifests[len(l.index.Manifests)-1]
 }
 
+// withLayer is an OCI image archive whose only layer has the given bytes.
+func withLayer(t testing.TB, data []byte) []byte {
+	t.Helper()
+	l := newLayout(t)
+	config := v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{hashOf(data)}}}
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Annotations: map[string]string{"org.opencontainers.image.title": "x"},
+		Layers: []v1.Descriptor{l.blob(data, types.OCILayer)}, Config: l.document(config, types.OCIConfigJSON)}
+	l.index.Manifests = []v1.Descriptor{l.document(manifest, types.OCIManifestSchema1)}
+	return l.archive()
+}
+
 // archive returns the layout as a tar file.
 func (l *layout) archive() []byte {
 	l.t.Helper()

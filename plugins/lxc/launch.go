@@ -119,7 +119,7 @@ func (e *env) enable(ctx context.Context) error {
 		e.setDown(err.Error(), false)
 		return adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err)
 	}
-	if err := errors.Join(e.store.make(), e.store.sweep()); err != nil {
+	if err := errors.Join(e.store.make(), e.store.writeScripts(), e.store.sweep()); err != nil {
 		return fmt.Errorf("cannot launch environment %q: %w", e.id, err)
 	}
 	// Containers that run although the environment is not up are left of one that was lost.

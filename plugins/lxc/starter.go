@@ -16,17 +16,15 @@ type order struct {
 	description string
 	dir         string   // of the container
 	token       string   // of the run
-	argv        []string // lxc-execute with all its arguments, or lxc-start for a container of somebody else
+	argv        []string // what runs the container: a file of simple letters, whatever the arguments of the container are
 	daemon      bool     // argv returns when the container runs
 	signal      int      // that asks the process of the container to end
 	grace       time.Duration
-	// rootfs is shown at seenRootfs to argv, empty when it is used where it is.
-	rootfs string
+	store       string // the directory of all containers
+	// closed is a directory above the store that argv sees without all that is in it but the store, and open to everybody: root in a
+	// container with ids of its own is nobody to the device, and LXC has it go all the way. Empty when nothing is closed.
+	closed string
 }
-
-// seenRootfs is where argv sees the root file system of a container with ids of its own. Such a container cannot pass the directories around the store,
-// which are closed to all but root.
-const seenRootfs = "/mnt/rootfs"
 
 // starter starts containers so that they outlive the adapter.
 type starter interface {
@@ -47,26 +45,6 @@ func newStarter() starter {
 	return sessions{}
 }
 
-// The scripts that run outside of the adapter, because it may be gone by then.
-const (
-	// noteEnd is told directory, token, code and status. The name is that of [endedName].
-	noteEnd = `printf '%s %s %s\n' "$2" "$3" "$4" >"$1/.ended" && mv "$1/.ended" "$1/ended"`
-	// showRootfs is told root file system and command.
-	showRootfs = `mount -t tmpfs -o mode=0755 tmpfs /mnt && mkdir /mnt/rootfs && mount --bind "$1" /mnt/rootfs && shift && exec "$@"`
-	// inSession is told directory, token and command.
-	inSession = `dir=$1 token=$2; shift 2; "$@"; set -- "$dir" "$token" exited $?; ` + noteEnd
-	// askPayload is told directory of the store, container and signal. To the init of LXC a signal is an order to end everything within
-	// a second, so it goes to the process behind that: the oldest child. That is what the adapter does itself, for a stop by the
-	// service manager alone.
-	askPayload = `init=$(lxc-info -P "$1" -n "$2" -pH) && [ -n "$init" ] || exit 0
-payload=$(cut -d ' ' -f 1 "/proc/$init/task/$init/children")
-[ -n "$payload" ] && kill -s "$3" "$payload" || exit 0
-tries=0
-while [ $tries -lt "$4" ] && kill -0 "$init" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; tries=$((tries + 1)); done
-kill -0 "$init" 2>/dev/null && lxc-stop -P "$1" -n "$2" -k
-exit 0`
-)
-
 // sessions starts containers in sessions of their own, on a device without systemd.
 type sessions struct{}
 
@@ -77,8 +55,8 @@ func (sessions) start(ctx context.Context, o order) error {
 	}
 	defer console.Close()
 	command := o.argv
-	if o.rootfs != "" {
-		command = append([]string{"unshare", "-m", "--propagation", "slave", "sh", "-c", showRootfs, "sh", o.rootfs}, command...)
+	if o.closed != "" {
+		command = append([]string{"unshare", "-m", "--propagation", "slave", "sh", o.script(openStore), o.closed, o.store}, command...)
 	}
 	if o.daemon {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -86,9 +64,8 @@ func (sessions) start(ctx context.Context, o order) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		return cmd.Run()
 	}
-	// The outer shell ends at once, so that the inner one is nobody's child who may never wait for it.
-	script := `( ` + inSession + ` ) &`
-	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", script, "sh", o.dir, o.token}, command...)...)
+	// The shell ends at once, so that what it leaves is nobody's child who may never wait for it.
+	cmd := exec.CommandContext(ctx, "sh", append([]string{o.script(inSession), o.dir, o.token}, command...)...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = plainEnv(), "/", console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Run(); err != nil {

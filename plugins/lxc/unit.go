@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,11 @@ func (u units) start(ctx context.Context, o order) error {
 		if !errors.As(err, &refused) || refused.Name != "org.freedesktop.systemd1.UnitExists" || time.Now().After(deadline) {
 			return fmt.Errorf("cannot start unit %s: %w", unitName(o.name), err)
 		}
+		if o.daemon { // its unit stays when its program has returned, also when the container has ended
+			if _, err := conn.StopUnitContext(ctx, unitName(o.name), "replace", nil); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("cannot stop unit %s: %w", unitName(o.name), err)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -70,13 +76,12 @@ func (units) await(ctx context.Context, done <-chan string) error {
 
 // properties are those of the unit (org.freedesktop.systemd1(5), systemd.service(5)).
 func (units) properties(o order) []dbus.Property {
-	path := o.argv[2] // lxc-execute -P STORE
 	tries := strconv.Itoa(int(o.grace/(100*time.Millisecond)) + 1)
 	props := []dbus.Property{
 		dbus.PropDescription(o.description),
 		dbus.PropSlice(sliceName(o.env)),
-		dbus.PropExecStart(literal(o.argv), false),
-		command("ExecStop", "sh", "-c", askPayload, "sh", path, o.name, strconv.Itoa(o.signal), tries),
+		command("ExecStart", o.argv...),
+		command("ExecStop", "sh", o.script(askPayload), o.store, o.name, strconv.Itoa(o.signal), tries),
 		property("KillMode", "mixed"),
 		property("CollectMode", "inactive-or-failed"),
 		property("TimeoutStopUSec", uint64((o.grace+slack)/time.Microsecond)),
@@ -91,11 +96,10 @@ func (units) properties(o order) []dbus.Property {
 	if o.daemon {
 		props = append(props, dbus.PropType("oneshot"), dbus.PropRemainAfterExit(true))
 	} else {
-		// The script is given the result by systemd, in its environment.
-		post := command("ExecStopPost", "sh", "-c", `set -- "$1" "$2" "$EXIT_CODE" "$EXIT_STATUS"; `+noteEnd, "sh", o.dir, o.token)
+		post := command("ExecStopPost", "sh", o.script(noteEnd), o.dir, o.token)
 		props = append(props, dbus.PropType("exec"), post)
 	}
-	if o.rootfs != "" {
+	if o.closed != "" {
 		type bind struct {
 			From, To string
 			Ignore   bool
@@ -104,8 +108,8 @@ func (units) properties(o order) []dbus.Property {
 		type tmpfs struct{ At, Options string }
 		const recursive = 0x4000 // MS_REC
 		props = append(props,
-			property("TemporaryFileSystem", []tmpfs{{"/mnt", "mode=0755"}}),
-			property("BindPaths", []bind{{o.rootfs, seenRootfs, false, recursive}}))
+			property("TemporaryFileSystem", []tmpfs{{o.closed, "mode=0755"}}),
+			property("BindPaths", []bind{{o.store, o.store, false, recursive}}))
 	}
 	return props
 }
@@ -114,23 +118,14 @@ func property(name string, value any) dbus.Property {
 	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
 }
 
-// command is a property with a command line.
+// command is a property with a command line, whose program systemd wants to be an absolute path.
 func command(name string, argv ...string) dbus.Property {
-	p := dbus.PropExecStart(literal(argv), false)
+	if at, err := exec.LookPath(argv[0]); err == nil {
+		argv = append([]string{at}, argv[1:]...)
+	}
+	p := dbus.PropExecStart(argv, false)
 	p.Name = name
 	return p
-}
-
-// literal is a command line for systemd, which wants an absolute program and replaces variables in the arguments.
-func literal(argv []string) []string {
-	out := make([]string, len(argv))
-	for i, a := range argv {
-		out[i] = strings.ReplaceAll(a, "$", "$$")
-	}
-	if at, err := exec.LookPath(argv[0]); err == nil {
-		out[0] = at
-	}
-	return out
 }
 
 func (units) logPath(string) string { return "" }
@@ -145,9 +140,12 @@ func (units) output(ctx context.Context, name, _ string, began time.Time, n int)
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
 	since := fmt.Sprintf("--since=@%d.%06d", began.Unix(), began.Nanosecond()/1000)
 	// The processes of a container are in no control group of the unit, and so their lines are not those of the unit.
-	out, err := exec.CommandContext(ctx, "journalctl", "-q", "-o", "cat", "-n", strconv.Itoa(4*n), since, "-t", name).Output()
+	// Backwards: -n with a beginning counts from there.
+	out, err := exec.CommandContext(ctx, "journalctl", "-q", "-r", "-o", "cat", "-n", strconv.Itoa(4*n), since, "-t", name).Output()
 	if err != nil {
 		return nil
 	}
-	return lastLines(string(out), n)
+	lines := strings.Split(string(out), "\n")
+	slices.Reverse(lines)
+	return lastLines(strings.Join(lines, "\n"), n)
 }
