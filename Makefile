@@ -20,7 +20,7 @@ help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: deps-run build java build/demo ## Install what is missing, build, and show an OSGi framework managed over D-Bus (RUN_DIR=./run)
+run: deps-run build java build/demo ## Install what is missing, build, and show a device managed over D-Bus (RUN_DIR=./run)
 	@build/demo --dir '$(RUN_DIR)'
 
 .PHONY: test

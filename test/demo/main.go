@@ -1,6 +1,6 @@
-// Command demo is what "make run" shows: an agent on a private bus with one Felix environment, two versions of a sample bundle on
-// a local file server, the first of them installed, started and shown. Then it stays up for a second terminal. When it ends,
-// by Ctrl-C or SIGTERM, it ends everything that it started.
+// Command demo is what "make run" shows. Where a disposable machine can be booted it is a device with a Felix framework, portable services and
+// containers (device.go), elsewhere an agent on a private bus with one Felix framework: something is installed, started and shown. Then it stays up for
+// a second terminal. When it ends, by Ctrl-C or SIGTERM, it ends everything that it started.
 package main
 
 import (
@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/smmd-project/smmd/test/machine"
 )
 
 func main() {
@@ -24,18 +26,31 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *dir); err != nil && ctx.Err() == nil {
+	if err := choose(ctx, *dir); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string) (err error) {
-	dir, err = filepath.Abs(dir)
+// choose shows all there is to show here, and says what is left out.
+func choose(ctx context.Context, dir string) error {
+	top, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	top, err := os.Getwd()
+	why := machine.Possible()
+	if why == nil {
+		return showDevice(ctx, top, dir)
+	}
+	leftOut := fmt.Sprintf("Left out: portable services and containers, which are shown in a disposable machine, and %v.", why)
+	fmt.Println("\n" + leftOut)
+	defer fmt.Println(leftOut)
+	return showFramework(ctx, top, dir)
+}
+
+// showFramework shows an OSGi framework alone.
+func showFramework(ctx context.Context, top, dir string) (err error) {
+	dir, err = filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
