@@ -45,6 +45,8 @@ func classify(err error) error {
 	case errors.As(err, &link) && is(syscall.EPERM): // a hard link to a directory
 	case errors.As(err, &source):
 		reason = adapter.Internal
+	case is(syscall.ENOTSUP):
+		reason = adapter.NotSupported
 	case errors.As(err, &errno) && !slices.ContainsFunc(impossible, is):
 		reason = adapter.Internal
 	}

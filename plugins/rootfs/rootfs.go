@@ -22,7 +22,8 @@
 // On failure the directory is left half-written: the caller, which made it, removes it.
 //
 // Errors are *[adapter.Error]: [adapter.Corrupt], damaged or hostile; [adapter.NoResources], larger than permitted or than the disk;
-// [adapter.InvalidArgument], an owner that is not in the map of user ids; [adapter.Canceled]; [adapter.Internal], anything else.
+// [adapter.InvalidArgument], an owner that is not in the map of user ids; [adapter.NotSupported], the file system has no place for something, mostly
+// extended attributes; [adapter.Canceled]; [adapter.Internal], anything else.
 package rootfs
 
 import (

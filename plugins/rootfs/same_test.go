@@ -61,6 +61,8 @@ func TestLikeGNUTar(t *testing.T) {
 	must(unix.Mkfifo(at("fifo"), 0o640))
 	must(os.WriteFile(at(strings.Repeat("long", 60)), []byte("l"), 0o600))
 	must(os.WriteFile(at("ümläut\n"), nil, 0o000))
+	must(os.WriteFile(at("latin-1 \xe4"), []byte("x"), 0o644))
+	must(os.Symlink("to \xe4", at("link \xff")))
 	must(os.WriteFile(at(".wh.not-a-whiteout"), nil, 0o644))
 	old := time.Date(1999, 12, 31, 23, 59, 59, 123456789, time.UTC)
 	must(os.Chtimes(at("d/setuid"), old, old))
