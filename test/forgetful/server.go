@@ -106,8 +106,9 @@ func imageName(dir string) string {
 	return strings.ReplaceAll(strings.Trim(dir, "/"), "/", "-")
 }
 
+// mount mounts an image such that nothing is synced unless somebody asks for it: neither after some seconds nor with a rename.
 func (s *server) mount(path string) error {
-	err := command("mount", "-t", "ext4", "-o", "loop", path, filepath.Join(s.dir, stateDir))
+	err := command("mount", "-t", "ext4", "-o", "loop,commit=3600,noauto_da_alloc", path, filepath.Join(s.dir, stateDir))
 	s.mounted = err == nil
 	return err
 }
