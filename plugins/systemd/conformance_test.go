@@ -104,7 +104,7 @@ func kill(t adaptertest.TB, s *systemd) {
 func kitEnvs(t adaptertest.TB, dir string) []adapter.EnvConfig {
 	var envs []adapter.EnvConfig
 	for _, env := range []string{"one", "two"} {
-		raw, err := json.Marshal(map[string]any{"units": []string{"firmware-" + env + ".service"}, "memory": "64MiB", "call_timeout": "5s", "stop_timeout": "1s"})
+		raw, err := json.Marshal(map[string]any{"units": []string{"firmware-" + env + ".service"}, "memory": "64MiB", "call_timeout": "20s", "stop_timeout": "1s"})
 		if err != nil {
 			t.Fatalf("cannot encode the settings: %v", err)
 		}

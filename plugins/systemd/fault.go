@@ -72,6 +72,10 @@ func (u unitState) end() string {
 	case dumped:
 		how = "killed by " + signalName(u.exit) + ", core dumped"
 	}
+	if u.limited && u.result != "start-limit-hit" {
+		// The result stays that of the run before the start that was refused.
+		return join("it was started too often, so systemd does not start it any more (start-limit-hit)", how)
+	}
 	switch u.result {
 	case "exit-code", "signal", "core-dump", "success", "":
 		if how == "" {

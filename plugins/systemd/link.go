@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,6 +129,21 @@ func (l *link) release(ctx context.Context, unit string) error {
 		return nil
 	}
 	return l.manager(ctx, "UnrefUnit", unit).Err
+}
+
+// releaseOthers lets go of the units that are held and not to be kept: a look may have taken hold of one that was just being removed.
+func (l *link) releaseOthers(ctx context.Context, keep []string) {
+	l.mu.Lock()
+	var others []string
+	for u := range l.held {
+		if !slices.Contains(keep, u) {
+			others = append(others, u)
+		}
+	}
+	l.mu.Unlock()
+	for _, u := range others {
+		_ = l.release(ctx, u) // with the bus it is gone anyway
+	}
 }
 
 // reload makes the manager read all unit files again.

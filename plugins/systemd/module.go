@@ -127,7 +127,7 @@ func (e *env) memory(s unitState, pids []int) int64 {
 	switch {
 	case len(pids) == 0:
 		now = 0
-	case now < 0:
+	case now <= 0: // the kernel accounts late, or not at all
 		now = residentOf(pids)
 	}
 	e.mu.Lock()

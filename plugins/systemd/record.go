@@ -60,15 +60,20 @@ type content struct {
 	States map[string][]string `json:"states,omitempty"`
 }
 
-// modules are the units that can be execution units.
+// modules are the units that can be execution units. Sockets come first, since the agent starts units of one run level in this order: a socket
+// cannot be started when its service runs already.
 func (c content) modules() []string {
-	var out []string
+	var sockets, others []string
 	for _, u := range c.Units {
-		if startable(u) {
-			out = append(out, u)
+		switch {
+		case !startable(u):
+		case kindOf(u) == socket:
+			sockets = append(sockets, u)
+		default:
+			others = append(others, u)
 		}
 	}
-	return out
+	return append(sockets, others...)
 }
 
 func (r *record) generations() []generation {

@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,10 +110,20 @@ func (e *env) judge(ctx context.Context, l *link, unit string, o adapter.StartOp
 	case words != "":
 	case result == "dependency":
 		reason, words = failedStart(o), "a unit that it requires has failed"
+	case kindOf(unit) == socket && l.anyUp(ctx, s.triggers):
+		reason, words = failedStart(o), "its service is active already, and systemd makes a socket only before that"
 	default: // canceled, timeout, assert, …
 		reason, words = failedStart(o), "the job of systemd ended with “"+result+"”"
 	}
 	return &adapter.Error{Reason: reason, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
+}
+
+// anyUp reports whether one of the units is known to be active.
+func (l *link) anyUp(ctx context.Context, units []string) bool {
+	return slices.ContainsFunc(units, func(u string) bool {
+		s, err := l.state(ctx, u)
+		return err == nil && s.up()
+	})
 }
 
 func (e *env) stop(ctx context.Context, m adapter.ModuleRef) error {

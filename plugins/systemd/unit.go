@@ -28,15 +28,18 @@ type unitState struct {
 	result      string // of the last run, empty for a target
 	code        int32  // how the last main process ended, 0: none has
 	exit        int32  // with which status or signal
-	restarts    uint32
+	restarts    uint32 // that systemd made by itself
+	burst       uint32 // starts that it makes within a time before it gives up, 0: without limit
+	limited     bool   // it has given up
 	mainPID     int    // of the present or last main process
 	invocation  string // names the last run
 	wasActive   bool   // the last run was active, if only for a moment
 	skipped     bool   // the last start was skipped: a condition did not hold
 	condition   string // the one that did not hold
 	requires    []string
-	memory      int64  // KiB, -1 unknown
-	entered     uint64 // when it was active last, in µs of the monotonic clock
+	triggers    []string // what a socket, timer or path starts
+	memory      int64    // KiB, -1 unknown
+	entered     uint64   // when it was active last, in µs of the monotonic clock
 }
 
 // over reports whether nothing of the unit runs.
@@ -90,6 +93,8 @@ func (l *link) state(ctx context.Context, unit string) (unitState, error) {
 	for _, key := range []string{"Requires", "Requisite", "BindsTo"} {
 		u.requires = append(u.requires, value[[]string](p, key)...)
 	}
+	u.burst = value[uint32](p, "StartLimitBurst")
+	u.triggers = value[[]string](p, "Triggers")
 	if err := l.typeState(ctx, &u); err != nil {
 		return unitState{}, err
 	}
@@ -111,11 +116,14 @@ func (l *link) typeState(ctx context.Context, u *unitState) error {
 	if kind != service {
 		return nil
 	}
-	if started := value[uint64](p, "ExecMainStartTimestampMonotonic"); u.restarting() && started > 0 {
+	u.restarts = value[uint32](p, "NRestarts")
+	if started := value[uint64](p, "ExecMainStartTimestampMonotonic"); started > 0 && (u.restarting() || u.restarts > 0) {
 		u.wasActive = u.entered >= started // the wait for the next start has a beginning of its own
 	}
+	if restart := value[string](p, "Restart"); restart != "" && restart != "no" {
+		u.limited = u.active == "failed" && u.burst > 0 && u.restarts+1 >= u.burst
+	}
 	u.code, u.exit = value[int32](p, "ExecMainCode"), value[int32](p, "ExecMainStatus")
-	u.restarts = value[uint32](p, "NRestarts")
 	u.mainPID = int(value[uint32](p, "ExecMainPID"))
 	if m, ok := p["MemoryCurrent"].(uint64); ok && m != notSet {
 		u.memory = int64(min(m>>10, 1<<53))

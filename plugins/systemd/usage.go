@@ -78,7 +78,7 @@ func roomAt(dir string) (all, free int64) {
 
 // noticeably reports whether a size has changed so much that it is worth telling.
 func noticeably(was, is int64) bool {
-	if was < 0 || is < 0 {
+	if was <= 0 || is <= 0 {
 		return was != is
 	}
 	diff := max(was-is, is-was)

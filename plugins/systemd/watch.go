@@ -219,6 +219,11 @@ func (e *env) settleIdle(ctx context.Context, l *link) {
 func (w *watcher) see(ctx context.Context, l *link, s *subscriptions, at glance) (map[string]adapter.Unit, error) {
 	e := w.env
 	seen := map[string]adapter.Unit{}
+	if at.all {
+		if all, err := e.allUnits(); err == nil { // else it is told by the launch
+			l.releaseOthers(ctx, all)
+		}
+	}
 	for _, name := range e.set.units {
 		if err := s.unit(name); err != nil {
 			return nil, explain("follow "+name, err)
