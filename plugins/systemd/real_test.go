@@ -281,6 +281,26 @@ func TestServiceTimerAndSocket(t *testing.T) {
 	}
 }
 
+// eventually waits until ok says so; it says what it sees.
+func eventually(t *testing.T, what string, ok func() (string, bool)) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, done := ok()
+		if done {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("%s: %s", what, now)
+		}
+	}
+}
+
 // run runs a command, which has to succeed, and returns what it prints.
 func run(t *testing.T, args ...string) string {
 	t.Helper()

@@ -214,17 +214,11 @@ func TestDataStaysOverAnUpdate(t *testing.T) {
 		t.Helper()
 		d.must(d.start(m))
 		d.status(m, adapter.Active)
-		d.s.envs[home].look()
-		deadline := t.Context()
-		for {
-			got, _ := os.ReadFile("/var/lib/data/seen")
-			if strings.Join(strings.Fields(string(got)), " ") == want {
-				break
-			}
-			if deadline.Err() != nil {
-				t.Fatalf("the data is %q, want %q", got, want)
-			}
-		}
+		eventually(t, "the data", func() (string, bool) {
+			got, _ := os.ReadFile("/var/lib/data/seen") // it may not be there yet
+			text := strings.Join(strings.Fields(string(got)), " ")
+			return text, text == want
+		})
 	}
 	seen("1")
 	if _, err := d.s.Update(t.Context(), d.op(), m.UnitRef, v1, v2); err != nil {
