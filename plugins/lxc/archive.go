@@ -85,6 +85,8 @@ func unpacked(ctx context.Context, file *os.File, tmp string, limit int64) (*os.
 		err = full("cannot unpack the package", err)
 	case written > limit:
 		err = adapter.Errorf(adapter.NoResources, "cannot unpack the package: it has more than %d bytes", limit)
+	default:
+		_, err = out.Seek(0, io.SeekStart)
 	}
 	if err != nil {
 		out.Close()
@@ -206,3 +208,9 @@ func (d *digested) Read(p []byte) (int, error) { return d.r.Read(p) }
 
 // hex returns the digest of what has passed.
 func (d *digested) hex() string { return hex.EncodeToString(d.sum.Sum(nil)) }
+
+// digestOf is the SHA-256 digest of data in hexadecimal.
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -27,6 +27,7 @@ type image struct {
 	layers      []layer // the lowest first
 	annotations map[string]string
 	tag         string // what the archive calls the image, empty when it does not
+	id          string // the digest of the configuration, in hexadecimal
 }
 
 // layer is one layer of an image.
@@ -85,8 +86,7 @@ func (img *image) checked(d v1.Descriptor) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := newDigested(bytes.NewReader(data))
-	if _, err := io.Copy(io.Discard, sum); err != nil || sum.hex() != d.Digest.Hex || int64(len(data)) != d.Size {
+	if digestOf(data) != d.Digest.Hex || int64(len(data)) != d.Size {
 		return nil, adapter.Errorf(adapter.Corrupt, "cannot read the image: file %q is not what its digest says", name)
 	}
 	return data, nil
@@ -163,7 +163,7 @@ func (img *image) readConfig(data []byte) error {
 	if err != nil {
 		return adapter.Errorf(adapter.Corrupt, "cannot read the image: configuration: %v", err)
 	}
-	img.config = config
+	img.config, img.id = config, digestOf(data)
 	return nil
 }
 
@@ -188,11 +188,8 @@ func (img *image) readDocker() error {
 		return err
 	}
 	// The file is named by its digest.
-	if want := strings.TrimSuffix(path.Base(images[0].Config), ".json"); len(want) == 64 {
-		sum := newDigested(bytes.NewReader(data))
-		if _, err := io.Copy(io.Discard, sum); err != nil || sum.hex() != want {
-			return adapter.Errorf(adapter.Corrupt, "cannot read the image: file %q is not what its digest says", images[0].Config)
-		}
+	if want := strings.TrimSuffix(path.Base(images[0].Config), ".json"); len(want) == 64 && digestOf(data) != want {
+		return adapter.Errorf(adapter.Corrupt, "cannot read the image: file %q is not what its digest says", images[0].Config)
 	}
 	if err := img.readConfig(data); err != nil {
 		return err
@@ -281,7 +278,7 @@ func (img *image) each(ctx context.Context, o rootfs.Options, read func(context.
 }
 
 // manifest is what the image says of itself: by annotations (OCI image specification, Annotations), else by labels of the same names, else by those
-// of the older label schema, else by its tag.
+// of the older label schema, else by its tag. Most images of registries say nothing of the kind: what has no name or version is told from others by the beginning of its digest.
 func (img *image) manifest() adapter.Manifest {
 	first := func(names ...string) string {
 		for _, name := range names {
@@ -295,15 +292,15 @@ func (img *image) manifest() adapter.Manifest {
 	}
 	name, tag := splitTag(img.tag)
 	return adapter.Manifest{
-		Name:        cmp.Or(first("org.opencontainers.image.title", "org.label-schema.name"), name),
+		Name:        cmp.Or(first("org.opencontainers.image.title", "org.label-schema.name"), name, "image-"+img.id[:12]),
 		Vendor:      first("org.opencontainers.image.vendor", "org.label-schema.vendor"),
-		Version:     cmp.Or(first("org.opencontainers.image.version", "org.label-schema.version"), tag),
+		Version:     cmp.Or(first("org.opencontainers.image.version", "org.label-schema.version"), tag, img.id[:12]),
 		Description: first("org.opencontainers.image.description", "org.label-schema.description"),
 	}
 }
 
 // splitTag splits a reference such as registry.example/team/app:1.2 into the last part of its name and its tag. A tag alone, as
-// tools write it into an index, is one.
+// tools write it into an index, is one; latest is none, for it is another image every other day.
 func splitTag(ref string) (name, tag string) {
 	ref, _, _ = strings.Cut(ref, "@")
 	repository, tag, ok := strings.Cut(path.Base(ref), ":")
@@ -311,7 +308,10 @@ func splitTag(ref string) (name, tag string) {
 	case ref == "":
 		return "", ""
 	case !ok && !strings.Contains(ref, "/"):
-		return "", ref
+		repository, tag = "", ref
+	}
+	if tag == "latest" {
+		tag = ""
 	}
 	return repository, tag
 }

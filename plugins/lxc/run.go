@@ -89,10 +89,16 @@ func parseEnd(text, token string) end {
 	}
 	if f[1] == "exited" {
 		code, err := strconv.Atoi(f[2])
-		return end{known: err == nil, code: code}
+		if err != nil {
+			return end{}
+		}
+		return end{known: true, code: code}
 	}
 	sig := unix.SignalNum("SIG" + f[2])
-	return end{known: sig != 0, by: sig, code: 128 + int(sig)}
+	if sig == 0 {
+		return end{}
+	}
+	return end{known: true, by: sig, code: 128 + int(sig)}
 }
 
 // A finding is what a module shows of its last run.

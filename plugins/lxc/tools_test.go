@@ -236,7 +236,7 @@ func TestHostilePackages(t *testing.T) {
 		"tree: link":       {tree(entry{name: "rootfs", link: "/etc"}), adapter.Corrupt},
 		"tree: no rootfs":  {tree(), adapter.Corrupt},
 		"tree: metadata":   {tarOf(t, []entry{{name: "metadata.yaml", content: "properties: ["}}), adapter.Corrupt},
-		"no name":          {archiveOf(t, imageSpec{layers: [][]entry{{{name: "x"}}}}), adapter.Corrupt},
+		"tree: no name":    {tarOf(t, []entry{{name: "metadata.yaml", content: "architecture: x86_64"}, {name: "rootfs/"}}), adapter.Corrupt},
 		"empty":            {nil, adapter.Mismatch},
 		"jar":              {[]byte("PK\x03\x04"), adapter.Mismatch},
 		"portable service": {tarOf(t, []entry{{name: "usr/lib/os-release"}}), adapter.Mismatch},

@@ -60,7 +60,7 @@ func inspect(ctx context.Context, s settings, p adapter.Package, tmp string) (ad
 // named refuses a package without a name: the name is what the unit's UUID is made of, and what an update is recognized by.
 func named(m adapter.Manifest) (adapter.Manifest, error) {
 	if m.Name == "" {
-		return m, adapter.Errorf(adapter.Corrupt, "cannot use the package: it says no name, neither as org.opencontainers.image.title nor as a tag")
+		return m, adapter.Errorf(adapter.Corrupt, "cannot use the package: its metadata.yaml has neither the property name nor the property os")
 	}
 	return m, nil
 }
