@@ -20,16 +20,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// needRoot skips a test that sets owners.
-func needRoot(t *testing.T) {
+// needRoot skips a test that sets owners, or reads what others may not.
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		return
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatal("it needs root to set owners, and CI=true permits no skips")
+		t.Fatal("it needs root, and CI=true permits no skips")
 	}
-	t.Skip("it needs root to set owners")
+	t.Skip("it needs root: it sets owners, or reads what others may not")
 }
 
 // An item is an entry of an archive with its content.

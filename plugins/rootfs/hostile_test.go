@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,6 +69,10 @@ type unpacker func(ctx context.Context, r io.Reader, dir string, o Options) (Usa
 
 func TestHostile(t *testing.T) {
 	long := strings.Repeat("n", 300)
+	beyond := int64(1) << 32 // a number that only processors of 64 bits read as one
+	if strconv.IntSize < 64 {
+		beyond = 0
+	}
 	device := of(tar.TypeChar, "null")
 	device.Devmajor, device.Devminor = 1, 3
 	disk := of(tar.TypeBlock, "sda")
@@ -103,8 +108,8 @@ func TestHostile(t *testing.T) {
 		{name: "root is a file", items: []item{file("./.", "")}, scan: true},
 		{name: "below a file", items: []item{file("f", ""), file("f/g", "")}},
 		{name: "below a fifo", items: []item{of(tar.TypeFifo, "f"), file("f/g", "")}},
-		{name: "owner beyond 32 bits", items: []item{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 32}}}, scan: true},
-		{name: "owner that is none", items: []item{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Gid: 1<<32 - 1}}}, scan: true},
+		{name: "owner beyond 32 bits", items: []item{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: int(beyond)}}}, scan: true},
+		{name: "owner that is none", items: []item{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Gid: int(beyond - 1)}}}, scan: true},
 		{name: "loop", items: []item{symlink("a", "b"), symlink("b", "a"), file("a/f", "")}},
 		{name: "whiteout that climbs", items: []item{file("../.wh.x", "")}, scan: true},
 		{name: "whiteout of the parent", items: []item{dir("d"), dir("d/e"), file("d/e/.wh...", "")}, layer: true, scan: true},
@@ -112,6 +117,9 @@ func TestHostile(t *testing.T) {
 		{name: "whiteout of nothing", items: []item{dir("d"), file("d/.wh.", "")}, layer: true, scan: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if beyond == 0 && strings.HasPrefix(c.name, "owner ") {
+				t.Skip("the processor has 32 bits")
+			}
 			data := pack(t, c.items...)
 			for kind, unpack := range map[string]unpacker{"tree": Unpack, "layer": Apply} {
 				if c.layer && kind == "tree" {
