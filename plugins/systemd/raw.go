@@ -30,7 +30,11 @@ func (e *env) inspectRaw(ctx context.Context, file string, f form) (content, err
 	if err != nil {
 		return content{}, err
 	}
-	defer os.RemoveAll(dir)                       // made here
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			e.log.Warn("what is left of a look at a package cannot be removed", "err", err)
+		}
+	}()
 	name := filepath.Join(dir, "image"+rawSuffix) // the package's own name may have any suffix
 	if err := os.Symlink(file, name); err != nil {
 		return content{}, fmt.Errorf("cannot read the package: %w", err)

@@ -38,6 +38,10 @@ type skeleton struct {
 	marks map[string]bool // names at the root that tell of other kinds of archives
 }
 
+func newSkeleton() *skeleton {
+	return &skeleton{links: map[string]string{}, files: map[string][]byte{}, marks: map[string]bool{}}
+}
+
 // inspectTar reads an archive once: the sieve that judges whether it may be unpacked, and the skeleton beside it.
 func inspectTar(ctx context.Context, file string) (content, error) {
 	f, err := os.Open(file)
@@ -51,7 +55,7 @@ func inspectTar(ctx context.Context, file string) (content, error) {
 	}
 	defer plain.Close()
 	pr, pw := io.Pipe()
-	sk := &skeleton{links: map[string]string{}, files: map[string][]byte{}, marks: map[string]bool{}}
+	sk := newSkeleton()
 	done := make(chan error, 1)
 	go func() {
 		err := sk.read(pr)
