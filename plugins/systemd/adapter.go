@@ -44,6 +44,7 @@ type systemd struct {
 	limits limits
 	life   context.Context // of what calls have begun
 	end    context.CancelFunc
+	locks  locks // on what environments share
 
 	mu        sync.Mutex
 	envs      map[string]*env // nil: not configured

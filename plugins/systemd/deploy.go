@@ -83,13 +83,10 @@ func (e *env) install(ask, ctx context.Context, op adapter.OpID, spec adapter.In
 			return err
 		}
 		r = &record{Key: spec.Key, State: installing, Op: tag, Current: g}
-		if err := e.checkNames(r, g); err != nil {
+		if err := e.claim(ctx, r, g); err != nil {
 			return err
 		}
-		err = e.store.save(r)
-		if err == nil {
-			err = e.unpack(ask, spec.Package, &r.Current, f)
-		}
+		err = e.unpack(ask, spec.Package, &r.Current, f)
 		if err == nil {
 			err = e.present(ctx, l, r.Current)
 		}
@@ -131,7 +128,22 @@ func (e *env) prepare(ctx context.Context, p adapter.Package, key string) (gener
 	return generation{content: c, Image: imageName(c.Manifest, key, f), SHA256: p.SHA256}, f, nil
 }
 
-// checkNames looks whether another unit of ours has a unit file of the same name. What the device itself has, portabled knows.
+// namesLock is the name among the adapter's locks of the names of units, which are those of the whole device.
+const namesLock = "names"
+
+// claim saves a record with a new generation, unless another unit of ours has a unit file of the same name. What the device itself has, portabled
+// knows.
+func (e *env) claim(ctx context.Context, r *record, g generation) error {
+	if err := e.own.locks.take(ctx, namesLock); err != nil {
+		return err
+	}
+	defer e.own.locks.release(namesLock)
+	if err := e.checkNames(r, g); err != nil {
+		return err
+	}
+	return e.store.save(r)
+}
+
 func (e *env) checkNames(r *record, g generation) error {
 	for _, x := range append([]*env{e}, e.own.others(e)...) {
 		records, err := x.store.all()
@@ -142,7 +154,7 @@ func (e *env) checkNames(r *record, g generation) error {
 			if x == e && other.Key == r.Key {
 				continue
 			}
-			for _, u := range other.Current.Units {
+			for _, u := range other.units() {
 				if slices.Contains(g.Units, u) {
 					m := other.Current.Manifest
 					return adapter.Errorf(adapter.Exists,
@@ -277,18 +289,16 @@ func (e *env) replace(ask, ctx context.Context, l *link, r *record, tag string, 
 	if err != nil {
 		return err
 	}
-	if err := e.checkNames(r, g); err != nil {
-		return err
-	}
 	if err := e.forgetPrevious(r); err != nil { // of an Update that was never discarded
 		return err
 	}
 	before := *r
 	r.State, r.Next = updating, &g
-	err = e.store.save(r)
-	if err == nil {
-		err = e.unpack(ask, next, &g, f)
+	if err := e.claim(ctx, r, g); err != nil {
+		*r = before
+		return err
 	}
+	err = e.unpack(ask, next, &g, f)
 	if err == nil {
 		err = e.halt(ctx, l, r.Current, what)
 	}

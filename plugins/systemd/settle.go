@@ -138,11 +138,14 @@ func (e *env) settleAll(ctx context.Context, l *link) ([]*record, error) {
 	}
 	var stay []*record
 	for _, r := range records {
-		if r, err = e.settleOne(ctx, l, r.Key); err != nil {
+		settled, err := e.settleOne(ctx, l, r.Key)
+		switch {
+		case err != nil && (ctx.Err() != nil || !l.works()):
 			return nil, err
-		}
-		if r != nil {
-			stay = append(stay, r)
+		case err != nil:
+			e.log.Error("what was begun with a unit cannot be settled; the next call about it tries again", "du", r.Key, "err", err)
+		case settled != nil:
+			stay = append(stay, settled)
 		}
 	}
 	return stay, nil

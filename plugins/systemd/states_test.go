@@ -110,6 +110,7 @@ func TestBehindOurBack(t *testing.T) {
 	d.until(m, "forgiven", func(x adapter.Module) bool { return x.Status == adapter.Idle && x.Reason == "" })
 	systemctl(t, "start", m.Module)
 	d.status(m, adapter.Active)
+	systemctl(t, "daemon-reexec")
 	systemctl(t, "stop", m.Module)
 	d.status(m, adapter.Idle)
 

@@ -62,6 +62,10 @@ func (w *watcher) follow(ctx context.Context, l *link) error {
 	signals := make(chan *dbus.Signal, 64)
 	l.bus.Signal(signals)
 	defer l.bus.RemoveSignal(signals)
+	// After the manager has executed itself anew it may have forgotten who listens.
+	if err := l.manager(ctx, "Subscribe").Err; err != nil && errorName(err) != systemdName+".AlreadySubscribed" {
+		return explain("follow systemd", err)
+	}
 	s := &subscriptions{bus: l.bus, rules: map[string][]dbus.MatchOption{}, names: map[dbus.ObjectPath]string{}}
 	defer s.drop()
 	if err := s.add("manager", dbus.WithMatchSender(systemdName), dbus.WithMatchInterface(systemdName+".Manager"), dbus.WithMatchMember("Reloading")); err != nil {
