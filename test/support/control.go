@@ -24,6 +24,13 @@ type Control struct {
 // NewControl returns the control of an agent of the test, without client and server.
 func NewControl(t testing.TB) Control { return Control{t: t} }
 
+// In returns the control of the same agent for a test below the test.
+func (c *Control) In(t testing.TB) Control {
+	inner := *c
+	inner.t = t
+	return inner
+}
+
 // URL makes the file server of the device serve a bundle, see [BundlePath], and returns its URL.
 func (c *Control) URL(bundle string) string {
 	c.t.Helper()
