@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/ipc/xml"
 	"github.com/smmd-project/smmd/test/support"
@@ -42,6 +44,23 @@ const (
 	adapterProcess = "^/usr/bin/smmd adapter osgi$"
 	jvmProcess     = "^java .* org.smmd.osgi.host"
 )
+
+// becomes waits until the execution unit of a unit has a status and no fault, and returns the unit. What runs in an environment may be told a
+// moment after the environment itself.
+func (d *Device) becomes(du dbus.ObjectPath, status string) support.Unit {
+	d.t.Helper()
+	d.Until(fmt.Sprintf("%s is %s", du, status), func(tree *client.Tree) error {
+		u := tree.DeploymentUnit(du)
+		if u == nil || len(u.ExecutionUnits) != 1 {
+			return fmt.Errorf("it is %+v", u)
+		}
+		if eu := tree.ExecutionUnit(u.ExecutionUnits[0]); eu.Status != status || eu.FaultCode != "NoFault" {
+			return fmt.Errorf("it is %s, %s %s", eu.Status, eu.FaultCode, eu.FaultMessage)
+		}
+		return nil
+	})
+	return d.Unit(du)
+}
 
 // equal compares a value with the one it should be.
 func equal[T comparable](t *testing.T, what string, got, want T) {
@@ -98,7 +117,7 @@ func TestActivation(t *testing.T) {
 	}
 	equal(t, "the agent after the call", d.Show("smmd.service", "ActiveState"), "active")
 	d.Up()
-	equal(t, "the unit", d.Unit(unit.Object).EU.Status, "Active")
+	d.becomes(unit.Object, "Active")
 	equal(t, "the framework", d.pid(jvmProcess), jvm)
 }
 
@@ -131,8 +150,7 @@ func TestWatchdog(t *testing.T) {
 		t.Error("the journal does not have what the agent was at")
 	}
 	d.Up()
-	again := d.Unit(unit.Object)
-	equal(t, "the unit", again.UUID+" "+again.EU.Status, unit.UUID+" Active")
+	equal(t, "the unit", d.becomes(unit.Object, "Active").UUID, unit.UUID)
 	equal(t, "the framework", d.pid(jvmProcess), jvm)
 }
 
@@ -182,8 +200,7 @@ func TestEnds(t *testing.T) {
 	} {
 		c.end()
 		d.Up()
-		now := d.Unit(unit.Object)
-		equal(t, c.what+": the unit", fmt.Sprint(now.UUID, now.Alias, now.EU.Status, now.EU.FaultCode), fmt.Sprint(unit.UUID, unit.Alias, "Active", "NoFault"))
+		equal(t, c.what+": the unit", identity(d.becomes(unit.Object, "Active")), identity(unit))
 		equal(t, c.what+": the framework", d.pid(jvmProcess), jvm)
 		if n := len(strings.Fields(d.Machine.Run(t, "pgrep", "-f", adapterProcess))); n != 1 {
 			t.Errorf("%s: there are %d adapters", c.what, n)
