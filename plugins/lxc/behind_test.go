@@ -79,12 +79,12 @@ func TestForeignContainer(t *testing.T) {
 				d.start(key)
 				d.stop(key)
 			}
-			_, err := d.a.Update(t.Context(), "op", ref(key), adapter.Package{}, packageOf(t, nil))
+			_, err := d.a.Update(t.Context(), "op", d.ref(key), adapter.Package{}, packageOf(t, nil))
 			reasonIs(t, err, adapter.NotSupported)
 			_, err = d.a.Install(t.Context(), "op", adapter.InstallSpec{Env: "home", Key: key, Package: packageOf(t, nil)})
 			reasonIs(t, err, adapter.Exists)
 			d.start(key)
-			_, err = d.a.Uninstall(t.Context(), "op", ref(key))
+			_, err = d.a.Uninstall(t.Context(), "op", d.ref(key))
 			must(t, err)
 			d.wait("the end of the unit", func() bool { _, there := d.units[key]; return !there })
 			if _, err := os.Lstat(dir); err == nil {
@@ -120,8 +120,8 @@ func TestServiceManagerStops(t *testing.T) {
 
 // TestEndOfEnvironment shows that all containers of an environment end with it, the last one first, and no other.
 func TestEndOfEnvironment(t *testing.T) {
-	other := newDevice(t, sessions{}, nil)
-	other.env.store.env, other.env.id = "other", "other" // control groups know containers by their names
+	other := deviceWith(t, "other", units{}, nil)
+	other.run("a", endless)
 	d := newDevice(t, units{}, nil)
 	for _, key := range []string{"a", "b", "c"} {
 		d.run(key, "trap 'cat /proc/uptime > /tmp/end; exit 0' TERM; while :; do sleep 0.05; done")
@@ -139,5 +139,8 @@ func TestEndOfEnvironment(t *testing.T) {
 	if ends["c"] > ends["b"] || ends["b"] > ends["a"] {
 		t.Errorf("they ended at %q", ends)
 	}
-	reasonIs(t, d.a.Start(t.Context(), "op", moduleOf("a"), adapter.StartOptions{}), adapter.Unavailable)
+	reasonIs(t, d.a.Start(t.Context(), "op", d.moduleOf("a"), adapter.StartOptions{}), adapter.Unavailable)
+	if s, _, err := other.env.tools.info(t.Context(), other.name("a")); err != nil || s != running {
+		t.Errorf("the container of another environment is %s: %v", s, err)
+	}
 }

@@ -100,7 +100,6 @@ func (k *killable) SetEnabled(ctx context.Context, op adapter.OpID, env string, 
 // openHere makes an adapter in this process. To kill it means to end what goes on in it.
 func openHere(s starter) func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 	return func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
-		clearDevice(t, dir)
 		a := newAdapter(quietLog(), s)
 		dead, kill := context.WithCancel(context.Background())
 		return &killable{a, dead}, func() {
@@ -118,8 +117,7 @@ func openHere(s starter) func(t adaptertest.TB, dir string) (adapter.Adapter, fu
 }
 
 // openExecutable starts an adapter in a process of its own, which is killed by SIGKILL.
-func openExecutable(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
-	clearDevice(t, dir)
+func openExecutable(t adaptertest.TB, _ string) (adapter.Adapter, func()) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -161,13 +159,14 @@ func openExecutable(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 	})
 }
 
-// kitEnvs are the environments of the devices of the kit.
-var kitEnvs = []string{"one", "two"}
+// kitEnvs returns the environments of the devices of a run of the kit. Two runs at a time have different ones: control groups and units know containers by their
+// names.
+func kitEnvs(run string) []string { return []string{run + "-one", run + "-two"} }
 
 // clearDevice ends all containers of a device when the case is over.
-func clearDevice(t adaptertest.TB, dir string) {
+func clearDevice(t adaptertest.TB, run, dir string) {
 	t.Cleanup(func() {
-		for _, env := range kitEnvs {
+		for _, env := range kitEnvs(run) {
 			clearStore(t, store{env: env, dir: filepath.Join(dir, env)})
 		}
 	})
@@ -205,9 +204,9 @@ func clearStore(t interface{ Errorf(string, ...any) }, s store) {
 }
 
 // touch makes a file in the root file system of each container of a device that f chooses.
-func touch(t adaptertest.TB, dir, file string, chosen func(name string) bool) {
+func touch(t adaptertest.TB, run, dir, file string, chosen func(name string) bool) {
 	found := false
-	for _, env := range kitEnvs {
+	for _, env := range kitEnvs(run) {
 		s := store{env: env, dir: filepath.Join(dir, env)}
 		names, err := s.list()
 		if err != nil {
@@ -232,7 +231,7 @@ func touch(t adaptertest.TB, dir, file string, chosen func(name string) bool) {
 	}
 }
 
-func kitPackages(t *testing.T) adaptertest.Packages {
+func kitPackages(t *testing.T, run string) adaptertest.Packages {
 	t.Helper()
 	dir := t.TempDir()
 	file := func(name string, data []byte) adaptertest.Package {
@@ -246,7 +245,7 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 	ends := func(name string) adaptertest.Package {
 		p := mode(name)
 		p.End = func(t adaptertest.TB, dir string, m adapter.ModuleRef) {
-			touch(t, dir, "end", func(name string) bool { return strings.HasSuffix(name, m.Key) })
+			touch(t, run, dir, "end", func(name string) bool { return strings.HasSuffix(name, m.Key) })
 		}
 		return p
 	}
@@ -254,7 +253,7 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 	failsStart, failsStop, exits, hangsStop := mode("fails-start"), mode("fails-stop"), ends("exits"), mode("hangs-stop")
 	failsStart.Message, failsStop.Message = "boom on purpose", "stuck on purpose"
 	exits.Message, exits.ExitCode = "tired on purpose", 7
-	hangsStop.Release = func(t adaptertest.TB, dir string) { touch(t, dir, "release", func(string) bool { return true }) }
+	hangsStop.Release = func(t adaptertest.TB, dir string) { touch(t, run, dir, "release", func(string) bool { return true }) }
 	one := adaptertest.Package{Skip: "a container is one execution unit"}
 	restarts := adaptertest.Package{Skip: "nobody but the agent starts a container again"}
 	return adaptertest.Packages{
@@ -278,27 +277,31 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 	}
 }
 
-func kit(t *testing.T, open func(adaptertest.TB, string) (adapter.Adapter, func())) adaptertest.Harness {
+func kit(t *testing.T, run string, open func(adaptertest.TB, string) (adapter.Adapter, func())) adaptertest.Harness {
+	t.Helper()
 	machine.RequireInside(t)
 	if testing.Short() {
 		t.Skip("it takes a minute")
 	}
 	return adaptertest.Harness{
 		Kind: Kind,
-		Open: open,
+		Open: func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
+			clearDevice(t, run, dir)
+			return open(t, dir)
+		},
 		Environments: func(t adaptertest.TB, dir string) []adapter.EnvConfig {
 			var envs []adapter.EnvConfig
-			for _, env := range kitEnvs {
+			for _, env := range kitEnvs(run) {
 				data := filepath.Join(dir, env)
 				if err := os.MkdirAll(data, 0o700); err != nil {
 					t.Fatalf("%v", err)
 				}
 				envs = append(envs, adapter.EnvConfig{ID: env, DataDir: data, Settings: []byte(
-					`{"memory": "48MiB", "processes": 50, "max_unpacked": "16MiB", "settle": "100ms", "stop_timeout": "4s"}`)})
+					`{"memory": "48MiB", "processes": 50, "max_unpacked": "16MiB", "settle": "100ms", "stop_timeout": "3s"}`)})
 			}
 			return envs
 		},
-		Packages: kitPackages(t),
+		Packages: kitPackages(t, run),
 		Lose: func(t adaptertest.TB, dir, env string) {
 			if err := os.Remove(filepath.Join(dir, env, launchName)); err != nil {
 				t.Fatalf("%v", err)
@@ -368,7 +371,13 @@ func left(t adaptertest.TB, dir, env string) []string {
 }
 
 // TestConformance runs the kit in this process, with containers in sessions of their own as on a device without systemd.
-func TestConformance(t *testing.T) { adaptertest.Run(t, kit(t, openHere(sessions{}))) }
+func TestConformance(t *testing.T) {
+	t.Parallel() // with the other one: both wait most of the time
+	adaptertest.Run(t, kit(t, "session", openHere(sessions{})))
+}
 
 // TestConformanceExecutable runs the kit against processes that are killed with SIGKILL, with containers as units of systemd.
-func TestConformanceExecutable(t *testing.T) { adaptertest.Run(t, kit(t, openExecutable)) }
+func TestConformanceExecutable(t *testing.T) {
+	t.Parallel()
+	adaptertest.Run(t, kit(t, "unit", openExecutable))
+}

@@ -227,6 +227,6 @@ func TestUnstartable(t *testing.T) {
 		if m.Status != adapter.Idle || m.Reason != adapter.Unstartable || !strings.Contains(m.Message, c.want) {
 			t.Errorf("%s: %+v", key, m)
 		}
-		reasonIs(t, d.a.Start(t.Context(), "op", moduleOf(key), adapter.StartOptions{Auto: true}), adapter.Unstartable)
+		reasonIs(t, d.a.Start(t.Context(), "op", d.moduleOf(key), adapter.StartOptions{Auto: true}), adapter.Unstartable)
 	}
 }

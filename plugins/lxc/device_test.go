@@ -37,6 +37,12 @@ var starters = map[string]starter{"units": units{}, "sessions": sessions{}}
 // newDevice makes a device with the given settings of its environment "home".
 func newDevice(t *testing.T, s starter, set map[string]any) *device {
 	t.Helper()
+	return deviceWith(t, "home", s, set)
+}
+
+// deviceWith makes a device with an environment of a name that no other device has at the time: control groups know containers by their names.
+func deviceWith(t *testing.T, env string, s starter, set map[string]any) *device {
+	t.Helper()
 	machine.RequireInside(t)
 	d := &device{t: t, a: newAdapter(quietLog(), s), changed: make(chan struct{}), units: map[string]adapter.Unit{}}
 	dir := filepath.Join(t.TempDir(), "env")
@@ -51,10 +57,10 @@ func newDevice(t *testing.T, s starter, set map[string]any) *device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.a.Configure(t.Context(), []adapter.EnvConfig{{ID: "home", DataDir: dir, Settings: raw}}); err != nil {
+	if err := d.a.Configure(t.Context(), []adapter.EnvConfig{{ID: env, DataDir: dir, Settings: raw}}); err != nil {
 		t.Fatal(err)
 	}
-	d.env = d.a.envs["home"]
+	d.env = d.a.envs[env]
 	ctx, cancel := context.WithCancel(context.Background())
 	ch, err := d.a.Watch(ctx)
 	if err != nil {
@@ -74,7 +80,7 @@ func newDevice(t *testing.T, s starter, set map[string]any) *device {
 		d.a.end()
 		d.a.tasks.Wait()
 	})
-	if err := d.a.SetEnabled(t.Context(), "up", "home", true, nil); err != nil {
+	if err := d.a.SetEnabled(t.Context(), "up", env, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	d.wait("the sync", func() bool { return d.synced })
@@ -140,15 +146,15 @@ func (d *device) is(key string, s adapter.Status) adapter.Module {
 	return d.module(key, string(s), func(m adapter.Module) bool { return m.Status == s })
 }
 
-func ref(key string) adapter.UnitRef { return adapter.UnitRef{Env: "home", Key: key} }
+func (d *device) ref(key string) adapter.UnitRef { return adapter.UnitRef{Env: d.env.id, Key: key} }
 
-func moduleOf(key string) adapter.ModuleRef {
-	return adapter.ModuleRef{UnitRef: ref(key), Module: moduleID}
+func (d *device) moduleOf(key string) adapter.ModuleRef {
+	return adapter.ModuleRef{UnitRef: d.ref(key), Module: moduleID}
 }
 
 func (d *device) install(key string, data []byte) adapter.Unit {
 	d.t.Helper()
-	u, err := d.a.Install(d.t.Context(), adapter.OpID("install "+key), adapter.InstallSpec{Env: "home", Key: key, Package: packageOf(d.t, data), RunLevel: -1})
+	u, err := d.a.Install(d.t.Context(), adapter.OpID("install "+key), adapter.InstallSpec{Env: d.env.id, Key: key, Package: packageOf(d.t, data), RunLevel: -1})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -157,14 +163,14 @@ func (d *device) install(key string, data []byte) adapter.Unit {
 
 func (d *device) start(key string) {
 	d.t.Helper()
-	if err := d.a.Start(d.t.Context(), "start", moduleOf(key), adapter.StartOptions{}); err != nil {
+	if err := d.a.Start(d.t.Context(), "start", d.moduleOf(key), adapter.StartOptions{}); err != nil {
 		d.t.Fatalf("%v\nLXC logged:\n%s", err, d.logOf(key))
 	}
 }
 
 func (d *device) stop(key string) {
 	d.t.Helper()
-	if err := d.a.Stop(d.t.Context(), "stop", moduleOf(key)); err != nil {
+	if err := d.a.Stop(d.t.Context(), "stop", d.moduleOf(key)); err != nil {
 		d.t.Fatal(err)
 	}
 	d.is(key, adapter.Idle)

@@ -91,7 +91,7 @@ func TestImageOfOtherTools(t *testing.T) {
 	if len(want) < 25 {
 		t.Errorf("there are only %d files", len(want))
 	}
-	reasonIs(t, d.a.Start(t.Context(), "op", moduleOf("told"), adapter.StartOptions{}), adapter.StartFailed)
+	reasonIs(t, d.a.Start(t.Context(), "op", d.moduleOf("told"), adapter.StartOptions{}), adapter.StartFailed)
 	if m := d.is("told", adapter.Idle); m.ExitCode == nil || *m.ExitCode != 5 || d.file("told", "srv/ran") != "it runs\n" {
 		t.Errorf("%+v", m)
 	}
