@@ -3,7 +3,6 @@ package lxc
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -22,7 +21,7 @@ func (c *configText) set(key string, value any) { fmt.Fprintf(c, "%s = \"%v\"\n"
 
 // configOf returns the configuration of a container with its root file system at root. Nothing of LXC's own files is included, so
 // that it says all there is.
-func configOf(s settings, groups cgroups, host, dir, root string, p process) string {
+func configOf(s settings, groups cgroups, host, root string, p process) string {
 	var c configText
 	c.set("lxc.uts.name", host)
 	c.set("lxc.rootfs.path", "dir:"+root)
@@ -30,8 +29,6 @@ func configOf(s settings, groups cgroups, host, dir, root string, p process) str
 	c.set("lxc.mount.auto", "proc:mixed sys:ro")
 	c.set("lxc.pty.max", 64)
 	c.set("lxc.tty.max", 0)
-	c.set("lxc.log.file", filepath.Join(dir, logName))
-	c.set("lxc.log.level", "WARN")
 	c.network(s)
 	c.process(p)
 	c.confine(s)

@@ -105,8 +105,10 @@ func (e *env) prepare(c *container, r run, g generation) (order, error) {
 	if err != nil {
 		return o, err
 	}
-	config := configOf(e.set, groups, hostName(c.key), dir, tree, g.Process)
-	command := commandText(append([]string{"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "--"}, g.Process.Args...))
+	config := configOf(e.set, groups, hostName(c.key), tree, g.Process)
+	command := commandText(append([]string{
+		"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "-o", filepath.Join(dir, logName), "-l", "WARN", "--",
+	}, g.Process.Args...))
 	err = errors.Join(
 		e.store.writeScripts(),
 		os.WriteFile(filepath.Join(dir, commandName), []byte(command), 0o644),

@@ -1,6 +1,7 @@
 package lxc
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,13 +25,23 @@ type launch struct {
 	Launch string `json:"launch"`
 }
 
-// bootID names the present boot of the device.
+// bootID names the present boot of the device: by the boot id of the kernel, and by when process 1 began, as a device that is a container on another
+// one has that one's boot id.
 func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("cannot tell the boots of the device apart: %w", err)
 	}
-	return strings.TrimSpace(string(data)), nil
+	stat, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return "", fmt.Errorf("cannot tell the boots of the device apart: %w", err)
+	}
+	// proc(5): after the name, which may hold anything, come the fields from the third on; starttime is the 22nd.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return "", fmt.Errorf("cannot tell the boots of the device apart: /proc/1/stat is %q", stat)
+	}
+	return strings.TrimSpace(string(id)) + "." + fields[19], nil
 }
 
 // launched returns the present launch of the environment, empty when it is not up.

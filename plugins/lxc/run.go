@@ -204,8 +204,8 @@ func (s store) firstError(name string) string {
 func parseLog(log string) string {
 	for line := range strings.Lines(log) {
 		f := strings.Fields(line)
-		if len(f) < 5 || f[3] != "ERROR" {
-			continue
+		if len(f) < 5 || f[0] != "lxc-execute" || f[3] != "ERROR" {
+			continue // other tools may have been told to log there, too
 		}
 		_, rest, ok := strings.Cut(line, " - ")
 		if !ok {

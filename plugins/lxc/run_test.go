@@ -102,7 +102,8 @@ func TestParsersOfTools(t *testing.T) {
 			t.Errorf("%q is of %q, %v", line, got, ok)
 		}
 	}
-	log := "lxc-execute c 20261122013741.333 WARN     start - ../src/lxc/start.c:f:329 - Inherited fd 10\n" +
+	log := "lxc-info c 20261122013741.000 ERROR    commands - ../src/lxc/commands.c:f:1 - Connection reset by peer\n" +
+		"lxc-execute c 20261122013741.333 WARN     start - ../src/lxc/start.c:f:329 - Inherited fd 10\n" +
 		"lxc-execute c 20261122013741.350 ERROR    start - ../src/lxc/start.c:g:99 - Permission denied - Could not access /x\n" +
 		"lxc-execute c 20261122013741.351 ERROR    start - ../src/lxc/start.c:h:2107 - Failed to spawn container\n"
 	if got := parseLog(log); got != "Permission denied - Could not access /x" {
@@ -133,7 +134,7 @@ func TestGroups(t *testing.T) {
 	}
 	s := defaultSettings()
 	s.memory, s.cpu, s.processes = 1024, 50, 7
-	second := configOf(s, c, "h", "/d", "/d/r", process{})
+	second := configOf(s, c, "h", "/d/r", process{})
 	for _, want := range []string{`lxc.cgroup2.memory.max = "1048576"`, `lxc.cgroup2.devices.deny = "a"`} {
 		if !strings.Contains(second, want) {
 			t.Errorf("the configuration lacks %s:\n%s", want, second)
