@@ -29,22 +29,15 @@ func (e *env) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	records, err := e.settleAll(ctx, l)
+	records, changed, err := e.restore(ctx, l)
 	if err != nil {
 		return err
 	}
-	changed := false
 	if !s.up { // limits hold from one launch to the next
-		if changed, err = writeRuntime(e.slice, e.sliceFile()); err != nil {
-			return err
-		}
-	}
-	for _, r := range records {
-		did, err := e.ensure(ctx, l, r.Current)
+		did, err := writeRuntime(e.slice, e.sliceFile())
 		changed = changed || did
 		if err != nil {
-			// The others are not to suffer; the unit is not told, and so missing.
-			e.log.Error("a unit cannot be attached", "du", r.Key, "err", err)
+			return err
 		}
 	}
 	if changed {

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
 // settle brings a record to rest: it finishes or undoes the step that [state] says is open. It returns nil when nothing is left of the unit. Each
@@ -130,41 +128,42 @@ func (l *link) cleaned(ctx context.Context, unit string) error {
 	return l.until(ctx, unit, func(u unitState) bool { return u.active != "maintenance" })
 }
 
-// settleAll settles every record and returns those that stay. One that cannot be read is told and left alone.
-func (e *env) settleAll(ctx context.Context, l *link) ([]*record, error) {
+// restore settles every unit and makes those that stay attached. It returns them, and whether the manager has to be reloaded. What is wrong with one is
+// told and does no harm to the others: one that is not attached is missing.
+func (e *env) restore(ctx context.Context, l *link) (stay []*record, changed bool, err error) {
 	records, err := e.store.all()
 	if err != nil {
 		e.log.Error("records of units cannot be read", "err", err)
 	}
-	var stay []*record
 	for _, r := range records {
-		settled, err := e.settleOne(ctx, l, r.Key)
-		switch {
-		case err != nil && (ctx.Err() != nil || !l.works()):
-			return nil, err
-		case err != nil:
-			e.log.Error("what was begun with a unit cannot be settled; the next call about it tries again", "du", r.Key, "err", err)
-		case settled != nil:
+		settled, did, err := e.restoreOne(ctx, l, r.Key)
+		changed = changed || did
+		if err != nil && (ctx.Err() != nil || !l.works()) {
+			return nil, changed, err
+		}
+		if err != nil {
+			e.log.Error("a unit cannot be brought in order; the next call about it tries again", "du", r.Key, "err", err)
+		}
+		if settled != nil {
 			stay = append(stay, settled)
 		}
 	}
-	return stay, nil
+	return stay, changed, nil
 }
 
-func (e *env) settleOne(ctx context.Context, l *link, key string) (*record, error) {
+func (e *env) restoreOne(ctx context.Context, l *link, key string) (r *record, changed bool, err error) {
 	if err := e.keys.take(ctx, key); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer e.keys.release(key)
-	r, err := e.store.load(key) // as it is now
-	if err != nil || r == nil {
-		return nil, err
+	if r, err = e.store.load(key); err != nil { // as it is now
+		return nil, false, err
 	}
-	settled, err := e.settle(ctx, l, r)
-	if adapter.ReasonOf(err) == adapter.StillRunning {
-		return r, nil // the next one tries again
+	if r, err = e.settle(ctx, l, r); err != nil || r == nil {
+		return r, false, err
 	}
-	return settled, err
+	changed, err = e.ensure(ctx, l, r.Current)
+	return r, changed, err
 }
 
 // sweep removes directories of looks at packages that an adapter left that was killed. It runs before this one takes its first look.
