@@ -39,6 +39,9 @@ func inspectBundle(ctx context.Context, path string) (adapter.Manifest, error) {
 		return none, adapter.Errorf(adapter.Internal, "cannot read bundle: %v", err)
 	}
 	jar, err := zip.NewReader(file, info.Size())
+	if err != nil && foreign(file) {
+		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s: it is a package of another kind and no bundle", path)
+	}
 	if err != nil {
 		return corrupt(err)
 	}
