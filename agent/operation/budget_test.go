@@ -3,6 +3,8 @@ package operation
 import (
 	"context"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,8 +256,15 @@ func TestDeviceClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Boot()+"\n" != string(id) {
+	boot, began, _ := strings.Cut(c.Boot(), ".")
+	if boot+"\n" != string(id) {
 		t.Errorf("boot %q, want %q", c.Boot(), id)
+	}
+	if _, err := strconv.ParseUint(began, 10, 64); err != nil {
+		t.Errorf("process 1 began at %q", began)
+	}
+	if again, err := NewDeviceClock(); err != nil || again.Boot() != c.Boot() {
+		t.Errorf("boot %q, then %q: %v", c.Boot(), again.Boot(), err)
 	}
 	if a, b := c.SinceBoot(), c.SinceBoot(); a <= 0 || b < a {
 		t.Errorf("since boot %v, then %v", a, b)

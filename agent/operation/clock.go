@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -19,13 +20,22 @@ type Clock interface {
 // DeviceClock is the clock of this device.
 type DeviceClock struct{ boot string }
 
-// NewDeviceClock reads the boot id from the kernel.
+// NewDeviceClock reads the boot id from the kernel, and when process 1 began: a device that is a container on another one has that one's boot id.
 func NewDeviceClock() (DeviceClock, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return DeviceClock{}, fmt.Errorf("cannot read the boot id: %w", err)
 	}
-	return DeviceClock{strings.TrimSpace(string(b))}, nil
+	stat, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return DeviceClock{}, fmt.Errorf("cannot read when the device began: %w", err)
+	}
+	// proc(5): after the name, which may hold anything, come the fields from the third on; starttime is the 22nd.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return DeviceClock{}, fmt.Errorf("cannot read when the device began: /proc/1/stat is %q", stat)
+	}
+	return DeviceClock{strings.TrimSpace(string(id)) + "." + fields[19]}, nil
 }
 
 // Boot implements [Clock].

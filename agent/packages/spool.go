@@ -288,11 +288,21 @@ func (p *part) loadState() (partState, bool, error) {
 	return st, st.Version == stateVersion && st.Boot != "" && st.Boot == bootID(), nil
 }
 
-// bootID names the running boot of the kernel, empty when it cannot be told.
+// bootID names the running boot of the device, empty when it cannot be told: by the boot id of the kernel, and by when process 1 began, as a
+// device that is a container on another one has that one's boot id.
 func bootID() string {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
-	return string(bytes.TrimSpace(data))
+	stat, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return ""
+	}
+	// proc(5): after the name, which may hold anything, come the fields from the third on; starttime is the 22nd.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return ""
+	}
+	return string(bytes.TrimSpace(id)) + "." + string(fields[19])
 }
