@@ -100,7 +100,7 @@ func available(dir string) (disk, memory int64) {
 	disk, memory = -1, -1
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
-		disk = int64(st.Bavail) * int64(st.Bsize) / 1024
+		disk = int64(st.Bavail) * int64(st.Bsize) / 1024 //nolint:unconvert // other types on other processors
 	}
 	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
 		memory = memAvailable(data)

@@ -145,14 +145,14 @@ func treeOf(t *testing.T, root string) map[string]node {
 			if err != nil {
 				return err
 			}
-			n.Content = string(hashOf(data).Hex)
+			n.Content = hashOf(data).Hex
 		case unix.S_IFLNK:
 			if n.Content, err = os.Readlink(path); err != nil {
 				return err
 			}
 		}
 		if !d.IsDir() {
-			n.Links, n.Time = st.Nlink, st.Mtim.Sec
+			n.Links, n.Time = uint64(st.Nlink), int64(st.Mtim.Sec) //nolint:unconvert // other types on other processors
 		}
 		for _, name := range []string{"user.note", "security.capability"} {
 			value := make([]byte, 64)

@@ -44,12 +44,11 @@ func (u units) start(ctx context.Context, o order) error {
 		if err == nil {
 			return u.await(ctx, done)
 		}
-		var refused godbus.Error
-		if !errors.As(err, &refused) || refused.Name != "org.freedesktop.systemd1.UnitExists" || time.Now().After(deadline) {
+		if !refusedAs(err, "UnitExists") || time.Now().After(deadline) {
 			return fmt.Errorf("cannot start unit %s: %w", unitName(o.name), err)
 		}
 		if o.daemon { // its unit stays when its program has returned, also when the container has ended
-			if _, err := conn.StopUnitContext(ctx, unitName(o.name), "replace", nil); err != nil && ctx.Err() == nil {
+			if _, err := conn.StopUnitContext(ctx, unitName(o.name), "replace", nil); err != nil && !refusedAs(err, "NoSuchUnit") {
 				return fmt.Errorf("cannot stop unit %s: %w", unitName(o.name), err)
 			}
 		}
@@ -59,6 +58,12 @@ func (u units) start(ctx context.Context, o order) error {
 		case <-time.After(poll):
 		}
 	}
+}
+
+// refusedAs reports whether systemd answered with an error of its own of that name.
+func refusedAs(err error, name string) bool {
+	var refused godbus.Error
+	return errors.As(err, &refused) && refused.Name == "org.freedesktop.systemd1."+name
 }
 
 // await waits for the end of the job. A program that ends soon after its start is no failed job.
