@@ -183,7 +183,7 @@ func (l *lxc) Inspect(ctx context.Context, env string, p adapter.Package) (adapt
 	if err != nil {
 		return adapter.Manifest{}, err
 	}
-	tmp, err := e.store.stage()
+	tmp, err := e.stageDir()
 	if err != nil {
 		return adapter.Manifest{}, err
 	}

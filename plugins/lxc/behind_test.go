@@ -144,3 +144,50 @@ func TestEndOfEnvironment(t *testing.T) {
 		t.Errorf("the container of another environment is %s: %v", s, err)
 	}
 }
+
+// TestWhatIsSoAlready shows that a start of what runs and a stop of what does not tell nothing: nothing happens.
+func TestWhatIsSoAlready(t *testing.T) {
+	d := newDevice(t, sessions{}, nil)
+	d.run("c", endless)
+	d.is("c", adapter.Active)
+	d.start("c")
+	d.stop("c")
+	must(t, d.a.Stop(t.Context(), "again", d.moduleOf("c")))
+	d.install("last", archiveOf(t, imageSpec{title: "last", version: "1", layers: [][]entry{base(t)}, config: v1Config("/bin/sh")}))
+	d.is("last", adapter.Idle) // whatever was to be told before has been
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var got []string
+	for _, s := range d.history["c"] {
+		if len(got) == 0 || got[len(got)-1] != string(s) {
+			got = append(got, string(s))
+		}
+	}
+	if want := "Idle Starting Active Stopping Idle"; strings.Join(got, " ") != want {
+		t.Errorf("it was told to be %q, want %q", got, want)
+	}
+}
+
+// TestLaunchEndsWithBoot shows that an environment is not up after a boot of the device until it is launched, and that what an adapter was doing
+// then is gone.
+func TestLaunchEndsWithBoot(t *testing.T) {
+	d := newDevice(t, sessions{}, nil)
+	d.install("c", archiveOf(t, imageSpec{title: "c", version: "1", layers: [][]entry{base(t)}, config: v1Config("/bin/sh")}))
+	before := d.env.launched()
+	must(t, writeJSON(filepath.Join(d.env.store.dir, launchName), launch{Format: format, Boot: "another", Launch: before}))
+	d.wait("the end of the environment", func() bool { return !d.synced })
+	reasonIs(t, d.a.Start(t.Context(), "op", d.moduleOf("c"), adapter.StartOptions{}), adapter.Unavailable)
+	rest, err := d.env.store.stage()
+	must(t, err)
+	again := newAdapter(quietLog(), sessions{})
+	defer again.end()
+	e := again.newEnv("home", d.env.store.dir, d.env.set)
+	must(t, e.enable(t.Context()))
+	if now := e.launched(); now == "" || now == before {
+		t.Errorf("the launch was %q and is %q", before, now)
+	}
+	if _, err := os.Lstat(rest); err == nil {
+		t.Error("what was staged before is still there")
+	}
+	d.is("c", adapter.Idle)
+}

@@ -56,6 +56,7 @@ func (e *env) startContainer(ctx context.Context, c *container, auto bool) error
 		r.Phase, r.Auto = isActive, auto
 		return e.store.saveRun(c.name, r)
 	}
+	e.showing(c, adapter.Starting)
 	if err := e.awaitStopped(ctx, c); err != nil {
 		return fmt.Errorf("cannot %s: %w", what, err)
 	}
@@ -274,6 +275,7 @@ func (e *env) stopContainer(ctx context.Context, c *container, grace time.Durati
 		}
 		return nil
 	}
+	e.showing(c, adapter.Stopping)
 	if !e.store.ours(c.name) || r.Token == "" {
 		return e.stopForeign(ctx, c, grace)
 	}

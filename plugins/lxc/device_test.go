@@ -28,6 +28,7 @@ type device struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	units   map[string]adapter.Unit
+	history map[string][]adapter.Status // of each unit
 	synced  bool
 }
 
@@ -44,7 +45,8 @@ func newDevice(t *testing.T, s starter, set map[string]any) *device {
 func deviceWith(t *testing.T, env string, s starter, set map[string]any) *device {
 	t.Helper()
 	machine.RequireInside(t)
-	d := &device{t: t, a: newAdapter(quietLog(), s), changed: make(chan struct{}), units: map[string]adapter.Unit{}}
+	d := &device{t: t, a: newAdapter(quietLog(), s), changed: make(chan struct{}), units: map[string]adapter.Unit{},
+		history: map[string][]adapter.Status{}}
 	dir := filepath.Join(t.TempDir(), "env")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -97,6 +99,7 @@ func (d *device) take(ev adapter.Event) {
 		}
 	case adapter.EventUnit:
 		d.units[ev.Unit.Key] = *ev.Unit
+		d.history[ev.Unit.Key] = append(d.history[ev.Unit.Key], ev.Unit.Modules[0].Status)
 	case adapter.EventUnitRemoved:
 		delete(d.units, ev.Key)
 	case adapter.EventSynced:

@@ -36,6 +36,8 @@ type env struct {
 	containers map[string]*container
 	teller     *teller // of the present watch, nil without
 
+	sweeping sync.Once // of what an adapter before this one has left
+
 	observing sync.Mutex // held while a container is looked at and told of, so that news keep their order
 }
 
@@ -85,6 +87,15 @@ func newTurn() chan struct{} {
 	t := make(chan struct{}, 1)
 	t <- struct{}{}
 	return t
+}
+
+// sweep removes, once, what an adapter before this one was doing when it ended.
+func (e *env) sweep() {
+	e.sweeping.Do(func() {
+		if err := e.store.sweep(); err != nil {
+			e.log.Warn("what an adapter has left cannot be removed", "err", err)
+		}
+	})
 }
 
 func (e *env) wakeWatcher() {
@@ -157,12 +168,6 @@ func (e *env) do(ctx context.Context, c *container, kind string, f func(ctx cont
 		if mine {
 			a = &action{kind: kind, done: make(chan struct{})}
 			c.doing = a
-			switch kind {
-			case doStart:
-				c.shows = adapter.Starting
-			case doStop:
-				c.shows = adapter.Stopping
-			}
 		}
 		e.mu.Unlock()
 		if mine {
@@ -183,13 +188,21 @@ func (e *env) do(ctx context.Context, c *container, kind string, f func(ctx cont
 }
 
 func (e *env) carryOut(c *container, a *action, f func(context.Context) error) {
-	e.refresh(e.life, c.name)
 	a.err = f(e.life)
 	e.mu.Lock()
 	c.doing, c.shows = nil, ""
+	c.sample.first = 0 // its processes are others than at the first moment
 	e.mu.Unlock()
 	e.refresh(e.life, c.name)
 	close(a.done)
+}
+
+// showing sets what is shown of a container from now to the end of the action.
+func (e *env) showing(c *container, s adapter.Status) {
+	e.mu.Lock()
+	c.shows = s
+	e.mu.Unlock()
+	e.refresh(e.life, c.name)
 }
 
 // start is [adapter.Adapter] Start.

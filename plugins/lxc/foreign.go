@@ -19,6 +19,7 @@ func (e *env) startForeign(ctx context.Context, c *container, s state, auto bool
 	fail := func(cause string) error {
 		return &adapter.Error{Reason: startReason(auto), Message: fmt.Sprintf("cannot %s: %s", what, cause), Cause: cause}
 	}
+	e.showing(c, adapter.Starting)
 	if err := e.awaitStopped(ctx, c); err != nil {
 		return fmt.Errorf("cannot %s: %w", what, err)
 	}

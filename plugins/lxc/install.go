@@ -23,7 +23,7 @@ func (e *env) unit(ctx context.Context, c *container) (adapter.Unit, error) {
 
 // stage unpacks a package into a directory of its own. Whoever gets it removes it or moves it to its place.
 func (e *env) stage(ctx context.Context, p adapter.Package) (string, generation, error) {
-	dir, err := e.store.stage()
+	dir, err := e.stageDir()
 	if err != nil {
 		return "", generation{}, err
 	}
@@ -33,6 +33,12 @@ func (e *env) stage(ctx context.Context, p adapter.Package) (string, generation,
 		return "", g, err
 	}
 	return dir, g, nil
+}
+
+// stageDir is an empty directory for what is to become a container.
+func (e *env) stageDir() (string, error) {
+	e.sweep()
+	return e.store.stage()
 }
 
 // unstage removes what was unpacked in vain.
@@ -67,7 +73,7 @@ func (e *env) install(ctx context.Context, op adapter.OpID, key string, p adapte
 		return none, err
 	}
 	defer e.unstage(tree)
-	whole, err := e.store.stage()
+	whole, err := e.stageDir()
 	if err != nil {
 		return none, err
 	}

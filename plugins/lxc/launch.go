@@ -130,7 +130,8 @@ func (e *env) enable(ctx context.Context) error {
 		e.setDown(err.Error(), false)
 		return adapter.Errorf(adapter.Unstartable, "cannot launch environment %q: %v", e.id, err)
 	}
-	if err := errors.Join(e.store.make(), e.store.writeScripts(), e.store.sweep()); err != nil {
+	e.sweep()
+	if err := errors.Join(e.store.make(), e.store.writeScripts()); err != nil {
 		return fmt.Errorf("cannot launch environment %q: %w", e.id, err)
 	}
 	// Containers that run although the environment is not up are left of one that was lost.

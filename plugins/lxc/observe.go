@@ -36,6 +36,7 @@ func (e *env) observe(ctx context.Context, name string) (u adapter.Unit, ok bool
 	u = adapter.Unit{Env: e.id, Key: c.key, DUID: name, Handle: adapter.Handle{Version: handleVersion, Data: data}, Resolved: true,
 		Manifest: adapter.Manifest{Name: name}}
 	var problem string
+	present := 0
 	if e.store.ours(name) {
 		rec, err := e.store.record(name)
 		if err != nil {
@@ -45,11 +46,11 @@ func (e *env) observe(ctx context.Context, name string) (u adapter.Unit, ok bool
 		if err != nil {
 			return u, false, err
 		}
-		u.Key, u.Manifest, problem = rec.Key, g.Manifest, e.unstartable(g)
+		u.Key, u.Manifest, problem, present = rec.Key, g.Manifest, e.unstartable(g), rec.Current
 	}
 	m := adapter.Module{ID: moduleID, Name: u.Manifest.Name, Label: name, Vendor: u.Manifest.Vendor, Version: u.Manifest.Version,
 		Description: u.Manifest.Description, RunLevel: -1, LogPath: e.starter.logPath(e.store.at(name))}
-	if err := e.observeRun(ctx, c, &m); err != nil {
+	if err := e.observeRun(ctx, c, present, &m); err != nil {
 		return u, false, err
 	}
 	if problem != "" && m.Status == adapter.Idle {
@@ -59,8 +60,8 @@ func (e *env) observe(ctx context.Context, name string) (u adapter.Unit, ok bool
 	return u, true, nil
 }
 
-// observeRun says what a container is doing.
-func (e *env) observeRun(ctx context.Context, c *container, m *adapter.Module) error {
+// observeRun says what a container is doing whose present generation has that number.
+func (e *env) observeRun(ctx context.Context, c *container, present int, m *adapter.Module) error {
 	s, first, err := e.tools.info(ctx, c.name)
 	if err != nil {
 		return err
@@ -72,6 +73,9 @@ func (e *env) observeRun(ctx context.Context, c *container, m *adapter.Module) e
 	r, err := e.store.readRun(c.name)
 	if err != nil {
 		return err
+	}
+	if r.Generation != present {
+		r = run{} // how another generation ended is not shown of this one
 	}
 	switch s {
 	case stopped:

@@ -78,6 +78,7 @@ func (w *watcher) follow(launch string) error {
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	e := w.env
+	e.sweep()
 	version, err := e.tools.version(ctx)
 	if err != nil {
 		return err
