@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -147,8 +148,11 @@ func TestKitFindsWrongModules(t *testing.T) {
 		}, []string{alone}},
 		{"the IDs of modules are those of a generation", generations, []string{comeAndGo, "Update/same module keeps its ID"}},
 		{"Watch keeps modules that went", func(w *wrong) {
+			var mu sync.Mutex // the watch of before may not have ended yet
 			kept := map[string]adapter.Module{}
 			w.watch = w.filtered(func(ev adapter.Event) []adapter.Event {
+				mu.Lock()
+				defer mu.Unlock()
 				if ev.Unit != nil {
 					for _, m := range ev.Unit.Modules {
 						kept[m.ID] = m
