@@ -2,6 +2,8 @@ package lxc
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -17,6 +19,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(serveVar) != "" {
 		adapter.Serve(New(adapter.NewLogger()), adapter.ServeOptions{})
 		return
+	}
+	if slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.fuzz") }) {
+		os.Exit(m.Run()) // what is found is written to the host
 	}
 	goleak.VerifyTestMain(machine.Tests{M: m})
 }

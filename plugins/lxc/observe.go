@@ -132,6 +132,9 @@ func (e *env) observeEnd(ctx context.Context, c *container, r run, m *adapter.Mo
 	}
 	f := verdict(r, x, launch)
 	m.Reason, m.ExitCode = f.reason, f.exit
+	if r.Phase == isStarting && e.store.firstError(c.name) != "" {
+		m.ExitCode = nil // it is that of lxc-execute
+	}
 	if m.Reason != "" {
 		m.Message = e.judge(ctx, c, &r, f)
 	}

@@ -118,7 +118,7 @@ func verdict(r run, e end, launch string) finding {
 		return finding{}
 	}
 	var f finding
-	if e.known && e.by == 0 {
+	if e.known && e.by == 0 && r.Phase != isKilled { // lxc-execute says something of its own then
 		f.exit = &e.code
 	}
 	clean := e.known && e.by == 0 && (e.code == 0 || slices.Contains(asked, unix.Signal(e.code-128)) || e.code-128 == r.Signal && r.Signal > 0)

@@ -35,7 +35,7 @@ func TestVerdict(t *testing.T) {
 		{"0 when stopped", run{Phase: isStopping}, exited(0), "", 0, ""},
 		{"TERM when stopped", run{Phase: isStopping, Signal: 15}, exited(143), "", 143, ""},
 		{"4 when stopped", run{Phase: isStopping}, exited(4), adapter.StopFailed, 4, "it ended with status 4"},
-		{"killed", run{Phase: isKilled}, exited(1), adapter.StopFailed, 1, "was killed"},
+		{"killed", run{Phase: isKilled}, exited(1), adapter.StopFailed, -1, "was killed"},
 		{"its monitor", run{Phase: isActive}, end{known: true, by: unix.SIGKILL, code: 137}, adapter.FailedWhileActive, -1, "monitor was ended by signal 9"},
 		{"unseen", run{Phase: isActive}, end{}, adapter.FailedWhileActive, -1, "nobody knows"},
 		{"unseen when stopped", run{Phase: isStopping}, end{}, "", -1, ""},
