@@ -79,8 +79,9 @@ func kill(t adaptertest.TB, s *systemd) {
 	t.Helper()
 	s.end()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range s.envs {
+	envs := s.envs
+	s.mu.Unlock()
+	for _, e := range envs {
 		for {
 			e.keys.mu.Lock()
 			var busy <-chan struct{}

@@ -34,7 +34,7 @@ type device struct {
 func newDevice(t *testing.T, envs map[string]map[string]any) *device {
 	t.Helper()
 	machine.RequireInside(t)
-	d := &device{t: t, data: t.TempDir(), seen: map[string]map[string]adapter.Unit{}, envs: map[string]adapter.Env{}}
+	d := &device{t: t, data: t.TempDir()}
 	d.open(envs)
 	t.Cleanup(func() {
 		for id := range envs {
@@ -66,6 +66,7 @@ func newDevice(t *testing.T, envs map[string]map[string]any) *device {
 func (d *device) open(envs map[string]map[string]any) {
 	d.t.Helper()
 	d.s = newAdapter(quietLog(), defaultLimits())
+	d.seen, d.envs = map[string]map[string]adapter.Unit{}, map[string]adapter.Env{}
 	var configs []adapter.EnvConfig
 	for id, settings := range envs {
 		raw, err := json.Marshal(settings)
