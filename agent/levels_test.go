@@ -258,3 +258,29 @@ func TestLevelsHalfKept(t *testing.T) {
 		})
 	}
 }
+
+// TestLevelUntilBroughtUp is about what is shown between the launch of an environment and its arrival at InitialRunLevel.
+func TestLevelUntilBroughtUp(t *testing.T) {
+	d := start(t, plain)
+	d.ladder()
+	d.set(ref(model.KindExecEnv, 1), model.InitialRunLevel, 5)
+	d.kill()
+	d.ok(d.console("e").Lose("the device was switched off"))
+	entered, release := d.worlds["fake"].Block("Start")
+	defer release()
+	d.start()
+	<-entered
+	if e := d.ee("e"); e.Status != model.EEUp || e.CurrentRunLevel != 0 {
+		t.Errorf("while its first unit is started it is %s at level %d", e.Status, e.CurrentRunLevel)
+	}
+	release()
+	d.until("it has arrived", func(s *model.Snapshot) error {
+		if l := s.ExecEnvByID("e").CurrentRunLevel; l != 5 {
+			return fmt.Errorf("it is at level %d", l)
+		}
+		return nil
+	})
+	if got := d.active(); len(got) != 5 {
+		t.Errorf("there run %q", got)
+	}
+}

@@ -135,10 +135,13 @@ func (e *env) observation(n *view, changed map[string]adapter.Unit, removed map[
 func (m *Manager) digest(e *env, batch []news) {
 	l := e.learn(batch)
 	e.mu.Lock()
-	wasUp := e.now.up
+	wasUp, appears := e.now.up, l.next.up && (!e.now.up || e.now.state.Launch != l.next.state.Launch)
 	e.mu.Unlock()
 	err := m.opts.Inventory.Update(func(tx *inventory.Tx) error {
 		row := *tx.ExecEnvByID(e.id)
+		if appears && row.Launch != l.next.state.Launch {
+			row.Level = 0 // it is still to be brought up
+		}
 		e.describe(tx, &row, l.next)
 		if l.ended != "" {
 			// A unit that was stopped before the end was not at work then.

@@ -269,6 +269,11 @@ func TestDeviceClock(t *testing.T) {
 	if a, b := c.SinceBoot(), c.SinceBoot(); a <= 0 || b < a {
 		t.Errorf("since boot %v, then %v", a, b)
 	}
+	later := c
+	later.began += time.Minute
+	if d := c.SinceBoot() - later.SinceBoot(); (d - time.Minute).Abs() > 10*time.Second {
+		t.Errorf("a device that began a minute later is up %v less", d)
+	}
 	if w := c.Wall(); w.IsZero() || time.Since(w).Abs() > time.Minute || w.Location() != time.UTC {
 		t.Errorf("wall %v", w)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,12 +14,18 @@ import (
 // Clock tells the times an engine needs.
 type Clock interface {
 	Boot() (id string)        // of this boot of the device
-	SinceBoot() time.Duration // CLOCK_BOOTTIME: goes on while the device sleeps
+	SinceBoot() time.Duration // by CLOCK_BOOTTIME: goes on while the device sleeps
 	Wall() time.Time          // zero while the clock of the device is not set
 }
 
 // DeviceClock is the clock of this device.
-type DeviceClock struct{ boot string }
+type DeviceClock struct {
+	boot  string
+	began time.Duration // when the device did, by CLOCK_BOOTTIME
+}
+
+// ticks is how many a second has of those that proc(5) counts in: Linux tells programs of 100, whatever it uses itself.
+const ticks = 100
 
 // NewDeviceClock reads the boot id from the kernel, and when process 1 began: a device that is a container on another one has that one's boot id.
 func NewDeviceClock() (DeviceClock, error) {
@@ -35,7 +42,11 @@ func NewDeviceClock() (DeviceClock, error) {
 	if len(fields) < 20 {
 		return DeviceClock{}, fmt.Errorf("cannot read when the device began: /proc/1/stat is %q", stat)
 	}
-	return DeviceClock{strings.TrimSpace(string(id)) + "." + fields[19]}, nil
+	began, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return DeviceClock{}, fmt.Errorf("cannot read when the device began: %w", err)
+	}
+	return DeviceClock{strings.TrimSpace(string(id)) + "." + fields[19], time.Duration(began) * (time.Second / ticks)}, nil
 }
 
 // Boot implements [Clock].
@@ -47,7 +58,7 @@ func (c DeviceClock) SinceBoot() time.Duration {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		panic("operation: no CLOCK_BOOTTIME: " + err.Error()) // since Linux 2.6.39
 	}
-	return time.Duration(ts.Nano())
+	return time.Duration(ts.Nano()) - c.began
 }
 
 // unset is a time before which the clock of the device cannot have been set.
