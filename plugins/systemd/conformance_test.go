@@ -77,10 +77,16 @@ func clearDevice(t adaptertest.TB, dir string) {
 // kill ends an adapter in this process: what it does fails from now on, whatever step it is at.
 func kill(t adaptertest.TB, s *systemd) {
 	t.Helper()
-	s.end()
 	s.mu.Lock()
 	envs := s.envs
 	s.mu.Unlock()
+	for _, e := range envs {
+		e.dialing.Lock() // go-systemd never ends the goroutines of a connection that is lost while it is being made
+	}
+	s.end()
+	for _, e := range envs {
+		e.dialing.Unlock()
+	}
 	for _, e := range envs {
 		for {
 			e.keys.mu.Lock()

@@ -56,6 +56,9 @@ func dialBus(ctx context.Context) (*dbus.Conn, error) {
 
 // newLink connects. life bounds the connection, not the making of it.
 func newLink(life context.Context) (*link, error) {
+	if err := life.Err(); err != nil {
+		return nil, fmt.Errorf("cannot reach the system bus: %w", err)
+	}
 	life, end := context.WithCancel(life)
 	l := &link{life: life, end: end, held: map[string]bool{}, missing: map[string][]string{}}
 	var err error
