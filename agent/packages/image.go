@@ -19,8 +19,12 @@ import (
 	"github.com/smmd-project/smmd/agent/fault"
 )
 
+// imageName is the annotation by which the index of a layout says what its image is called; that of containerd and of docker save.
+const imageName = "io.containerd.image.name"
+
 // pull fills the part file with an OCI image layout as one tar archive, an oci-archive: the image for this device, with its manifest as
-// the registry has it. The same image gives the same bytes, whatever it was named by.
+// the registry has it, and the name of its repository for images that do not say what they are. The same image of a repository gives the same bytes, by
+// whatever tag or digest it was asked for.
 //
 // A pull that goes on with what an earlier one left has the blobs that came whole; the one that was cut off comes anew.
 func (t *transfer) pull(ctx context.Context) error {
@@ -82,7 +86,9 @@ func (t *transfer) plan(idle *idle, ref imageReference) (files []archived, diges
 	}
 	index, err := json.Marshal(v1.IndexManifest{
 		SchemaVersion: 2, MediaType: types.OCIImageIndex,
-		Manifests: []v1.Descriptor{{MediaType: m.MediaType, Size: int64(len(raw)), Digest: own}},
+		Manifests: []v1.Descriptor{{
+			MediaType: m.MediaType, Size: int64(len(raw)), Digest: own, Annotations: map[string]string{imageName: ref.repo.Name()},
+		}},
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot write the index of the image: %w", err)

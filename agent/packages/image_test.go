@@ -138,6 +138,7 @@ func TestPull(t *testing.T) {
 			h.push(t, "shop/app:1.0", img)
 			h.push(t, "shop/app", img)
 			h.push(t, "other/name:x", img)
+			repository := strings.TrimSuffix(strings.TrimPrefix(h.ref("shop/app:1.0"), "docker://"), ":1.0")
 
 			var done, totals []int64
 			s := openStore(t, t.TempDir(), roomy)
@@ -158,11 +159,25 @@ func TestPull(t *testing.T) {
 			if got, err := s.Put(context.Background(), f); err != nil || got.SHA256 != f.SHA256 {
 				t.Errorf("it is kept as %+v: %v", got, err)
 			}
-			// By whatever name, it is the same file.
-			for _, other := range []string{"shop/app", "shop/app@" + want, "shop/app:ignored@" + want, "other/name:x"} {
+			// By whatever tag or digest, it is the same file, and it says which repository it is of.
+			for _, other := range []string{"shop/app", "shop/app@" + want, "shop/app:ignored@" + want} {
 				if _, g := pull(t, o, h.ref(other)); g != f {
 					t.Errorf("%s is %+v, want %+v", other, g, f)
 				}
+			}
+			if content, err := os.ReadFile(s.SpoolPath("op")); err == nil {
+				t.Errorf("the spool still has %d bytes", len(content))
+			}
+			kept, err := s.Get(f.SHA256, f.Size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content, err := os.ReadFile(kept.Path)
+			if says := `"annotations":{"io.containerd.image.name":"` + repository + `"}`; err != nil || !bytes.Contains(content, []byte(says)) {
+				t.Errorf("the archive does not have %s: %v", says, err)
+			}
+			if _, g := pull(t, o, h.ref("other/name:x")); g == f {
+				t.Error("the same image of another repository has the name of this one")
 			}
 		})
 	}

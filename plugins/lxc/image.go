@@ -92,8 +92,12 @@ func (img *image) checked(d v1.Descriptor) ([]byte, error) {
 	return data, nil
 }
 
-// refName is the annotation by which an index names an image (OCI image specification, Annotations).
-const refName = "org.opencontainers.image.ref.name"
+// The annotations by which an index names an image: whole, as the agent, containerd and docker save write it, and by its tag alone or in some other
+// way (OCI image specification, Annotations).
+const (
+	fullName = "io.containerd.image.name"
+	refName  = "org.opencontainers.image.ref.name"
+)
 
 // readLayout follows the index of a layout to the image of this platform.
 func (img *image) readLayout(ctx context.Context) error {
@@ -128,7 +132,7 @@ func (img *image) readLayout(ctx context.Context) error {
 			return adapter.Errorf(adapter.Mismatch, "cannot use the package: it is an OCI artifact of type %q and no image", manifest.Config.MediaType)
 		}
 		maps.Copy(annotations, manifest.Annotations)
-		img.annotations, img.tag = annotations, annotations[refName]
+		img.annotations, img.tag = annotations, cmp.Or(annotations[fullName], annotations[refName])
 		return img.readManifest(ctx, manifest)
 	}
 	return adapter.Errorf(adapter.Corrupt, "cannot read the image: its indexes name each other without end")

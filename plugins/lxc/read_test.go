@@ -71,6 +71,11 @@ func TestManifestOfImage(t *testing.T) {
 			t.Errorf("%q: %+v, %v", ref, m, err)
 		}
 	}
+	l = newLayout(t)
+	l.add(imageSpec{}).Annotations = map[string]string{fullName: "registry.example/team/app:3.1", refName: "3.1"}
+	if m, err := inspected(t, l.archive()); err != nil || m.Name != "app" || m.Version != "3.1" {
+		t.Errorf("%+v, %v", m, err)
+	}
 }
 
 // TestDamagedImage: each byte of an image is covered by a digest.

@@ -44,7 +44,8 @@ func TestRegistry(t *testing.T) {
 	push := func(version string) string {
 		t.Helper()
 		p := program{name: "pulled", version: version}
-		img, err := images.Container{Name: p.name, Version: version, Vendor: "Example", Files: p.files(),
+		img, err := images.Container{Version: version, // its name is that of the repository
+			Vendor: "Example", Files: p.files(),
 			Config: v1.Config{Entrypoint: []string{"/bin/sh", p.file()}}}.Image()
 		if err != nil {
 			t.Fatal(err)
@@ -75,7 +76,7 @@ func TestRegistry(t *testing.T) {
 		}
 	}
 	u := d.InstallWith(repository+":stable", client.InstallOptions{ExecEnv: containers.env, Username: user, Password: password})
-	if u.Version != "1.0" || u.EU.Status != "Active" || containers.state(d, u) != "active" {
+	if u.Name != "pulled" || u.Version != "1.0" || u.EU.Status != "Active" || containers.state(d, u) != "active" {
 		t.Errorf("what was pulled by a tag is %+v, and LXC says %q", u, containers.state(d, u))
 	}
 
