@@ -398,7 +398,17 @@ func TestUnitChangedAtTheConsole(t *testing.T) {
 		k := keep(t, nil)
 		du := k.installed(factory)
 		k.world().Hook("Inspect", fake.After, func(fake.Call) error {
-			return k.console("e").Update(du.Key, next(func(s *fake.Spec) { s.Version = "1.5" }))
+			if err := k.console("e").Update(du.Key, next(func(s *fake.Spec) { s.Version = "1.5" })); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			for c := range k.agent.Feed(ctx) { // what comes after the download knows of it
+				if c.Snapshot.DeploymentUnit(du.ID).Version == "1.5" {
+					return nil
+				}
+			}
+			return errors.New("the agent was not told")
 		})
 		k.failed(fault.Internal)(k.update(du.ID, next(func(s *fake.Spec) { s.UpdateFails = "no luck" })))
 		k.until("the row tells what is there", func(s *model.Snapshot) error {
