@@ -215,6 +215,11 @@ func (c Container) Archive(path string) error {
 	if err != nil {
 		return err
 	}
+	return Archive(img, path)
+}
+
+// Archive writes an image to the file at path: the tar of an OCI image layout.
+func Archive(img v1.Image, path string) error {
 	tmp, err := os.MkdirTemp("", "image-")
 	if err != nil {
 		return err
@@ -293,6 +298,11 @@ func layerOf(data []byte) (v1.Layer, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
+	return CompressedLayer(b.Bytes())
+}
+
+// CompressedLayer returns the layer that is this tar archive, compressed with gzip.
+func CompressedLayer(data []byte) (v1.Layer, error) {
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
 		tarball.WithMediaType(types.OCILayer))
 }
