@@ -114,6 +114,12 @@ func TestStartEndsTheEnvironmentForLong(t *testing.T) {
 	})
 	d.failed(fault.ExecEnvUnavailable)(d.request(d.eu(bad).ID, model.RequestActive))
 	d.faults(model.FailureOnStart, bad)
+	d.until("the row says that the environment cannot be launched", func(s *model.Snapshot) error {
+		if e := s.ExecEnvByID("e"); !strings.Contains(e.StatusDetail, "a test") {
+			return errors.New(e.StatusDetail)
+		}
+		return nil
+	})
 	d.worlds["fake"].Hook("Start", fake.Before, nil)
 	d.worlds["fake"].Hook("SetEnabled", fake.Before, nil)
 	d.until("the environment is back", func(s *model.Snapshot) error {
