@@ -8,18 +8,49 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// finish does what the writer does not: the holes of sparse files, and the root of the tree.
+// finish does what the writer does not: the holes of sparse files, the root of the tree, and that programs can be run at once.
 func (s *sieve) finish() error {
 	for _, name := range s.sparse {
 		if err := digHoles(s.root, name); err != nil {
 			return fmt.Errorf("cannot make %s sparse: %w", name, err)
 		}
 	}
+	for _, name := range s.programs {
+		awaitWriters(s.root, name)
+	}
 	return s.setTop()
+}
+
+// busy bounds the wait for the writers of a file. It is over in a moment, unless a process is stopped while it starts another.
+const busy = 5 * time.Second
+
+// awaitWriters waits until nobody has a file open for writing: until then it cannot be executed (ETXTBSY). The writer has closed it, but each process
+// that this one was starting meanwhile has a copy of the descriptor until its program runs.
+func awaitWriters(root *os.Root, name string) {
+	at, err := resolve(root, name)
+	if err != nil {
+		return // a later entry replaced it
+	}
+	if info, err := root.Lstat(at); err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	file, err := root.OpenFile(at, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return // nobody can read it, nor ask about it
+	}
+	defer file.Close()
+	for end := time.Now().Add(busy); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		// The kernel gives a read lease only on what nobody has open for writing (fcntl(2)). Where it gives none at all there is nothing to wait for.
+		_, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if !errors.Is(err, unix.EAGAIN) {
+			return // closing the file gives the lease back
+		}
+	}
 }
 
 // setTop gives the root of the tree owner and mode: those of its entry, else, for a user namespace, the owner that its root has there.

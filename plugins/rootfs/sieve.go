@@ -43,6 +43,7 @@ type sieve struct {
 
 	absolute map[string]bool // the absolute symbolic links of this archive
 	sparse   []string        // files with holes
+	programs []string        // files that can be executed
 	top      *tar.Header     // the entry of the root
 	leaf     string          // the last entry that is neither a directory nor a whiteout, empty after a directory
 	buf      []byte
@@ -145,6 +146,9 @@ func (s *sieve) entry(hdr *tar.Header) (*tar.Header, error) {
 			return nil, adapter.Errorf(adapter.NoResources, "cannot unpack the archive: its files have more than the %d bytes that are permitted", s.o.MaxBytes)
 		}
 		s.used.Bytes += hdr.Size
+		if s.root != nil && out.Mode&0o111 != 0 {
+			s.programs = append(s.programs, name)
+		}
 		if isSparse(hdr) {
 			s.sparse = append(s.sparse, name)
 		}
