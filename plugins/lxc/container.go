@@ -283,11 +283,12 @@ func (e *env) stopContainer(ctx context.Context, c *container, grace time.Durati
 	if err := e.store.saveRun(c.name, r); err != nil {
 		return err
 	}
-	if err := askToEnd(pid, r.Signal); err != nil {
+	payload, err := askToEnd(pid, r.Signal)
+	if err != nil {
 		e.log.Warn("a container cannot be asked to end", "du", c.key, "err", err)
 		grace = 0
 	}
-	ended, err := e.awaitEnd(ctx, c, r, grace)
+	ended, err := e.awaitEnd(ctx, c, r, grace, func() { endOthers(pid, payload) })
 	if err == nil && !ended {
 		r.Phase = isKilled
 		if err = e.store.saveRun(c.name, r); err == nil {
@@ -309,19 +310,26 @@ func (e *env) stopContainer(ctx context.Context, c *container, grace time.Durati
 }
 
 // askToEnd sends the stop signal to the process that the image names. To the init of LXC, the first in the container, a signal is an
-// order to end everything within a second; the process is its oldest child.
-func askToEnd(first, signal int) error {
+// order to end everything within a second; the process is its oldest child, which is returned, or 0 when the container is just ending.
+func askToEnd(first, signal int) (payload int, err error) {
 	if first <= 0 {
-		return nil // it is just ending
+		return 0, nil
 	}
-	target, err := oldestChild(first)
-	if err != nil {
-		return err
+	if payload, err = oldestChild(first); err != nil {
+		return 0, err
 	}
-	if err := unix.Kill(target, unix.Signal(signal)); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("cannot send signal %d to process %d: %w", signal, target, err)
+	if err := unix.Kill(payload, unix.Signal(signal)); err != nil && !errors.Is(err, unix.ESRCH) {
+		return 0, fmt.Errorf("cannot send signal %d to process %d: %w", signal, payload, err)
 	}
-	return nil
+	return payload, nil
+}
+
+// endOthers ends what the process that the image names has left behind, once it has ended itself: the init of LXC would wait for that. Its order to end
+// everything does not change the exit status.
+func endOthers(first, payload int) {
+	if payload > 0 && errors.Is(unix.Kill(payload, 0), unix.ESRCH) {
+		_ = unix.Kill(first, unix.SIGTERM) // it may have ended with the last of them
+	}
 }
 
 // oldestChild returns the first child of a process: the kernel lists them in the order in which they came, and those that lost their
@@ -377,8 +385,8 @@ func parentOf(pid int) (parent int, began uint64, ok bool) {
 	return parent, began, err1 == nil && err2 == nil
 }
 
-// awaitEnd waits for the end of a run, at most limit, and reports whether it came.
-func (e *env) awaitEnd(ctx context.Context, c *container, r run, limit time.Duration) (bool, error) {
+// awaitEnd waits for the end of a run, at most limit, and reports whether it came. As long as the container runs it calls hurry now and then.
+func (e *env) awaitEnd(ctx context.Context, c *container, r run, limit time.Duration, hurry func()) (bool, error) {
 	deadline := time.Now().Add(limit)
 	var unnoted, asked time.Time // since when LXC says that it is stopped
 	for {
@@ -396,6 +404,7 @@ func (e *env) awaitEnd(ctx context.Context, c *container, r run, limit time.Dura
 			}
 			if s != stopped {
 				unnoted = time.Time{}
+				hurry()
 			} else if unnoted.IsZero() {
 				unnoted = now
 			}
@@ -415,7 +424,7 @@ func (e *env) force(ctx context.Context, c *container, r run) error {
 	if err := e.tools.kill(ctx, c.name); err != nil {
 		e.log.Warn("LXC does not end a container", "du", c.key, "err", err)
 	}
-	ended, err := e.awaitEnd(ctx, c, r, killTime)
+	ended, err := e.awaitEnd(ctx, c, r, killTime, func() {})
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,21 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// TestOthersLeft shows that what the program of a container leaves behind does not keep it from ending in good order.
+func TestOthersLeft(t *testing.T) {
+	for name, s := range starters {
+		t.Run(name, func(t *testing.T) {
+			d := newDevice(t, s, nil)
+			d.run("several", "sleep 100000 & trap 'echo done > /tmp/end; exit 0' TERM; wait")
+			d.is("several", adapter.Active)
+			d.stop("several") // by force it would fail
+			if got := d.file("several", "tmp/end"); got != "done\n" {
+				t.Errorf("it wrote %q", got)
+			}
+		})
+	}
+}
+
 // TestOutputOfFault shows what a fault says, and that a new adapter says the same.
 func TestOutputOfFault(t *testing.T) {
 	for name, s := range starters {

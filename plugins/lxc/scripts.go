@@ -40,13 +40,14 @@ var scripts = map[string]string{
 	shift 2 && exec "$@"
 `,
 	// It is told store, container, signal, and how many tenths of a second to wait. To the init of LXC a signal is an order to end
-	// everything within a second, so it goes to the process behind that: the oldest child. The adapter does the same itself; this is for
-	// a stop by the service manager.
+	// everything within a second, so it goes to the process behind that, the oldest child; when that has ended and left others behind, the order follows. The
+	// adapter does the same itself; this is for a stop by the service manager.
 	askPayload: `init=$(lxc-info -P "$1" -n "$2" -pH) && [ -n "$init" ] || exit 0
 read -r payload others <"/proc/$init/task/$init/children"
 [ -n "$payload" ] && kill -s "$3" "$payload" || exit 0
 tries=0
 while [ "$tries" -lt "$4" ] && kill -0 "$init" 2>/dev/null; do
+	kill -0 "$payload" 2>/dev/null || kill -s TERM "$init" 2>/dev/null
 	sleep 0.1 2>/dev/null || sleep 1
 	tries=$((tries + 1))
 done

@@ -64,8 +64,8 @@ func (u unitState) end() string {
 	how := ""
 	switch u.code {
 	case exited:
-		if how = fmt.Sprintf("exited with status %d", u.exit); setUp[u.exit] != "" {
-			how = fmt.Sprintf("could not be started by systemd (status %d, %s)", u.exit, setUp[u.exit])
+		if how = fmt.Sprintf("exited with status %d", u.exit); exitNames[u.exit] != "" {
+			how = fmt.Sprintf("could not be started by systemd (status %d, %s)", u.exit, exitNames[u.exit])
 		}
 	case killed:
 		how = "killed by " + signalName(u.exit)
@@ -115,13 +115,14 @@ func signalName(n int32) string {
 	return fmt.Sprintf("signal %d", n)
 }
 
-// setUp are the exit statuses of systemd itself, for what it does between fork and exec (systemd.exec(5), Process Exit Codes).
-var setUp = map[int32]string{
-	200: "CHDIR", 202: "FDS", 203: "EXEC", 205: "LIMITS", 206: "OOM_ADJUST", 207: "SIGNAL_MASK", 208: "STDIN", 209: "STDOUT", 210: "CHROOT",
-	211: "IOPRIO", 213: "SCHEDULER", 214: "CPUAFFINITY", 216: "GROUP", 217: "USER", 218: "CAPABILITIES", 219: "CGROUP", 222: "STDERR", 224: "PAM",
-	225: "NETWORK", 226: "NAMESPACE", 227: "NO_NEW_PRIVILEGES", 228: "SECCOMP", 230: "PERSONALITY", 233: "RUNTIME_DIRECTORY", 235: "CHOWN",
-	236: "SMACK_PROCESS_LABEL", 237: "KEYRING", 238: "STATE_DIRECTORY", 239: "CACHE_DIRECTORY", 240: "LOGS_DIRECTORY", 241: "CONFIGURATION_DIRECTORY",
-	243: "CREDENTIALS", 245: "BPF",
+// exitNames are the exit statuses of systemd itself, for what it does between fork and exec, as systemd-analyze(1) exit-status has them.
+var exitNames = map[int32]string{
+	200: "CHDIR", 201: "NICE", 202: "FDS", 203: "EXEC", 204: "MEMORY", 205: "LIMITS", 206: "OOM_ADJUST", 207: "SIGNAL_MASK", 208: "STDIN",
+	209: "STDOUT", 210: "CHROOT", 211: "IOPRIO", 212: "TIMERSLACK", 213: "SECUREBITS", 214: "SETSCHEDULER", 215: "CPUAFFINITY", 216: "GROUP",
+	217: "USER", 218: "CAPABILITIES", 219: "CGROUP", 220: "SETSID", 221: "CONFIRM", 222: "STDERR", 224: "PAM", 225: "NETWORK", 226: "NAMESPACE",
+	227: "NO_NEW_PRIVILEGES", 228: "SECCOMP", 229: "SELINUX_CONTEXT", 230: "PERSONALITY", 231: "APPARMOR", 232: "ADDRESS_FAMILIES",
+	233: "RUNTIME_DIRECTORY", 235: "CHOWN", 236: "SMACK_PROCESS_LABEL", 237: "KEYRING", 238: "STATE_DIRECTORY", 239: "CACHE_DIRECTORY",
+	240: "LOGS_DIRECTORY", 241: "CONFIGURATION_DIRECTORY", 242: "NUMA_POLICY", 243: "CREDENTIALS", 244: "BPF",
 }
 
 // message puts the words for a fault and the last lines of the log into what fits; of the lines the last ones win.

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/test/machine"
 )
 
 func TestOSRelease(t *testing.T) {
@@ -91,6 +94,32 @@ func TestMessage(t *testing.T) {
 		if got != c.want || utf8.RuneCountInString(got) > maxMessage {
 			t.Errorf("%.10q %.20q: %d characters, %q, want %q", c.words, c.lines, utf8.RuneCountInString(got), got, c.want)
 		}
+	}
+}
+
+// TestExitNames compares the names with those that systemd says itself.
+func TestExitNames(t *testing.T) {
+	machine.RequireInside(t)
+	out, err := exec.Command("systemd-analyze", "exit-status").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int32]string{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[2] != "systemd" {
+			continue
+		}
+		status, err := strconv.Atoi(f[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status < 250 { // 255 is that of whatever failed
+			want[int32(status)] = f[0]
+		}
+	}
+	if len(want) < 40 || !maps.Equal(want, exitNames) {
+		t.Errorf("systemd says %v", want)
 	}
 }
 
