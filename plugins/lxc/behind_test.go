@@ -73,11 +73,20 @@ func TestForeignContainer(t *testing.T) {
 			if m.Name != key || m.Reason != "" {
 				t.Errorf("%+v", m)
 			}
+			elsewhere := filepath.Join(t.TempDir(), "store") // of somebody else, who calls a container the same
+			must(t, os.Mkdir(elsewhere, 0o755))
+			tool(t, "cp", "-a", dir, filepath.Join(elsewhere, key))
+			tool(t, "lxc-start", "-P", elsewhere, "-n", key, "-d")
+			defer tool(t, "lxc-stop", "-P", elsewhere, "-n", key, "-k")
 			for range 2 {
 				d.start(key)
 				d.is(key, adapter.Active)
 				d.start(key)
 				d.stop(key)
+				d.stop(key)
+			}
+			if got := tool(t, "lxc-info", "-P", elsewhere, "-n", key, "-sH"); got != "RUNNING\n" {
+				t.Errorf("the container of that name elsewhere is %q", got)
 			}
 			_, err := d.a.Update(t.Context(), "op", d.ref(key), adapter.Package{}, packageOf(t, nil))
 			reasonIs(t, err, adapter.NotSupported)

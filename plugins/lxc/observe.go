@@ -155,8 +155,11 @@ func (e *env) lookAgain(c *container) {
 }
 
 // endOrphans ends what goes on of a container that LXC calls stopped, because its monitor was killed: nothing else would ever end
-// it. It returns how many processes there were.
+// it. It returns how many processes there were. A group is known by the name of its container alone, so this is for those whose names nobody else gives.
 func (e *env) endOrphans(c *container) (int, error) {
+	if !e.store.ours(c.name) {
+		return 0, nil
+	}
 	groups, err := readCgroups("self")
 	if err != nil {
 		return 0, err

@@ -51,6 +51,15 @@ func TestPlatformOfImage(t *testing.T) {
 	reasonIs(t, err, adapter.Corrupt)
 }
 
+// TestTreeWithoutEnd: the limits hold before anything is read of a tarball, also when that is at its end or not there.
+func TestTreeWithoutEnd(t *testing.T) {
+	s := defaultSettings()
+	s.maxUnpacked = 1 << 20
+	data := gzipped(t, tarOf(t, []entry{{name: "rootfs/"}, {name: "rootfs/zeros", content: strings.Repeat("\x00", 2<<20)}}))
+	_, err := inspect(t.Context(), s, packageOf(t, data), t.TempDir())
+	reasonIs(t, err, adapter.NoResources)
+}
+
 // TestManifestOfImage: where name, vendor and version come from.
 func TestManifestOfImage(t *testing.T) {
 	label := map[string]string{"org.opencontainers.image.title": "labeled", "org.opencontainers.image.version": "1.2", "org.opencontainers.image.description": " says it "}

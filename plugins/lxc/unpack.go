@@ -37,11 +37,11 @@ func inspect(ctx context.Context, s settings, p adapter.Package, tmp string) (ad
 		return adapter.Manifest{}, err
 	}
 	if k == treeKind {
-		m, err := readMetadata(ctx, p.Path)
-		if err != nil {
+		if err := scanTree(ctx, p.Path, s.options()); err != nil { // first: it has limits
 			return adapter.Manifest{}, err
 		}
-		if err := scanTree(ctx, p.Path, s.options()); err != nil {
+		m, err := readMetadata(ctx, p.Path)
+		if err != nil {
 			return adapter.Manifest{}, err
 		}
 		return named(m.manifest())
@@ -77,11 +77,11 @@ func unpack(ctx context.Context, s settings, p adapter.Package, dir string) (gen
 	var config v1.Config
 	var problem error
 	if k == treeKind {
-		m, err := readMetadata(ctx, p.Path)
-		if err != nil {
+		if err := unpackTree(ctx, p.Path, dir, s.options()); err != nil {
 			return g, err
 		}
-		if err := unpackTree(ctx, p.Path, dir, s.options()); err != nil {
+		m, err := readMetadata(ctx, p.Path)
+		if err != nil {
 			return g, err
 		}
 		g.Manifest, config, problem = m.manifest(), m.config(), m.problem()
