@@ -2,10 +2,13 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -124,10 +127,19 @@ func finish[T any](ctx context.Context, e *env, f func(work context.Context) (T,
 		if o.err != nil && work.Err() != nil && e.own.life.Err() == nil && adapter.ReasonOf(o.err) == adapter.Canceled {
 			o.err = adapter.Errorf(adapter.Internal, "%v: it took longer than %v", o.err, e.own.limits.change)
 		}
-		return o.value, o.err
+		return o.value, noRoom(o.err)
 	case <-ctx.Done():
 		return none, fmt.Errorf("cannot wait for the end, which comes by itself: %w", ctx.Err())
 	}
+}
+
+// noRoom gives the error of a file system that is full its reason.
+func noRoom(err error) error {
+	var known *adapter.Error
+	if !errors.As(err, &known) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+		return adapter.Errorf(adapter.NoResources, "%v", err)
+	}
+	return err
 }
 
 // locks are mutexes by name that can be waited for with a context. The zero value is usable.

@@ -147,9 +147,13 @@ func contentOf(release []byte, units map[string][]byte) (content, error) {
 	}
 	c.Prefixes = o.prefixes()
 	for u := range units {
-		if slices.ContainsFunc(c.Prefixes, func(p string) bool { return matches(u, p) }) {
-			c.Units = append(c.Units, u)
+		if !slices.ContainsFunc(c.Prefixes, func(p string) bool { return matches(u, p) }) {
+			continue
 		}
+		if isPrefix(u) {
+			return c, adapter.Errorf(adapter.Corrupt, "cannot use the package: what holds for its unit %s holds for all units of the device whose names begin in that way", u)
+		}
+		c.Units = append(c.Units, u)
 	}
 	slices.Sort(c.Units)
 	if len(c.modules()) == 0 {

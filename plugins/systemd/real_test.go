@@ -312,6 +312,28 @@ func run(t *testing.T, args ...string) string {
 	return string(out)
 }
 
+// TestFullDisk: an image that does not fit is told as that, and leaves nothing.
+func TestFullDisk(t *testing.T) {
+	d := one(t, nil)
+	e, err := d.s.env(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.must(os.MkdirAll(e.store.images(), 0o700))
+	run(t, "mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", e.store.images())
+	defer run(t, "umount", e.store.images())
+	i := newImage("large", "1").service("large.service", sleeps, "")
+	for _, form := range []string{"squashfs", "tar.gz"} {
+		_, err := d.s.Install(t.Context(), d.op(), adapter.InstallSpec{Env: home, Key: form, Package: packageOf(t, packs[form](t, i)), RunLevel: -1})
+		if adapter.ReasonOf(err) != adapter.NoResources {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+	if left, err := os.ReadDir(e.store.images()); err != nil || len(left) > 0 {
+		t.Errorf("there is %v: %v", left, err)
+	}
+}
+
 // TestFormsOfPackages installs and runs every form of package.
 func TestFormsOfPackages(t *testing.T) {
 	d := one(t, nil)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // settle brings a record to rest: it finishes or undoes the step that [state] says is open. It returns nil when nothing is left of the unit. Each
@@ -64,7 +66,7 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 				return err
 			}
 			if r.State == uninstalling { // what failed to come has made no data
-				if err := l.cleanData(ctx, g); err != nil {
+				if err := e.cleanData(ctx, l, r.Key, g); err != nil {
 					return err
 				}
 			}
@@ -98,18 +100,22 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 	return e.store.remove(r.Key)
 }
 
-// cleanData removes the directories that the services of a generation have made: state, cache, logs and configuration. The manager knows them while
-// the units are attached.
-func (l *link) cleanData(ctx context.Context, g generation) error {
+// cleanData removes the directories that the services of a generation keep: state, cache and logs. The manager knows them while the units are attached.
+// What another unit keeps too stays. So does configuration: in /etc it is the device's.
+func (e *env) cleanData(ctx context.Context, l *link, key string, g generation) error {
 	for _, u := range g.modules() {
 		if kindOf(u) != service {
+			continue
+		}
+		if dir := e.shared(key, g.States[u]); dir != "" {
+			e.log.Warn("data of a unit that is removed stays, because it is not its own alone", "du", key, "eu", u, "path", dir)
 			continue
 		}
 		if err := l.hold(ctx, u); err != nil {
 			continue // its file is gone, so the manager does not know it
 		}
 		l.clearFailure(ctx, u) // it cleans no unit that has failed
-		err := l.manager(ctx, "CleanUnit", u, []string{"all"}).Err
+		err := l.manager(ctx, "CleanUnit", u, []string{"state", "cache", "logs"}).Err
 		if errorName(err) == "org.freedesktop.systemd1.NothingToClean" {
 			continue
 		}
@@ -121,6 +127,32 @@ func (l *link) cleanData(ctx context.Context, g generation) error {
 		}
 	}
 	return nil
+}
+
+// shared returns the first of the directories that is also kept by another deployment unit of the adapter, or in which the adapter keeps its own
+// records; empty without one.
+func (e *env) shared(key string, dirs []string) string {
+	for _, d := range dirs {
+		if strings.HasPrefix(e.store.dir+"/", d+"/") {
+			return d
+		}
+		for _, x := range append(e.own.others(e), e) {
+			records, _ := x.store.all() // what cannot be read is told by the launch
+			for _, r := range records {
+				if x == e && r.Key == key {
+					continue
+				}
+				for _, g := range r.generations() {
+					for _, theirs := range g.States {
+						if slices.Contains(theirs, d) {
+							return d
+						}
+					}
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // cleaned waits until the manager has removed the data of a unit.

@@ -202,6 +202,33 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 	}
 }
 
+// TestDataOfTwo: what two units keep together stays until the last of them goes.
+func TestDataOfTwo(t *testing.T) {
+	d := one(t, nil)
+	for _, v := range []string{"1", "2"} {
+		name := "app-" + v + ".service"
+		p := newImage("app", v).service(name, "echo "+v+" >> $$STATE_DIRECTORY/seen; "+sleeps, "StateDirectory=both\nType=exec\n").pkg(t)
+		d.install(home, "app"+v, p)
+		m := ref(home, "app"+v, name)
+		d.must(d.start(m))
+		d.status(m, adapter.Active)
+	}
+	remove := func(v string) {
+		t.Helper()
+		if _, err := d.s.Uninstall(t.Context(), d.op(), ref(home, "app"+v, "app-"+v+".service").UnitRef); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove("1")
+	if _, err := os.Stat("/var/lib/both/seen"); err != nil {
+		t.Errorf("the data of the other one are gone: %v", err)
+	}
+	remove("2")
+	if _, err := os.Stat("/var/lib/both"); !os.IsNotExist(err) {
+		t.Errorf("data are left: %v", err)
+	}
+}
+
 // TestDataStaysOverAnUpdate: what a service keeps is there after an update and a step back, and gone after an uninstall.
 func TestDataStaysOverAnUpdate(t *testing.T) {
 	d := one(t, nil)

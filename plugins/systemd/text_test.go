@@ -97,6 +97,18 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// TestPrefixAsUnit: drop-ins of a unit whose name ends with a dash would be those of other units of the device.
+func TestPrefixAsUnit(t *testing.T) {
+	for unit, bad := range map[string]bool{
+		"app-.service": true, "app-x-.socket": true, "app-@.service": true, "app-x.service": false, "app.service": false, "app@.service": false, "other-.service": false,
+	} {
+		_, err := contentOf([]byte("ID=app\n"), map[string][]byte{unit: nil, "app.target": nil})
+		if got := adapter.ReasonOf(err) == adapter.Corrupt; got != bad {
+			t.Errorf("%s: %v", unit, err)
+		}
+	}
+}
+
 // TestExitNames compares the names with those that systemd says itself.
 func TestExitNames(t *testing.T) {
 	machine.RequireInside(t)

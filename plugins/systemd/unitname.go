@@ -41,6 +41,13 @@ func triggers(unit string) bool {
 	return k == socket || k == timer || k == pathing
 }
 
+// isPrefix reports whether the name of a unit ends with a dash. Drop-ins of such a name are those of every unit whose name begins with it
+// (systemd.unit(5), Description).
+func isPrefix(unit string) bool {
+	name, _, _ := strings.Cut(unit[:max(strings.LastIndexByte(unit, '.'), 0)], "@")
+	return strings.HasSuffix(name, "-")
+}
+
 // matches reports whether portabled takes the unit for a part of an image with this prefix (portablectl(1), attach).
 func matches(unit, prefix string) bool {
 	rest, ok := strings.CutPrefix(unit, prefix)

@@ -87,16 +87,16 @@ func (w *watcher) follow(ctx context.Context, l *link) error {
 		case <-l.life.Done():
 			return adapter.Errorf(adapter.Unavailable, "the system bus is lost")
 		case sig, ok := <-signals:
-			for ok { // one look sees what all signals tell that are there already
+			for more := true; more; { // one look sees what all signals tell that are there already
+				if !ok {
+					return adapter.Errorf(adapter.Unavailable, "the system bus is lost")
+				}
 				at.add(l, s, sig)
 				select {
 				case sig, ok = <-signals:
 				default:
-					ok = false
+					more = false
 				}
-			}
-			if l.life.Err() != nil {
-				continue
 			}
 		case <-w.env.wake:
 			at.all = true
