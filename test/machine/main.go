@@ -43,8 +43,11 @@ func (ts Tests) Run() int {
 	return status
 }
 
-// testUnit is the service that tests run as.
-const testUnit = "smmd-test.service"
+// testUnit is the service that tests run as, and testsEnded a file that systemd makes when they have ended.
+const (
+	testUnit   = "smmd-test.service"
+	testsEnded = "/run/smmd-test-ended"
+)
 
 // runInside boots a machine, runs this test binary in it and returns its exit status.
 func runInside() (status int, err error) {
@@ -81,7 +84,7 @@ func runInside() (status int, err error) {
 	full := []string{
 		"systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec", "--unit=" + testUnit,
 		"--working-directory=" + dir, "--property=Delegate=yes", "--property=TasksMax=infinity", "--property=LimitNOFILE=65536",
-		"--property=OOMPolicy=continue", "--setenv=" + inside + "=1",
+		"--property=OOMPolicy=continue", "--property=ExecStopPost=/bin/touch " + testsEnded, "--setenv=" + inside + "=1",
 	}
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); !ofHost[name] {
@@ -102,11 +105,13 @@ func runInside() (status int, err error) {
 				return 1, err // it has ended, or will never
 			}
 		case err := <-ended:
+			// systemd-run may end with 0 when it loses the bus of a machine that goes down.
+			if _, gone := m.Try(context.Background(), "test", "-e", testsEnded); gone != nil {
+				state, _ := m.up()
+				return 1, fmt.Errorf("the machine ended under its tests: it is %q\n%s\n%s", state, tail(m.Journal()), tail(m.Console()))
+			}
 			if err == nil {
 				return 0, nil
-			}
-			if state, up := m.up(); !up {
-				return 1, fmt.Errorf("the machine ended under its tests: it is %q\n%s\n%s", state, tail(m.Journal()), tail(m.Console()))
 			}
 			fmt.Fprintf(os.Stderr, "the journal of the machine:\n%s\n", tail(m.Journal()))
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
