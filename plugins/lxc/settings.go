@@ -1,19 +1,17 @@
 package lxc
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/table"
 )
 
 // settings is the sub-table lxc of an environment in agent.toml. The limits are those of each container.
@@ -57,36 +55,14 @@ func defaultSettings() settings {
 // key.
 func parseSettings(env string, raw []byte) (settings, error) {
 	s := defaultSettings()
-	bad := func(key string, err error) error {
-		return adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: lxc.%s: %v", env, key, err)
-	}
-	var table map[string]json.RawMessage
-	if len(bytes.TrimSpace(raw)) > 0 {
-		if err := json.Unmarshal(raw, &table); err != nil {
-			return s, adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: lxc: %v", env, err)
-		}
-	}
 	readers := s.readers()
-	keys := make([]string, 0, len(table))
-	for key := range table {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys) // the same file gives the same error
-	for _, key := range keys {
-		reader, ok := readers[key]
-		if !ok {
-			return s, bad(key, errors.New("there is no such setting"))
-		}
-		if err := reader(table[key]); err != nil {
-			return s, bad(key, err)
-		}
-	}
-	return s, nil
+	_, err := table.Read(Kind, env, raw, readers)
+	return s, err
 }
 
 // readers read the settings that there are, by their keys.
-func (s *settings) readers() map[string]func(json.RawMessage) error {
-	return map[string]func(json.RawMessage) error{
+func (s *settings) readers() table.Readers {
+	return table.Readers{
 		"memory": func(v json.RawMessage) error {
 			var n int64
 			if err := readSize(v, &n); err != nil {
@@ -104,7 +80,7 @@ func (s *settings) readers() map[string]func(json.RawMessage) error {
 		"sub_ids":      func(v json.RawMessage) error { return readIDs(v, &s.subIDs) },
 		"capabilities": func(v json.RawMessage) error { return readCapabilities(v, &s.capabilities) },
 		"seccomp": func(v json.RawMessage) error {
-			if err := read(v, &s.seccomp); err != nil {
+			if err := table.Value(v, &s.seccomp); err != nil {
 				return err
 			}
 			if !filepath.IsAbs(s.seccomp) || strings.ContainsAny(s.seccomp, "\n\x00") {
@@ -114,42 +90,16 @@ func (s *settings) readers() map[string]func(json.RawMessage) error {
 			return nil
 		},
 		"max_unpacked":  func(v json.RawMessage) error { return readSize(v, &s.maxUnpacked) },
-		"settle":        func(v json.RawMessage) error { return readDuration(v, &s.settle) },
-		"start_timeout": func(v json.RawMessage) error { return readDuration(v, &s.startTimeout) },
-		"stop_timeout":  func(v json.RawMessage) error { return readDuration(v, &s.stopTimeout) },
+		"settle":        func(v json.RawMessage) error { return table.Duration(v, &s.settle) },
+		"start_timeout": func(v json.RawMessage) error { return table.Duration(v, &s.startTimeout) },
+		"stop_timeout":  func(v json.RawMessage) error { return table.Duration(v, &s.stopTimeout) },
 	}
-}
-
-// read decodes one value; null, which TOML does not have, is refused.
-func read(v json.RawMessage, into any) error {
-	if bytes.Equal(bytes.TrimSpace(v), []byte("null")) {
-		return errors.New("it has no value")
-	}
-	err := json.Unmarshal(v, into)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return fmt.Errorf("a %s is not allowed here", wrong.Value)
-	}
-	return err
-}
-
-func readDuration(v json.RawMessage, into *time.Duration) error {
-	var text string
-	if err := read(v, &text); err != nil {
-		return err
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < time.Millisecond || d > 24*time.Hour {
-		return fmt.Errorf("%q is no duration between 1ms and 24h", text)
-	}
-	*into = d
-	return nil
 }
 
 // readSize reads a size with a binary unit into bytes.
 func readSize(v json.RawMessage, into *int64) error {
 	var text string
-	if err := read(v, &text); err != nil {
+	if err := table.Value(v, &text); err != nil {
 		return err
 	}
 	for unit, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
@@ -169,7 +119,7 @@ func readSize(v json.RawMessage, into *int64) error {
 
 func readPercent(v json.RawMessage, into *int) error {
 	var text string
-	if err := read(v, &text); err != nil {
+	if err := table.Value(v, &text); err != nil {
 		return err
 	}
 	number, ok := strings.CutSuffix(text, "%")
@@ -183,7 +133,7 @@ func readPercent(v json.RawMessage, into *int) error {
 
 func readCount(v json.RawMessage, into *int) error {
 	var n int
-	if err := read(v, &n); err != nil {
+	if err := table.Value(v, &n); err != nil {
 		return err
 	}
 	if n < 2 || n > 1<<22 {
@@ -194,7 +144,7 @@ func readCount(v json.RawMessage, into *int) error {
 }
 
 func readInterface(v json.RawMessage, into *string) error {
-	if err := read(v, into); err != nil {
+	if err := table.Value(v, into); err != nil {
 		return err
 	}
 	if !interfaceName.MatchString(*into) {
@@ -209,7 +159,7 @@ var interfaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$`)
 // readIDs reads a range as /etc/subuid writes it, first and count.
 func readIDs(v json.RawMessage, into *idRange) error {
 	var text string
-	if err := read(v, &text); err != nil {
+	if err := table.Value(v, &text); err != nil {
 		return err
 	}
 	a, b, _ := strings.Cut(text, ":")
@@ -226,7 +176,7 @@ var capabilityName = regexp.MustCompile(`^[a-z][a-z0-9_]{1,31}$`)
 
 func readCapabilities(v json.RawMessage, into *[]string) error {
 	var names []string
-	if err := read(v, &names); err != nil {
+	if err := table.Value(v, &names); err != nil {
 		return err
 	}
 	for _, name := range names {

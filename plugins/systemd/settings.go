@@ -1,19 +1,15 @@
 package systemd
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/table"
 )
 
 // settings is the sub-table systemd of an environment in agent.toml.
@@ -34,53 +30,23 @@ func defaultSettings() settings {
 // parseSettings reads the settings of environment env. Every error is an [adapter.InvalidArgument] that names the environment and the key.
 func parseSettings(env string, raw []byte) (settings, error) {
 	s := defaultSettings()
-	bad := func(key string, err error) error {
-		return adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: systemd.%s: %v", env, key, err)
-	}
-	var table map[string]json.RawMessage
-	if len(bytes.TrimSpace(raw)) > 0 {
-		if err := json.Unmarshal(raw, &table); err != nil {
-			return s, adapter.Errorf(adapter.InvalidArgument, "cannot configure environment %q: systemd: %v", env, err)
-		}
-	}
-	readers := map[string]func(json.RawMessage) error{
+	readers := table.Readers{
 		"profile":      func(v json.RawMessage) error { return readProfile(v, &s.profile) },
-		"memory":       func(v json.RawMessage) error { return readSize(v, &s.memory) },
+		"memory":       func(v json.RawMessage) error { return table.Size(v, &s.memory) },
 		"cpu":          func(v json.RawMessage) error { return readCPU(v, &s.cpu) },
 		"tasks":        func(v json.RawMessage) error { return readTasks(v, &s.tasks) },
 		"units":        func(v json.RawMessage) error { return readUnits(v, &s.units) },
-		"call_timeout": func(v json.RawMessage) error { return readDuration(v, &s.callTimeout) },
-		"stop_timeout": func(v json.RawMessage) error { return readDuration(v, &s.stopTimeout) },
+		"call_timeout": func(v json.RawMessage) error { return table.Duration(v, &s.callTimeout) },
+		"stop_timeout": func(v json.RawMessage) error { return table.Duration(v, &s.stopTimeout) },
 	}
-	for _, key := range slices.Sorted(maps.Keys(table)) { // the same file gives the same error
-		reader, ok := readers[key]
-		if !ok {
-			return s, bad(key, errors.New("there is no such setting"))
-		}
-		if err := reader(table[key]); err != nil {
-			return s, bad(key, err)
-		}
-	}
-	return s, nil
-}
-
-// readValue decodes one value; null, which TOML does not have, is refused.
-func readValue(v json.RawMessage, into any) error {
-	if bytes.Equal(bytes.TrimSpace(v), []byte("null")) {
-		return errors.New("it has no value")
-	}
-	err := json.Unmarshal(v, into)
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return fmt.Errorf("a %s is not allowed here", wrong.Value)
-	}
-	return err
+	_, err := table.Read(Kind, env, raw, readers)
+	return s, err
 }
 
 var profileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func readProfile(v json.RawMessage, into *string) error {
-	if err := readValue(v, into); err != nil {
+	if err := table.Value(v, into); err != nil {
 		return err
 	}
 	if !profileName.MatchString(*into) {
@@ -89,31 +55,10 @@ func readProfile(v json.RawMessage, into *string) error {
 	return nil
 }
 
-// readSize reads a size with a binary unit into KiB.
-func readSize(v json.RawMessage, into *int64) error {
-	var text string
-	if err := readValue(v, &text); err != nil {
-		return err
-	}
-	for unit, kib := range map[string]int64{"KiB": 1, "MiB": 1 << 10, "GiB": 1 << 20} {
-		number, ok := strings.CutSuffix(text, unit)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 63)
-		if err != nil || n == 0 || n > uint64(math.MaxInt64/1024/kib) {
-			break
-		}
-		*into = int64(n) * kib
-		return nil
-	}
-	return fmt.Errorf(`%q is no size such as "64MiB"`, text)
-}
-
 // readCPU reads a share of one processor.
 func readCPU(v json.RawMessage, into *int) error {
 	var text string
-	if err := readValue(v, &text); err != nil {
+	if err := table.Value(v, &text); err != nil {
 		return err
 	}
 	number, ok := strings.CutSuffix(text, "%")
@@ -126,7 +71,7 @@ func readCPU(v json.RawMessage, into *int) error {
 }
 
 func readTasks(v json.RawMessage, into *int) error {
-	if err := readValue(v, into); err != nil {
+	if err := table.Value(v, into); err != nil {
 		return err
 	}
 	if *into < 1 || *into > 1<<22 { // the kernel's own limit of process ids
@@ -137,7 +82,7 @@ func readTasks(v json.RawMessage, into *int) error {
 
 func readUnits(v json.RawMessage, into *[]string) error {
 	*into = nil
-	if err := readValue(v, into); err != nil {
+	if err := table.Value(v, into); err != nil {
 		return err
 	}
 	for i, u := range *into {
@@ -148,18 +93,5 @@ func readUnits(v json.RawMessage, into *[]string) error {
 			return fmt.Errorf("%q is there twice", u)
 		}
 	}
-	return nil
-}
-
-func readDuration(v json.RawMessage, into *time.Duration) error {
-	var text string
-	if err := readValue(v, &text); err != nil {
-		return err
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < time.Millisecond || d > 24*time.Hour {
-		return fmt.Errorf("%q is no duration between 1ms and 24h", text)
-	}
-	*into = d
 	return nil
 }
