@@ -32,7 +32,7 @@ type link struct {
 	end   context.CancelFunc
 
 	mu      sync.Mutex
-	held    map[string]bool     // the units that are referenced
+	held    map[string]int      // how often units are referenced: the manager counts
 	missing map[string][]string // what units require and there is not, until the next reload
 }
 
@@ -60,7 +60,7 @@ func newLink(life context.Context) (*link, error) {
 		return nil, fmt.Errorf("cannot reach the system bus: %w", err)
 	}
 	life, end := context.WithCancel(life)
-	l := &link{life: life, end: end, held: map[string]bool{}, missing: map[string][]string{}}
+	l := &link{life: life, end: end, held: map[string]int{}, missing: map[string][]string{}}
 	var err error
 	if l.units, err = manager.NewConnection(func() (*dbus.Conn, error) { return dialBus(life) }); err != nil {
 		end()
@@ -105,12 +105,12 @@ func (l *link) version() string {
 }
 
 // hold keeps a unit in the manager's memory for as long as the link lives: one that was skipped or has ended would be forgotten
-// together with what it has to tell. One that is held already is held once.
+// together with what it has to tell. One that is held already is left as it is; when two take hold of it at the same moment it is held twice.
 func (l *link) hold(ctx context.Context, unit string) error {
 	l.mu.Lock()
-	held := l.held[unit]
+	times := l.held[unit]
 	l.mu.Unlock()
-	if held {
+	if times > 0 {
 		return nil
 	}
 	if err := l.manager(ctx, "RefUnit", unit).Err; err != nil {
@@ -118,20 +118,22 @@ func (l *link) hold(ctx context.Context, unit string) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held[unit] = true
+	l.held[unit]++
 	return nil
 }
 
-// release lets go of a unit.
+// release lets go of a unit, however often it is held.
 func (l *link) release(ctx context.Context, unit string) error {
 	l.mu.Lock()
-	held := l.held[unit]
+	times := l.held[unit]
 	delete(l.held, unit)
 	l.mu.Unlock()
-	if !held {
-		return nil
+	for range times {
+		if err := l.manager(ctx, "UnrefUnit", unit).Err; err != nil {
+			return err
+		}
 	}
-	return l.manager(ctx, "UnrefUnit", unit).Err
+	return nil
 }
 
 // releaseOthers lets go of the units that are held and not to be kept: a look may have taken hold of one that was just being removed.
