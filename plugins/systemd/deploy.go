@@ -246,9 +246,9 @@ func (e *env) swap(ctx context.Context, l *link, from, to generation) error {
 	return nil
 }
 
-// halt stops the modules of a generation.
+// halt stops the modules of a generation, and the instances of its templates: an image of which anything runs cannot be detached.
 func (e *env) halt(ctx context.Context, l *link, g generation, what string) error {
-	left, err := l.stopAll(ctx, g.modules(), "", e.set.callTimeout)
+	left, err := l.stopAll(ctx, g.Units, "", e.set.callTimeout)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (e *env) shutDown(ctx context.Context) error {
 	return nil
 }
 
-// allUnits are the units of the environment that can be started, those of the device itself included.
+// allUnits are the units of the environment with its templates, those of the device itself included.
 func (e *env) allUnits() ([]string, error) {
 	records, err := e.store.all()
 	if err != nil {
@@ -117,15 +117,15 @@ func (e *env) allUnits() ([]string, error) {
 	all := slices.Clone(e.set.units)
 	for _, r := range records {
 		for _, g := range r.generations() {
-			all = append(all, g.modules()...)
+			all = append(all, g.Units...)
 		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil
 }
 
-// stopAll stops units: those that start others by themselves, then the rest together, so that the manager sees to their order among each
-// other, and last the slice, if one is given. It returns what has not ended within the limit.
+// stopAll stops units, of templates all instances: those that start others by themselves, then the rest together, so that the manager sees to
+// their order among each other, and last the slice, if one is given. It returns what has not ended within the limit.
 func (l *link) stopAll(ctx context.Context, units []string, slice string, limit time.Duration) (left []string, err error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -166,6 +166,10 @@ func (l *link) stopBatch(ctx context.Context, units []string) (late []string, er
 	var jobs []job
 	asking, cancel := context.WithTimeout(l.life, lookEnd) // also for those whose turn comes when time is over
 	defer cancel()
+	// Not before their turn: what starts them has been stopped by now.
+	if units, err = l.instantiate(asking, units); err != nil {
+		return nil, err
+	}
 	for _, u := range units {
 		p, err := l.units.GetUnitPropertyContext(asking, u, "ActiveState")
 		if err != nil {

@@ -77,7 +77,10 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 			return err
 		}
 	}
-	units := r.units()
+	units, err := l.instantiate(ctx, r.units())
+	if err != nil {
+		return err
+	}
 	for _, u := range units {
 		_ = l.release(ctx, u) // with the bus it is gone anyway
 		l.clearFailure(ctx, u)

@@ -177,6 +177,31 @@ func (l *link) lacks(ctx context.Context, u unitState) ([]string, error) {
 	return missing, nil
 }
 
+// instantiate returns the units with each template replaced by those of its instances that the manager has in memory: all that run or have failed.
+func (l *link) instantiate(ctx context.Context, units []string) ([]string, error) {
+	var out, patterns []string
+	for _, u := range units {
+		if prefix, suffix, _ := strings.Cut(u, "@"); isTemplate(u) {
+			patterns = append(patterns, prefix+"@*"+suffix)
+		} else {
+			out = append(out, u)
+		}
+	}
+	if len(patterns) == 0 { // without a pattern these would be all units of the device
+		return out, nil
+	}
+	found, err := l.units.ListUnitsByPatternsContext(ctx, nil, patterns)
+	if err != nil {
+		return nil, explain("list the instances of "+strings.Join(patterns, ", "), err)
+	}
+	for _, u := range found {
+		if !slices.Contains(out, u.Name) {
+			out = append(out, u.Name)
+		}
+	}
+	return out, nil
+}
+
 // status is a unit's state in the words of TR-181.
 func (u unitState) status() adapter.Status {
 	switch {
