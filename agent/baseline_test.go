@@ -110,7 +110,7 @@ func (k keeping) record(kind, token string) {
 }
 
 func (k keeping) reset(kind string) (uint32, error) {
-	return k.agent.ResetExecEnv(k.t.Context(), k.ee("e").Instance, kind, "test")
+	return k.agent.ResetExecEnv(k.t.Context(), k.ee("e").Instance, kind, model.Origin{Name: "test"})
 }
 
 // whole waits until the package store has n files: what baselines lack has been brought.
@@ -205,7 +205,7 @@ func diverged(t *testing.T) (k keeping, want string) {
 	k.set(ref(model.KindExecutionUnit, stays.ID), model.RunLevel, 2)
 	k.ok(k.console("e").Upgrade("2.0"))
 	e := k.ee("e")
-	k.done(k.agent.RestartExecEnv(t.Context(), e.Instance, "", "test"))
+	k.done(k.agent.RestartExecEnv(t.Context(), e.Instance, "", model.Origin{Name: "test"}))
 	k.set(ref(model.KindExecEnv, e.Instance), model.InitialRunLevel, 2)
 	k.set(ref(model.KindExecEnv, e.Instance), model.InitialExecutionUnitRunLevel, 3)
 	k.done(k.update(k.row("updated").ID, fake.Spec{Name: "updated", Vendor: "v", Version: "2"}))
@@ -515,7 +515,7 @@ func TestResetRefused(t *testing.T) {
 		before := k.configuration()
 		entered, release := k.world().Block("SetEnabled")
 		defer release()
-		restart, err := k.agent.RestartExecEnv(t.Context(), k.ee("e").Instance, "", "test")
+		restart, err := k.agent.RestartExecEnv(t.Context(), k.ee("e").Instance, "", model.Origin{Name: "test"})
 		k.ok(err)
 		<-entered
 		job, err := k.reset("cwmp")
@@ -550,7 +550,7 @@ func TestResetRefused(t *testing.T) {
 		wantReason(t, fault.DisabledExecEnv, err)
 	})
 	t.Run("unknown", func(t *testing.T) {
-		_, err := k.agent.ResetExecEnv(t.Context(), 99, "cwmp", "test")
+		_, err := k.agent.ResetExecEnv(t.Context(), 99, "cwmp", model.Origin{Name: "test"})
 		wantReason(t, fault.UnknownExecEnv, err)
 	})
 }
@@ -562,13 +562,13 @@ func TestBaselineBeforeTheFirstSync(t *testing.T) {
 	d.held = true
 	d.start()
 	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", "boot 1"))
-	_, err := d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", "test")
+	_, err := d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", model.Origin{Name: "test"})
 	wantReason(t, fault.RequestDenied, err)
 	d.doubles["fake"].resume()
 	d.up()
 	du := d.installed(fake.Spec{Name: "a"}).ID
 	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", "boot 1"))
-	d.done(d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", "test"))
+	d.done(d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", model.Origin{Name: "test"}))
 	if d.agent.Snapshot().DeploymentUnit(du) != nil {
 		t.Error("the same token recorded another baseline")
 	}

@@ -190,12 +190,12 @@ func TestAttached(t *testing.T) {
 	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", ""))
 
 	ee := ref(model.KindExecEnv, d.ee("e").Instance)
-	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ee, Attribute: model.Enable, Value: false}}, "test")
+	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ee, Attribute: model.Enable, Value: false}}, model.Origin{Name: "test"})
 	var se *model.SetError
 	if !errors.As(err, &se) || fault.ReasonOf(se.Faults[0]) != fault.RequestDenied || !d.ee("e").Enable {
 		t.Errorf("it could be disabled: %v", err)
 	}
-	_, err = d.agent.RestartExecEnv(t.Context(), ee.Instance, "", "test")
+	_, err = d.agent.RestartExecEnv(t.Context(), ee.Instance, "", model.Origin{Name: "test"})
 	wantReason(t, fault.RequestDenied, err)
 
 	// A Reset restores units and levels.
@@ -203,7 +203,7 @@ func TestAttached(t *testing.T) {
 	d.set(ee, model.InitialRunLevel, 7)
 	d.set(ee, model.RequestedRunLevel, 9)
 	new := d.installed(fake.Spec{Name: "new"}).ID
-	j := d.done(d.agent.ResetExecEnv(t.Context(), ee.Instance, "cwmp", "test"))
+	j := d.done(d.agent.ResetExecEnv(t.Context(), ee.Instance, "cwmp", model.Origin{Name: "test"}))
 	if !strings.Contains(j.Message, "somebody else launches it") {
 		t.Errorf("the job says %q", j.Message)
 	}
@@ -255,14 +255,14 @@ func TestSetDuringARestart(t *testing.T) {
 			for row, x := range map[model.Ref]model.Attribute{
 				ref(model.KindExecEnv, 1): model.InitialExecutionUnitRunLevel, ref(model.KindExecutionUnit, d.eu(du).ID): model.RunLevel,
 			} {
-				if _, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: x, Value: 6}}, "test"); err != nil {
+				if _, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: x, Value: 6}}, model.Origin{Name: "test"}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 		return nil
 	})
-	d.done(d.agent.RestartExecEnv(t.Context(), 1, "", "test"))
+	d.done(d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"}))
 	d.until("it has been told", func(s *model.Snapshot) error {
 		state, err := d.worlds["fake"].State()
 		if err != nil {

@@ -264,7 +264,7 @@ func TestLevelsAgainstTheLaw(t *testing.T) {
 				}
 				l.end()
 				l.launch()
-				return func() { d.done(d.agent.RestartExecEnv(t.Context(), 1, "", "test")) }
+				return func() { d.done(d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"})) }
 			},
 			func() func() { // the agent or the adapter is killed
 				if rapid.Bool().Draw(r, "agent") {

@@ -102,7 +102,7 @@ func TestLevelsInOrder(t *testing.T) {
 		{"up", []string{"Start l2", "Start l3", "Start l4", "Start l5"}, func() { d.moveTo(5) }},
 		{"to where it is", nil, func() { d.moveTo(5) }},
 		{"restart", []string{"Stop l5", "Stop l4", "Stop l3", "Stop l2", "Stop l1", "SetEnabled", "SetEnabled", "Start l1", "Start l2", "Start l3", "Start l4"},
-			func() { d.done(d.agent.RestartExecEnv(t.Context(), 1, "", "test")) }},
+			func() { d.done(d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"})) }},
 		{"disable", []string{"Stop l4", "Stop l3", "Stop l2", "Stop l1", "SetEnabled"}, func() { d.enable("e", false) }},
 		{"enable", []string{"SetEnabled", "Start l1", "Start l2", "Start l3", "Start l4"}, func() {
 			d.enable("e", true)
@@ -240,7 +240,7 @@ func TestLevelsHalfKept(t *testing.T) {
 			d.moveTo(4)
 			running("at level 4", "l1", "l2", "l3", "l4")
 			d.set(ref(model.KindExecEnv, 1), model.InitialRunLevel, 3)
-			d.done(d.agent.RestartExecEnv(t.Context(), 1, "", "test"))
+			d.done(d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"}))
 			running("after a restart", "l1", "l2", "l3")
 			if l := d.ee("e").CurrentRunLevel; l != 3 {
 				t.Errorf("the level is %d", l)

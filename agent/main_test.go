@@ -255,13 +255,13 @@ func (d *device) update(id model.RowID, s fake.Spec) (uint32, error) {
 }
 
 func (d *device) uninstall(id model.RowID) (uint32, error) {
-	return d.agent.Uninstall(d.t.Context(), id, "test")
+	return d.agent.Uninstall(d.t.Context(), id, model.Origin{Name: "test"})
 }
 
 // set sets one attribute and waits for the jobs of that.
 func (d *device) set(row model.Ref, a model.Attribute, v any) {
 	d.t.Helper()
-	jobs, err := d.agent.Set(d.t.Context(), []model.Assignment{{Row: row, Attribute: a, Value: v}}, "test")
+	jobs, err := d.agent.Set(d.t.Context(), []model.Assignment{{Row: row, Attribute: a, Value: v}}, model.Origin{Name: "test"})
 	d.ok(err)
 	for _, j := range jobs {
 		d.done(j, nil)
@@ -269,7 +269,7 @@ func (d *device) set(row model.Ref, a model.Attribute, v any) {
 }
 
 func (d *device) request(eu model.RowID, r model.Request) (uint32, error) {
-	return d.agent.Request(d.t.Context(), eu, r, "test")
+	return d.agent.Request(d.t.Context(), eu, r, model.Origin{Name: "test"})
 }
 
 // eu returns the only execution unit of a deployment unit.

@@ -254,7 +254,7 @@ func TestUnstartableModule(t *testing.T) {
 	}
 	d.failed(fault.StartFailed)(d.request(d.unitOf(du.ID, "bad").ID, model.RequestActive))
 	is("after a start")
-	d.done(d.agent.RestartExecEnv(t.Context(), 1, "", "test"))
+	d.done(d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"}))
 	is("after a restart of the environment")
 }
 

@@ -72,7 +72,7 @@ func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, erro
 }
 
 // Uninstall accepts the removal of one row and returns its job.
-func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator string) (uint32, error) {
+func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator model.Origin) (uint32, error) {
 	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
 		du, err := unit(tx, id)
 		if err != nil {
@@ -101,7 +101,7 @@ func unit(tx *inventory.Tx, id model.RowID) (*model.DeploymentUnit, error) {
 	return du, nil
 }
 
-func unitRequest(du *model.DeploymentUnit, originator string) operation.Request {
+func unitRequest(du *model.DeploymentUnit, originator model.Origin) operation.Request {
 	return operation.Request{
 		Originator: originator, Envs: []string{du.Env}, Locks: []model.RowID{du.ID},
 		Objects: []model.Ref{{Kind: model.KindDeploymentUnit, Instance: du.ID}},
@@ -109,11 +109,11 @@ func unitRequest(du *model.DeploymentUnit, originator string) operation.Request 
 }
 
 // Request accepts the start, stop or restart of an execution unit and returns its job.
-func (a *Agent) Request(ctx context.Context, eu model.RowID, r model.Request, originator string) (uint32, error) {
+func (a *Agent) Request(ctx context.Context, eu model.RowID, r model.Request, originator model.Origin) (uint32, error) {
 	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) { return a.request(tx, eu, r, originator) })
 }
 
-func (a *Agent) request(tx *inventory.Tx, eu model.RowID, r model.Request, originator string) (uint32, error) {
+func (a *Agent) request(tx *inventory.Tx, eu model.RowID, r model.Request, originator model.Origin) (uint32, error) {
 	if _, err := execution.Judge(&tx.Snapshot, eu, r); err != nil {
 		return 0, err
 	}
@@ -124,7 +124,7 @@ func (a *Agent) request(tx *inventory.Tx, eu model.RowID, r model.Request, origi
 }
 
 // RestartExecEnv accepts the restart of an environment and returns its job.
-func (a *Agent) RestartExecEnv(ctx context.Context, instance uint32, reason, originator string) (uint32, error) {
+func (a *Agent) RestartExecEnv(ctx context.Context, instance uint32, reason string, originator model.Origin) (uint32, error) {
 	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
 		row := tx.ExecEnv(instance)
 		if row == nil {
@@ -143,7 +143,7 @@ func (a *Agent) RestartExecEnv(ctx context.Context, instance uint32, reason, ori
 	})
 }
 
-func envRequest(row *model.ExecEnv, originator string) operation.Request {
+func envRequest(row *model.ExecEnv, originator model.Origin) operation.Request {
 	return operation.Request{
 		Originator: originator, Envs: []string{row.ID},
 		Objects: []model.Ref{{Kind: model.KindExecEnv, Instance: row.Instance}},
@@ -159,7 +159,7 @@ func (a *Agent) RecordBaseline(ctx context.Context, kind, token string) error {
 }
 
 // ResetExecEnv accepts the Reset of an environment and returns its job.
-func (a *Agent) ResetExecEnv(ctx context.Context, instance uint32, kind, originator string) (uint32, error) {
+func (a *Agent) ResetExecEnv(ctx context.Context, instance uint32, kind string, originator model.Origin) (uint32, error) {
 	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
 		row := tx.ExecEnv(instance)
 		if row == nil {
@@ -170,7 +170,7 @@ func (a *Agent) ResetExecEnv(ctx context.Context, instance uint32, kind, origina
 }
 
 // resetExecEnv accepts a Reset. It locks all units of the environment, so that nothing else changes them on the way.
-func (a *Agent) resetExecEnv(tx *inventory.Tx, row *model.ExecEnv, kind baseline.Kind, originator string) (uint32, error) {
+func (a *Agent) resetExecEnv(tx *inventory.Tx, row *model.ExecEnv, kind baseline.Kind, originator model.Origin) (uint32, error) {
 	if err := environment.Check(&tx.Snapshot, row.ID); err != nil {
 		return 0, err
 	}

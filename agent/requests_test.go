@@ -114,9 +114,9 @@ func TestArguments(t *testing.T) {
 	wantReason(t, fault.UnknownDU, err)
 	_, err = d.uninstall(99)
 	wantReason(t, fault.UnknownDU, err)
-	_, err = d.agent.RestartExecEnv(t.Context(), 99, "", "test")
+	_, err = d.agent.RestartExecEnv(t.Context(), 99, "", model.Origin{Name: "test"})
 	wantReason(t, fault.UnknownExecEnv, err)
-	_, err = d.agent.RestartExecEnv(t.Context(), 1, strings.Repeat("x", 257), "test")
+	_, err = d.agent.RestartExecEnv(t.Context(), 1, strings.Repeat("x", 257), model.Origin{Name: "test"})
 	wantReason(t, fault.InvalidArguments, err)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -278,7 +278,7 @@ func TestEnvironmentNoLongerConfigured(t *testing.T) {
 			var jobs []uint32
 			jobs, err = d.agent.Set(t.Context(), []model.Assignment{{
 				Row: ref(model.KindExecEnv, d.ee("other").Instance), Attribute: model.Enable, Value: false,
-			}}, "test")
+			}}, model.Origin{Name: "test"})
 			job = jobs[0]
 		}
 		d.ok(err)
@@ -341,7 +341,7 @@ func TestKeeper(t *testing.T) {
 		d := start(t, plain)
 		launches := d.launches()
 		entered, release := d.worlds["fake"].Block("SetEnabled")
-		job, err := d.agent.RestartExecEnv(t.Context(), 1, "", "test")
+		job, err := d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"})
 		d.ok(err)
 		<-entered
 		if e := d.ee("e"); e.Status != model.EERestarting {
@@ -359,7 +359,7 @@ func TestKeeper(t *testing.T) {
 	t.Run("restart fails", func(t *testing.T) {
 		d := start(t, plain)
 		d.worlds["fake"].FailCall("SetEnabled", 2, adapter.Errorf(adapter.Internal, "cannot launch: a test"))
-		d.failed(fault.Internal)(d.agent.RestartExecEnv(t.Context(), 1, "", "test"))
+		d.failed(fault.Internal)(d.agent.RestartExecEnv(t.Context(), 1, "", model.Origin{Name: "test"}))
 		d.until("it is launched again", func(s *model.Snapshot) error {
 			if e := s.ExecEnvByID("e"); e.Launch != "e#2" || e.Status != model.EEUp {
 				return fmt.Errorf("%s %s", e.Launch, e.Status)
@@ -389,7 +389,7 @@ func TestKeeper(t *testing.T) {
 			return nil
 		})
 		set := func(on bool) []uint32 {
-			jobs, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindExecEnv, 1), Attribute: model.Enable, Value: on}}, "test")
+			jobs, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindExecEnv, 1), Attribute: model.Enable, Value: on}}, model.Origin{Name: "test"})
 			d.ok(err)
 			return jobs
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // Set applies all assignments or none, in one transaction, and returns the jobs of those that are still moving.
-func (a *Agent) Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error) {
+func (a *Agent) Set(ctx context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error) {
 	return accept(ctx, a, func(tx *inventory.Tx) ([]uint32, error) {
 		s := setting{a: a, tx: tx, originator: originator, tell: map[string]*execution.ConfigureState{}}
 		refused := map[int]error{}
@@ -37,7 +37,7 @@ func (a *Agent) Set(ctx context.Context, as []model.Assignment, originator strin
 type setting struct {
 	a          *Agent
 	tx         *inventory.Tx
-	originator string
+	originator model.Origin
 	jobs       []uint32
 	tell       map[string]*execution.ConfigureState // by environment
 	switched   bool                                 // Enable of some environment has been set

@@ -65,7 +65,7 @@ func TestSetRefuses(t *testing.T) {
 		_, err := d.agent.Set(t.Context(), []model.Assignment{
 			{Row: ee, Attribute: model.InitialRunLevel, Value: 7}, {Row: b.row, Attribute: b.a, Value: b.v},
 			{Row: duRef, Attribute: model.Alias, Value: "good"}, {Row: euRef, Attribute: model.RequestedState, Value: "Idle"},
-		}, "test")
+		}, model.Origin{Name: "test"})
 		var se *model.SetError
 		if !errors.As(err, &se) || len(se.Faults) != 1 || fault.ReasonOf(se.Faults[1]) != b.want {
 			t.Errorf("setting %s of %v to %v: %v, %v", b.a, b.row, b.v, err, se)
@@ -78,7 +78,7 @@ func TestSetRefuses(t *testing.T) {
 		{Row: ee, Attribute: model.InitialRunLevel, Value: 7},
 		{Row: duRef, Attribute: model.Alias, Value: "x"}, {Row: ref(model.KindDeploymentUnit, second.ID), Attribute: model.Alias, Value: "x"},
 		{Row: ee, Attribute: model.Enable, Value: 1},
-	}, "test")
+	}, model.Origin{Name: "test"})
 	var se *model.SetError
 	if !errors.As(err, &se) || len(se.Faults) != 2 || se.Faults[2] == nil || se.Faults[3] == nil {
 		t.Errorf("the errors are %v", se)
@@ -131,7 +131,7 @@ func TestSet(t *testing.T) {
 		{"SetInitialModuleRunLevel", ee, model.InitialExecutionUnitRunLevel, 9},
 	} {
 		w.FailCall(x.method, 1, adapter.Errorf(adapter.NotSupported, "cannot: a test"))
-		jobs, err := d.agent.Set(t.Context(), []model.Assignment{{Row: x.row, Attribute: x.a, Value: x.v}}, "test")
+		jobs, err := d.agent.Set(t.Context(), []model.Assignment{{Row: x.row, Attribute: x.a, Value: x.v}}, model.Origin{Name: "test"})
 		d.ok(err)
 		d.failed(fault.NotSupported)(jobs[0], nil)
 		check()
@@ -146,7 +146,7 @@ func TestSetWhileDisabled(t *testing.T) {
 	d.set(ref(model.KindExecutionUnit, d.eu(b).ID), model.RunLevel, 5)
 	d.set(ref(model.KindExecEnv, 1), model.InitialRunLevel, 3)
 	d.set(ref(model.KindExecEnv, 1), model.InitialExecutionUnitRunLevel, 2)
-	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindExecEnv, 1), Attribute: model.RequestedRunLevel, Value: 2}}, "test")
+	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindExecEnv, 1), Attribute: model.RequestedRunLevel, Value: 2}}, model.Origin{Name: "test"})
 	var se *model.SetError
 	if !errors.As(err, &se) || fault.ReasonOf(se.Faults[0]) != fault.DisabledExecEnv {
 		t.Errorf("RequestedRunLevel while disabled: %v", err)
@@ -186,10 +186,10 @@ func TestSetTwice(t *testing.T) {
 	row := ref(model.KindExecutionUnit, d.eu(du).ID)
 	entered, release := d.worlds["fake"].Block("SetAutoStart")
 	defer release()
-	off, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: model.AutoStart, Value: false}}, "test")
+	off, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: model.AutoStart, Value: false}}, model.Origin{Name: "test"})
 	d.ok(err)
 	<-entered
-	on, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: model.AutoStart, Value: true}}, "test")
+	on, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: model.AutoStart, Value: true}}, model.Origin{Name: "test"})
 	d.ok(err)
 	release()
 	d.done(off[0], nil)
@@ -228,7 +228,7 @@ func TestDisableWithQueue(t *testing.T) {
 		queued = append(queued, job)
 	}
 	d.state(queued[2], model.JobInspecting)
-	jobs, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindExecEnv, 1), Attribute: model.Enable, Value: false}}, "test")
+	jobs, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindExecEnv, 1), Attribute: model.Enable, Value: false}}, model.Origin{Name: "test"})
 	d.ok(err)
 	if d.ee("e").Status != model.EEUp {
 		t.Error("it did not wait for the call in progress")
@@ -258,7 +258,7 @@ func TestParent(t *testing.T) {
 		d.cfg.Agent.ProtectedEnvs = []string{"protected"}
 	})
 	top := ref(model.KindExecEnv, d.ee("top").Instance)
-	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: top, Attribute: model.Enable, Value: false}}, "test")
+	_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: top, Attribute: model.Enable, Value: false}}, model.Origin{Name: "test"})
 	var se *model.SetError
 	if !errors.As(err, &se) || fault.ReasonOf(se.Faults[0]) != fault.RequestDenied {
 		t.Errorf("the parent of a protected environment: %v", err)
@@ -379,7 +379,7 @@ func TestRunLevelsOfTheAgent(t *testing.T) {
 	}
 	// After a launch the level is InitialRunLevel.
 	d.set(ee, model.InitialRunLevel, 3)
-	d.done(d.agent.RestartExecEnv(t.Context(), 1, "a reason", "test"))
+	d.done(d.agent.RestartExecEnv(t.Context(), 1, "a reason", model.Origin{Name: "test"}))
 	e := d.ee("e")
 	if got := fmt.Sprint(d.active()); got != "[one three two two-b]" || e.CurrentRunLevel != 3 {
 		t.Errorf("after a launch at level %d there run %s", e.CurrentRunLevel, got)

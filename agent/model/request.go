@@ -1,5 +1,14 @@
 package model
 
+// Origin says who asks for something, for the log and the job, and by which command of USP.
+type Origin struct {
+	Name string `json:"name"` // free text
+	// Command is the command of USP as it was executed, for example Device.SoftwareModules.InstallDU(), and CommandKey the controller's key of
+	// it; empty: it was asked for in another way. Its end is then told by an OperationComplete (TR-369, Operate).
+	Command    string `json:"command,omitempty"`
+	CommandKey string `json:"command_key,omitempty"`
+}
+
 // InstallRequest asks for a deployment unit (TR-069 Table 71, TR-181 InstallDU()).
 type InstallRequest struct {
 	URL        string `json:"url"`
@@ -8,7 +17,7 @@ type InstallRequest struct {
 	Username   string `json:"-"`
 	Password   string `json:"-"`
 	AutoStart  *bool  `json:"auto_start,omitempty"` // nil: as the environment is configured
-	Originator string `json:"originator,omitempty"`
+	Originator Origin `json:"originator,omitzero"`
 }
 
 // UpdateRequest asks for another version of an installed deployment unit (TR-069 Table 72, TR-181 Update()).
@@ -17,7 +26,7 @@ type UpdateRequest struct {
 	URL        string `json:"url,omitempty"` // empty: the last one, with its credentials
 	Username   string `json:"-"`
 	Password   string `json:"-"`
-	Originator string `json:"originator,omitempty"`
+	Originator Origin `json:"originator,omitzero"`
 }
 
 // Attribute is something of a row that can be set.
@@ -34,6 +43,11 @@ const (
 	AutoStart                    Attribute = "AutoStart"                    // bool; ExecutionUnit
 	RunLevel                     Attribute = "RunLevel"                     // int; ExecutionUnit
 	RequestedState               Attribute = "RequestedState"               // string, Idle or Active; ExecutionUnit
+
+	PolicyEnable              Attribute = "Enable"              // bool; DUStateChangeComplPolicy, as the next three
+	PolicyOperationTypeFilter Attribute = "OperationTypeFilter" // string, a list
+	PolicyResultTypeFilter    Attribute = "ResultTypeFilter"    // string
+	PolicyFaultCodeFilter     Attribute = "FaultCodeFilter"     // string, a list of numbers
 )
 
 // An Assignment sets one attribute of one row.

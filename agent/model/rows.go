@@ -134,7 +134,7 @@ type Job struct {
 	Objects    []Ref // what it works on, as far as known
 	Fault      fault.Reason
 	Message    string // of the fault, or a remark on the success; free of credentials
-	Originator string // who asked, free text
+	Originator Origin // who asked
 }
 
 // Kind is a table of the data model.
@@ -147,6 +147,9 @@ const (
 	KindExecutionUnit  Kind = "ExecutionUnit"
 	KindJob            Kind = "Job"
 )
+
+// KindPolicy is ManagementServer.DUStateChangeComplPolicy., which is no table: its Ref has no instance.
+const KindPolicy Kind = "DUStateChangeComplPolicy"
 
 // A Ref names a row.
 type Ref struct {

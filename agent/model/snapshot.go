@@ -12,6 +12,12 @@ type Snapshot struct {
 	Seq   uint64 // grows by one with each commit
 	State string // of the agent: starting, running, stopping
 
+	// What waits to be delivered, in the order of the numbers, and what the faces keep. A write replaces the whole, it is never changed in place.
+	Reports       []*Report       // to the ACS; complete ones only
+	Notifications []*Notification // to USP controllers
+	Policy        Policy          // what of the changes without a request is reported to the ACS
+	Attributes    map[string]int  // notification attribute by parameter path, as far as the ACS has set one (TR-069 A.3.2.4: 0 to 2)
+
 	envs *btree.Map[uint32, *ExecEnv]
 	dus  *btree.Map[uint32, *DeploymentUnit]
 	eus  *btree.Map[uint32, *ExecutionUnit]
@@ -155,6 +161,7 @@ func (d *Draft) Freeze() *Snapshot {
 func (d *Draft) Copy() *Draft {
 	return &Draft{Snapshot{
 		Seq: d.Seq, State: d.State,
+		Reports: d.Reports, Notifications: d.Notifications, Policy: d.Policy, Attributes: d.Attributes,
 		envs: d.envs.Copy(), dus: d.dus.Copy(), eus: d.eus.Copy(), jobs: d.jobs.Copy(),
 	}}
 }

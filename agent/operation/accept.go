@@ -45,7 +45,8 @@ func (e *Engine) submit(tx *inventory.Tx, d definition, state any, r Request) (u
 	rand.Read(key)
 	c := e.opts.Clock
 	o := &op{def: d, state: state, rec: record{
-		ID: id, Kind: d.kind(), Key: fmt.Sprintf("%d-%s", id, hex.EncodeToString(key)), Originator: r.Originator,
+		ID: id, Kind: d.kind(), Key: fmt.Sprintf("%d-%s", id, hex.EncodeToString(key)), Originator: r.Originator.Name,
+		Command: r.Originator.Command, CommandKey: r.Originator.CommandKey,
 		State: raw, Envs: r.Envs, Locks: r.Locks, Objects: r.Objects,
 		Entry: d.info(0).name, Entries: 1, Waiting: waits, Begun: !waits,
 		Accepted: c.Wall(), Boot: c.Boot(), Stamp: c.SinceBoot(), JobState: model.JobQueued,

@@ -54,11 +54,11 @@ func TestOrderOfSteps(t *testing.T) {
 				}
 				d := newDevice(t, w)
 				d.start()
-				j := d.await(d.mustSubmit(Request{Originator: "me"}))
+				j := d.await(d.mustSubmit(Request{Originator: model.Origin{Name: "me"}}))
 				if diff := cmp.Diff(c.calls, w.log()); diff != "" {
 					t.Errorf("calls (-want +got):\n%s", diff)
 				}
-				if j.State != c.state || j.Fault != c.fault || j.Progress != 1 || j.Originator != "me" || (j.Message == "") != (c.fault == "") {
+				if j.State != c.state || j.Fault != c.fault || j.Progress != 1 || j.Originator.Name != "me" || (j.Message == "") != (c.fault == "") {
 					t.Errorf("job %+v", j)
 				}
 				if strings.Contains(j.Message, "boom") || strings.Contains(j.Message, "s3cret") {

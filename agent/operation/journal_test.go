@@ -107,7 +107,7 @@ func TestJobsReappear(t *testing.T) {
 		d := newDevice(t, newWorld())
 		d.load()
 		for want := uint32(1); want <= 3; want++ {
-			if id := d.mustSubmit(Request{Originator: fmt.Sprint(want)}); id != want {
+			if id := d.mustSubmit(Request{Originator: model.Origin{Name: fmt.Sprint(want)}}); id != want {
 				t.Errorf("number %d, want %d", id, want)
 			}
 		}
@@ -116,7 +116,7 @@ func TestJobsReappear(t *testing.T) {
 			d.stop()
 			d.load()
 			for id := uint32(1); id <= 3; id++ {
-				if j := d.inv.Snapshot().Job(id); j == nil || j.Originator != fmt.Sprint(id) || j.State != model.JobQueued {
+				if j := d.inv.Snapshot().Job(id); j == nil || j.Originator.Name != fmt.Sprint(id) || j.State != model.JobQueued {
 					t.Errorf("job %d: %+v", id, j)
 				}
 			}

@@ -15,6 +15,8 @@ type record struct {
 	Kind       string          `json:"kind"`
 	Key        string          `json:"key"` // the OpID: unique also when state.db is lost and numbers begin anew
 	Originator string          `json:"originator,omitempty"`
+	Command    string          `json:"command,omitempty"` // of USP
+	CommandKey string          `json:"command_key,omitempty"`
 	State      json.RawMessage `json:"state"`
 	Envs       []string        `json:"envs,omitempty"`
 	Locks      []model.RowID   `json:"locks,omitempty"`
@@ -78,6 +80,10 @@ func (r *record) begin(boot string, now time.Duration) {
 func (r *record) job(progress float64, done, total uint64) *model.Job {
 	return &model.Job{
 		ID: r.ID, Operation: r.Kind, State: r.JobState, Progress: progress, BytesDone: done, BytesTotal: total,
-		StartTime: r.Accepted, Objects: r.Objects, Fault: r.Fault, Message: r.Message, Originator: r.Originator,
+		StartTime: r.Accepted, Objects: r.Objects, Fault: r.Fault, Message: r.Message, Originator: r.origin(),
 	}
+}
+
+func (r record) origin() model.Origin {
+	return model.Origin{Name: r.Originator, Command: r.Command, CommandKey: r.CommandKey}
 }

@@ -65,7 +65,7 @@ func (r *common) ID() uint32 { return r.op.rec.ID }
 func (r *common) OpID() adapter.OpID { return adapter.OpID(r.op.rec.Key) }
 
 // Originator says who asked.
-func (r *common) Originator() string { return r.op.rec.Originator }
+func (r *common) Originator() model.Origin { return r.op.rec.origin() }
 
 // Accepted returns the wall time of the acceptance; zero while the clock of the device is not set.
 func (r *common) Accepted() time.Time { return r.op.rec.Accepted }
@@ -151,7 +151,7 @@ func (d *Definition[S]) finish(tx *inventory.Tx, c *common, err error) error {
 
 // Request is an operation to be accepted.
 type Request struct {
-	Originator string
+	Originator model.Origin
 	Envs       []string      // environments in which it takes its turn, as far as known
 	Locks      []model.RowID // deployment units it changes
 	Objects    []model.Ref   // what the job shows

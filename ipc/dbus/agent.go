@@ -22,22 +22,22 @@ type Agent interface {
 	// request alone is an error at once; all else is the job's.
 	Install(ctx context.Context, r model.InstallRequest) (uint32, error)
 	Update(ctx context.Context, r model.UpdateRequest) (uint32, error)
-	Uninstall(ctx context.Context, du model.RowID, originator string) (uint32, error)
+	Uninstall(ctx context.Context, du model.RowID, originator model.Origin) (uint32, error)
 
 	// Request begins the start, stop or restart of an execution unit and returns its job. A request that the state has
 	// made needless when its turn comes succeeds without effect.
-	Request(ctx context.Context, eu model.RowID, r model.Request, originator string) (uint32, error)
+	Request(ctx context.Context, eu model.RowID, r model.Request, originator model.Origin) (uint32, error)
 	// RestartExecEnv ends an environment, launches it again and brings it to its InitialRunLevel.
-	RestartExecEnv(ctx context.Context, instance uint32, reason, originator string) (uint32, error)
+	RestartExecEnv(ctx context.Context, instance uint32, reason string, originator model.Origin) (uint32, error)
 	// RecordBaseline makes the present state of every environment the one that a Reset of kind cwmp or usp goes back to. The same
 	// token as that of the present baseline is the same request again and changes nothing.
 	RecordBaseline(ctx context.Context, kind, token string) error
 	// ResetExecEnv brings an environment back to its baseline of kind cwmp or usp and returns the job.
-	ResetExecEnv(ctx context.Context, instance uint32, kind, originator string) (uint32, error)
+	ResetExecEnv(ctx context.Context, instance uint32, kind string, originator model.Origin) (uint32, error)
 	// Set applies all assignments or none, in one transaction. It returns the jobs of those that are still moving when it
 	// returns (Enable, Reset, AutoStart, RunLevel, RequestedState, RequestedRunLevel, InitialExecutionUnitRunLevel). The error
 	// is a *[model.SetError] when single assignments are refused.
-	Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error)
+	Set(ctx context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error)
 	// Cancel ends a job. One that has ended already, or is past the point of no return, is refused (invalid-du-state).
 	Cancel(ctx context.Context, job uint32) error
 }

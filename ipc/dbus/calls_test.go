@@ -146,7 +146,7 @@ func TestMethodsReachTheAgent(t *testing.T) {
 	c := newClient(t)
 	c.install()
 	origin := c.asked().(model.InstallRequest).Originator
-	if !strings.HasPrefix(origin, "dbus "+c.conn.Names()[0]+" uid=") || !strings.Contains(origin, " pid=") {
+	if !strings.HasPrefix(origin.Name, "dbus "+c.conn.Names()[0]+" uid=") || !strings.Contains(origin.Name, " pid=") {
 		t.Errorf("the originator is %q", origin)
 	}
 	no := false

@@ -126,12 +126,12 @@ func TestNoInterface(t *testing.T) {
 		}
 		switch got := c.asked().(type) {
 		case ipctest.Restart:
-			got.Originator = ""
+			got.Originator = model.Origin{}
 			if got != want {
 				t.Errorf("%s asks %v", path, got)
 			}
 		case ipctest.Request:
-			got.Originator = ""
+			got.Originator = model.Origin{}
 			if got != want {
 				t.Errorf("%s asks %v", path, got)
 			}
@@ -246,10 +246,10 @@ func TestTextThatDoesNotFitTheWire(t *testing.T) {
 			URL: bad, Status: model.DUStatus(bad)})
 		d.PutExecutionUnit(&model.ExecutionUnit{ID: 2, Alias: bad, DU: 1, Env: bad, EUID: bad, Name: bad, Label: bad, Vendor: bad, Version: bad,
 			Description: bad, Status: model.EUActive, FaultCode: model.FaultCode(bad), FaultMessage: bad, LogPath: bad})
-		d.PutJob(&model.Job{ID: 1, Operation: bad, State: model.JobState(bad), Message: bad, Originator: bad, Fault: "internal"})
+		d.PutJob(&model.Job{ID: 1, Operation: bad, State: model.JobState(bad), Message: bad, Originator: model.Origin{Name: bad}, Fault: "internal"})
 	})
 	a.Commit(func(d *model.Draft) {
-		d.PutJob(&model.Job{ID: 1, Operation: bad, State: model.JobFailed, Message: bad, Originator: bad, Fault: "internal"})
+		d.PutJob(&model.Job{ID: 1, Operation: bad, State: model.JobFailed, Message: bad, Originator: model.Origin{Name: bad}, Fault: "internal"})
 	})
 	if got := c.heard(); len(got) == 0 {
 		t.Error("no signal comes")

@@ -88,7 +88,7 @@ func recordBaseline(c *call) ([]any, error) {
 	if len(token) > maxText {
 		return nil, invalid("cannot record the baseline %s: the token is too long", kind)
 	}
-	c.log.Info("recording a baseline", "baseline", kind, "originator", c.originator())
+	c.log.Info("recording a baseline", "baseline", kind, "originator", c.originator().Name)
 	if err := c.agent.RecordBaseline(c.ctx, kind, token); err != nil {
 		return nil, refusal(err, ofCall)
 	}
@@ -143,7 +143,7 @@ func cancelJob(c *call) ([]any, error) {
 	if err := parse(options(c, 0), nil); err != nil {
 		return nil, err
 	}
-	c.log.Info("canceling", "op", c.object.ref.Instance, "originator", c.originator())
+	c.log.Info("canceling", "op", c.object.ref.Instance, "originator", c.originator().Name)
 	if err := c.agent.Cancel(c.ctx, c.object.ref.Instance); err != nil {
 		return nil, refusal(err, ofCall)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/smmd-project/smmd/agent/model"
+
 	"github.com/godbus/dbus/v5"
 )
 
@@ -65,4 +67,4 @@ func (o *origins) of(ctx context.Context, sender string) string {
 }
 
 // originator returns who makes the call.
-func (c *call) originator() string { return c.origins.of(c.ctx, c.sender) }
+func (c *call) originator() model.Origin { return model.Origin{Name: c.origins.of(c.ctx, c.sender)} }

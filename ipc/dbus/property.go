@@ -116,7 +116,7 @@ var properties = map[string][]property{
 			}
 			return paths
 		}),
-		of("Originator", func(j *model.Job) any { return text(j.Originator) }),
+		of("Originator", func(j *model.Job) any { return text(j.Originator.Name) }),
 		of("Message", func(j *model.Job) any { return text(j.Message) }),
 		of("FaultName", func(j *model.Job) any { return j.Fault.Name() }),
 		of("FaultCWMP", func(j *model.Job) any { return faultNumber(j, cwmp.DUResult) }),

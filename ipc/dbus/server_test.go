@@ -104,7 +104,7 @@ type slow struct {
 	release chan struct{}
 }
 
-func (s slow) Uninstall(ctx context.Context, du model.RowID, originator string) (uint32, error) {
+func (s slow) Uninstall(ctx context.Context, du model.RowID, originator model.Origin) (uint32, error) {
 	s.entered <- struct{}{}
 	select {
 	case <-s.release:

@@ -112,25 +112,27 @@ func (a *Agent) Asked() []any {
 type (
 	Uninstall struct {
 		DU         model.RowID
-		Originator string
+		Originator model.Origin
 	}
 	Request struct {
 		EU         model.RowID
 		Request    model.Request
-		Originator string
+		Originator model.Origin
 	}
 	Restart struct {
-		Instance           uint32
-		Reason, Originator string
+		Instance   uint32
+		Reason     string
+		Originator model.Origin
 	}
 	Baseline struct{ Kind, Token string }
 	Reset    struct {
-		Instance         uint32
-		Kind, Originator string
+		Instance   uint32
+		Kind       string
+		Originator model.Origin
 	}
 	Set struct {
 		Assignments []model.Assignment
-		Originator  string
+		Originator  model.Origin
 	}
 	Cancel struct{ Job uint32 }
 )
@@ -151,7 +153,7 @@ func (a *Agent) Adapters() []model.AdapterInfo {
 
 // Set applies all assignments or none. Out of range is what the data model says; nothing but a Reset is ever still
 // moving.
-func (a *Agent) Set(_ context.Context, as []model.Assignment, originator string) ([]uint32, error) {
+func (a *Agent) Set(_ context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refusal != nil {

@@ -31,7 +31,7 @@ func (a *Agent) RecordBaseline(_ context.Context, kind, token string) error {
 }
 
 // ResetExecEnv begins a Reset: configuring (the rows of the units and the initial levels are those of the baseline), restarting, done.
-func (a *Agent) ResetExecEnv(_ context.Context, instance uint32, kind, originator string) (uint32, error) {
+func (a *Agent) ResetExecEnv(_ context.Context, instance uint32, kind string, originator model.Origin) (uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.goals[kind]; !known {
@@ -50,7 +50,7 @@ func disabled(instance uint32) error {
 	return fault.Errorf(fault.DisabledExecEnv, "cannot reset environment %d: it is disabled", instance)
 }
 
-func (a *Agent) reset(instance uint32, kind, originator string) uint32 {
+func (a *Agent) reset(instance uint32, kind string, originator model.Origin) uint32 {
 	goal := a.goals[kind].state
 	put := func(change func(*model.ExecEnv)) func(*model.Draft, *model.Job) error {
 		return func(d *model.Draft, _ *model.Job) error {

@@ -17,7 +17,7 @@ type step struct {
 }
 
 // begin makes a job. Without steps it has ended already.
-func (a *Agent) begin(operation, originator string, objects []model.Ref, steps ...step) uint32 {
+func (a *Agent) begin(operation string, originator model.Origin, objects []model.Ref, steps ...step) uint32 {
 	a.job++
 	id := a.job
 	j := &model.Job{ID: id, Operation: operation, State: model.JobQueued, StartTime: Epoch, Objects: objects, Originator: originator}
@@ -219,7 +219,7 @@ func (a *Agent) unit(id model.RowID) (*model.DeploymentUnit, error) {
 }
 
 // Uninstall begins a removal: uninstalling, done (the rows are gone).
-func (a *Agent) Uninstall(_ context.Context, du model.RowID, originator string) (uint32, error) {
+func (a *Agent) Uninstall(_ context.Context, du model.RowID, originator model.Origin) (uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, err := a.unit(du); err != nil {
@@ -249,7 +249,7 @@ func (a *Agent) Uninstall(_ context.Context, du model.RowID, originator string) 
 }
 
 // Request begins the start, stop or restart of an execution unit.
-func (a *Agent) Request(_ context.Context, eu model.RowID, r model.Request, originator string) (uint32, error) {
+func (a *Agent) Request(_ context.Context, eu model.RowID, r model.Request, originator model.Origin) (uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u := a.snap.ExecutionUnit(eu)
@@ -286,7 +286,7 @@ func (a *Agent) Request(_ context.Context, eu model.RowID, r model.Request, orig
 }
 
 // RestartExecEnv begins the restart of an environment.
-func (a *Agent) RestartExecEnv(_ context.Context, instance uint32, reason, originator string) (uint32, error) {
+func (a *Agent) RestartExecEnv(_ context.Context, instance uint32, reason string, originator model.Origin) (uint32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if e := a.snap.ExecEnv(instance); e == nil || !e.Enable {

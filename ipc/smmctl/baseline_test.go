@@ -56,7 +56,7 @@ type partialAgent struct{ *ipctest.Agent }
 
 const partial = "cannot restore everything: org.example.app 1.0.0: its package is not kept"
 
-func (a partialAgent) ResetExecEnv(ctx context.Context, instance uint32, kind, originator string) (uint32, error) {
+func (a partialAgent) ResetExecEnv(ctx context.Context, instance uint32, kind string, originator model.Origin) (uint32, error) {
 	job, err := a.Agent.ResetExecEnv(ctx, instance, kind, originator)
 	if err == nil {
 		a.Commit(func(d *model.Draft) {

@@ -16,7 +16,7 @@ type slowAgent struct {
 	job uint32
 }
 
-func (a *slowAgent) Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error) {
+func (a *slowAgent) Set(ctx context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error) {
 	if _, err := a.Agent.Set(ctx, as, originator); err != nil {
 		return nil, err
 	}

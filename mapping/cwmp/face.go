@@ -113,7 +113,7 @@ func (f *Face) readOnly(what, path string) error {
 // A value may leave its Type empty: it is then taken for one of the parameter's own type. When names, types or values are wrong, the
 // fault is 9003 around 9005 to 9008 for each wrong one; a parameter that is named twice is 9003 alone. When the agent refuses for
 // a reason that is no matter of a value (its own failure, a policy, too many operations), the fault is the code of [RPC].
-func (f *Face) SetParameterValues(ctx context.Context, values []ParameterValue, originator string) (int32, error) {
+func (f *Face) SetParameterValues(ctx context.Context, values []ParameterValue, originator model.Origin) (int32, error) {
 	row := softwaremodules.NewRow(f.agent.Snapshot())
 	type target struct {
 		row       model.Ref

@@ -19,7 +19,7 @@ import (
 type agent struct {
 	snapshot   *model.Snapshot
 	set        []model.Assignment
-	originator string
+	originator model.Origin
 	calls      int
 	jobs       []uint32
 	err        error
@@ -27,7 +27,7 @@ type agent struct {
 
 func (a *agent) Snapshot() *model.Snapshot { return a.snapshot }
 
-func (a *agent) Set(_ context.Context, as []model.Assignment, originator string) ([]uint32, error) {
+func (a *agent) Set(_ context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error) {
 	a.set, a.originator = as, originator
 	a.calls++
 	return a.jobs, a.err
@@ -193,16 +193,16 @@ func TestSetParameterValues(t *testing.T) {
 		{Row: model.Ref{Kind: model.KindExecutionUnit, Instance: 3}, Attribute: model.AutoStart, Value: false},
 		{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.Alias, Value: "home"},
 	}
-	status, err := face.SetParameterValues(t.Context(), values, "acs")
-	if diff := cmp.Diff(want, a.set); status != 0 || err != nil || diff != "" || a.originator != "acs" {
+	status, err := face.SetParameterValues(t.Context(), values, model.Origin{Name: "acs"})
+	if diff := cmp.Diff(want, a.set); status != 0 || err != nil || diff != "" || a.originator.Name != "acs" {
 		t.Errorf("status %d, %v, originator %q, difference:\n%s", status, err, a.originator, diff)
 	}
 	a.jobs = []uint32{1}
-	if status, err := face.SetParameterValues(t.Context(), values, "acs"); status != 1 || err != nil {
+	if status, err := face.SetParameterValues(t.Context(), values, model.Origin{Name: "acs"}); status != 1 || err != nil {
 		t.Errorf("with a job that is under way: status %d, %v", status, err)
 	}
 	a.calls = 0
-	if status, err := face.SetParameterValues(t.Context(), nil, "acs"); status != 0 || err != nil || a.calls != 0 {
+	if status, err := face.SetParameterValues(t.Context(), nil, model.Origin{Name: "acs"}); status != 0 || err != nil || a.calls != 0 {
 		t.Errorf("of nothing: status %d, %v, %d calls", status, err, a.calls)
 	}
 }
@@ -222,7 +222,7 @@ func TestReset(t *testing.T) {
 		a := newAgent()
 		a.jobs = tc.jobs
 		face := cwmp.New(a)
-		status, err := face.SetParameterValues(t.Context(), []cwmp.ParameterValue{{Name: name, Type: "xsd:boolean", Value: tc.value}}, "acs")
+		status, err := face.SetParameterValues(t.Context(), []cwmp.ParameterValue{{Name: name, Type: "xsd:boolean", Value: tc.value}}, model.Origin{Name: "acs"})
 		want := []model.Assignment{{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.Reset, Value: tc.want}}
 		if diff := cmp.Diff(want, a.set); status != int32(len(tc.jobs)) || err != nil || diff != "" {
 			t.Errorf("%s: status %d, %v, difference:\n%s", tc.value, status, err, diff)
@@ -255,7 +255,7 @@ func TestSetParameterValuesRefuses(t *testing.T) {
 		{"read-only", cwmp.ParameterValue{Name: sm + "ExecEnv.1.Status", Type: "xsd:string", Value: "Up"}, 9008},
 	} {
 		a := newAgent()
-		status, err := cwmp.New(a).SetParameterValues(t.Context(), []cwmp.ParameterValue{good, tc.value}, "acs")
+		status, err := cwmp.New(a).SetParameterValues(t.Context(), []cwmp.ParameterValue{good, tc.value}, model.Origin{Name: "acs"})
 		var f *cwmp.Fault
 		if !errors.As(err, &f) || f.Code != 9003 || f.Reason != fault.InvalidArguments || status != 0 || a.calls != 0 {
 			t.Errorf("%s: %v after %d calls, want a fault 9003 before anything is set", tc.name, err, a.calls)
@@ -275,7 +275,7 @@ func TestSetParameterValuesTellsEveryFault(t *testing.T) {
 		{Name: sm + "ExecEnv.1.Nothing"},
 		{Name: sm + "ExecEnv.1.Alias", Type: "xsd:int", Value: "1"},
 		{Name: sm + "ExecEnv.1.InitialRunLevel", Value: "x"},
-	}, "acs")
+	}, model.Origin{Name: "acs"})
 	var f *cwmp.Fault
 	if !errors.As(err, &f) {
 		t.Fatal(err)
@@ -294,7 +294,7 @@ func TestSetParameterValuesRefusesDuplicates(t *testing.T) {
 	_, err := cwmp.New(a).SetParameterValues(t.Context(), []cwmp.ParameterValue{
 		{Name: sm + "ExecEnv.1.Enable", Value: "1"},
 		{Name: sm + "ExecEnv.[cpe-osgi].Enable", Value: "1"}, // the same by another name
-	}, "acs")
+	}, model.Origin{Name: "acs"})
 	var f *cwmp.Fault
 	if !errors.As(err, &f) || f.Code != 9003 || len(f.Parameters) != 0 || a.calls != 0 {
 		t.Errorf("%+v after %d calls, want 9003 alone", f, a.calls)
@@ -329,7 +329,7 @@ func TestRefusalsOfTheAgent(t *testing.T) {
 	} {
 		a := newAgent()
 		a.err = tc.err
-		_, err := cwmp.New(a).SetParameterValues(t.Context(), values, "acs")
+		_, err := cwmp.New(a).SetParameterValues(t.Context(), values, model.Origin{Name: "acs"})
 		var f *cwmp.Fault
 		if !errors.As(err, &f) {
 			t.Errorf("%s: %v", tc.name, err)

@@ -16,5 +16,5 @@ type Agent interface {
 	Snapshot() *model.Snapshot
 	// Set applies all assignments or none and returns the jobs of those that are still moving. The error is a
 	// *[model.SetError] when single assignments are refused.
-	Set(ctx context.Context, as []model.Assignment, originator string) ([]uint32, error)
+	Set(ctx context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error)
 }
