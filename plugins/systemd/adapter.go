@@ -199,9 +199,7 @@ func (s *systemd) Uninstall(ctx context.Context, _ adapter.OpID, u adapter.UnitR
 	if err != nil {
 		return adapter.UninstallResult{}, err
 	}
-	return finish(ctx, e, func(work context.Context) (adapter.UninstallResult, error) {
-		return adapter.UninstallResult{}, e.uninstall(work, u)
-	})
+	return finish(ctx, e, func(work context.Context) (adapter.UninstallResult, error) { return e.uninstall(work, u) })
 }
 
 func (s *systemd) Start(ctx context.Context, _ adapter.OpID, m adapter.ModuleRef, o adapter.StartOptions) error {

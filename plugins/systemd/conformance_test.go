@@ -60,7 +60,7 @@ func clearDevice(t adaptertest.TB, dir string) {
 			var records []*record
 			records, err = e.store.all()
 			for _, r := range records {
-				r.State = uninstalling
+				r.State = removing
 				err = errors.Join(err, e.erase(context.Background(), l, r))
 			}
 		}

@@ -395,12 +395,14 @@ func (e *env) removeImage(g generation) error {
 	return nil
 }
 
-func (e *env) uninstall(ctx context.Context, u adapter.UnitRef) error {
+// uninstall takes the image off, which the manager or portabled may refuse; then the unit stays as it was. Once it is off there is no way back, and what
+// cannot be removed is tried again with the next launch or call.
+func (e *env) uninstall(ctx context.Context, u adapter.UnitRef) (result adapter.UninstallResult, err error) {
 	if err := e.refusePermanent(u.Key, "uninstall"); err != nil {
-		return err
+		return result, err
 	}
 	what := fmt.Sprintf("uninstall unit %q in environment %q", u.Key, e.id)
-	return e.locked(ctx, u.Key, what, func(l *link, r *record) error {
+	err = e.locked(ctx, u.Key, what, func(l *link, r *record) error {
 		if r == nil {
 			return nil
 		}
@@ -411,7 +413,30 @@ func (e *env) uninstall(ctx context.Context, u adapter.UnitRef) error {
 		if err := e.store.save(r); err != nil {
 			return err
 		}
-		_, err := e.settle(ctx, l, r)
-		return err
+		if err := e.takeOff(ctx, l, r); err != nil {
+			return e.undo(ctx, l, r, err)
+		}
+		if _, err := e.settle(ctx, l, r); err != nil {
+			e.log.Error("not all of a unit that was uninstalled could be removed; it is tried again", "du", u.Key, "err", err)
+			result.Pending = true
+		}
+		return nil
 	})
+	return result, err
+}
+
+// takeOff detaches the image of a unit that is being uninstalled. The manager keeps its units in memory, so that it can still clean up after them.
+func (e *env) takeOff(ctx context.Context, l *link, r *record) error {
+	for _, u := range r.Current.modules() {
+		_ = l.hold(ctx, u) // one without a unit file cannot be held
+	}
+	if _, err := e.drop(ctx, l, r.Current, nil); err != nil {
+		return err
+	}
+	r.State = removing
+	if err := e.store.save(r); err != nil {
+		r.State = uninstalling
+		return err
+	}
+	return nil
 }

@@ -216,7 +216,7 @@ func (e *env) find(m adapter.ModuleRef, what string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if r == nil || r.State == installing {
+	if r == nil || r.State == installing || r.State == removing {
 		return "", notThere(what)
 	}
 	if !slices.Contains(r.Current.modules(), m.Module) {

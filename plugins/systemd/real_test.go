@@ -45,7 +45,7 @@ func newDevice(t *testing.T, envs map[string]map[string]any) *device {
 			}
 			records, _ := e.store.all()
 			for _, r := range records {
-				r.State = uninstalling
+				r.State = removing
 				if err == nil {
 					err = e.erase(context.Background(), l, r)
 				}

@@ -29,7 +29,8 @@ const (
 	installing   state = "installing"   // undone: Current goes
 	updating     state = "updating"     // undone: Next goes
 	reverting    state = "reverting"    // finished: Next becomes Current, which goes
-	uninstalling state = "uninstalling" // finished: all goes
+	uninstalling state = "uninstalling" // undone: Current stays
+	removing     state = "removing"     // finished: all goes
 )
 
 // record is what the environment's directory keeps of a deployment unit, in the file units/ID.json.

@@ -19,8 +19,10 @@ func (e *env) settle(ctx context.Context, l *link, r *record) (*record, error) {
 	}
 	var err error
 	switch r.State {
-	case installing, uninstalling:
+	case installing, removing:
 		return nil, e.erase(ctx, l, r)
+	case uninstalling:
+		err = e.keep(ctx, l, r)
 	case updating:
 		err = e.moveTo(ctx, l, r, r.Next, &r.Current)
 	case reverting:
@@ -51,11 +53,23 @@ func (e *env) moveTo(ctx context.Context, l *link, r *record, from, to *generati
 	return e.store.save(r)
 }
 
+// keep takes back an uninstall that has not taken the image off. A unit that cannot be attached is installed and missing, until the next launch.
+func (e *env) keep(ctx context.Context, l *link, r *record) error {
+	if err := e.present(ctx, l, r.Current); err != nil {
+		if ctx.Err() != nil || !l.works() {
+			return err
+		}
+		e.log.Error("a unit that stays cannot be attached; the next launch of the environment tries again", "du", r.Key, "err", err)
+	}
+	r.State = installed
+	return e.store.save(r)
+}
+
 // erase removes all that is left of a unit.
 func (e *env) erase(ctx context.Context, l *link, r *record) error {
-	changed := false
-	if r.State == uninstalling {
-		// After a reboot nothing is attached, and the manager cannot clean what it does not know.
+	changed := r.State == removing // what has taken the image off has not told the manager
+	if r.State == removing && !l.knows(ctx, r.Current) {
+		// After a restart of the adapter or a reboot the manager cannot clean what it does not know.
 		if err := e.present(ctx, l, r.Current); err != nil {
 			e.log.Warn("data of a unit that is being removed may stay behind, because it cannot be attached", "du", r.Key, "err", err)
 		}
@@ -65,15 +79,18 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 			if err := e.halt(ctx, l, g, fmt.Sprintf("remove unit %q", r.Key)); err != nil {
 				return err
 			}
-			if r.State == uninstalling { // what failed to come has made no data
-				if err := e.cleanData(ctx, l, r.Key, g); err != nil {
-					return err
-				}
+			for _, u := range g.modules() {
+				_ = l.hold(ctx, u) // one without a unit file cannot be held
 			}
 		}
 		did, err := e.drop(ctx, l, g, nil)
 		changed = changed || did
 		if err != nil {
+			return err
+		}
+	}
+	if r.State == removing { // what failed to come has made no data
+		if err := e.cleanData(ctx, l, r.Key, r.Current); err != nil {
 			return err
 		}
 	}
@@ -103,7 +120,24 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 	return e.store.remove(r.Key)
 }
 
-// cleanData removes the directories that the services of a generation keep: state, cache and logs. The manager knows them while the units are attached.
+// knows reports whether the manager has all services of a generation in memory, and keeps them there.
+func (l *link) knows(ctx context.Context, g generation) bool {
+	for _, u := range g.modules() {
+		if kindOf(u) != service {
+			continue
+		}
+		if err := l.hold(ctx, u); err != nil {
+			return false
+		}
+		if s, err := l.state(ctx, u); err != nil || s.load != "loaded" {
+			return false
+		}
+	}
+	return true
+}
+
+// cleanData removes the directories that the services of a generation keep: state, cache and logs. The manager knows them while the units are attached, and
+// after that as long as they are held and it has not read its unit files again.
 // What another unit keeps too stays. So does configuration: in /etc it is the device's.
 func (e *env) cleanData(ctx context.Context, l *link, key string, g generation) error {
 	for _, u := range g.modules() {
@@ -116,6 +150,9 @@ func (e *env) cleanData(ctx context.Context, l *link, key string, g generation) 
 		}
 		if err := l.hold(ctx, u); err != nil {
 			continue // its file is gone, so the manager does not know it
+		}
+		if err := l.cleaned(ctx, u); err != nil { // by an adapter that was killed
+			return err
 		}
 		l.clearFailure(ctx, u) // it cleans no unit that has failed
 		err := l.manager(ctx, "CleanUnit", u, []string{"state", "cache", "logs"}).Err

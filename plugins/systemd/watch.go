@@ -255,7 +255,7 @@ func (w *watcher) see(ctx context.Context, l *link, s *subscriptions, at glance)
 		}
 		_, some := attached(r.Current)
 		switch {
-		case r.State == installing, r.State == installed && !some:
+		case r.State == installing, r.State == removing, r.State == installed && !some:
 			continue
 		case r.State == uninstalling:
 			if u, ok := w.units[r.Key]; ok {
