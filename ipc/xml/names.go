@@ -19,6 +19,7 @@ const (
 	ExecutionUnit  = "org.smmd.ExecutionUnit1"
 	Job            = "org.smmd.Job1"
 	CWMP           = "org.smmd.CWMP1"
+	USP            = "org.smmd.USP1"
 
 	Peer           = "org.freedesktop.DBus.Peer"
 	Introspectable = "org.freedesktop.DBus.Introspectable"
