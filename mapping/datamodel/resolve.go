@@ -108,7 +108,7 @@ func (n Node[R]) instances(seg Segment) ([]Node[R], error) {
 		return nil, ErrNoInstance
 	case Alias:
 		for _, r := range t.Rows(n.Row) {
-			if t.Alias(r) == seg.Text {
+			if t.Alias != nil && t.Alias(r) == seg.Text {
 				return []Node[R]{n.row(seg.String(), r)}, nil
 			}
 		}

@@ -1,18 +1,25 @@
 package datamodel
 
 import (
-	"errors"
-	"fmt"
 	"iter"
 	"math"
 	"time"
 )
 
 // An Object is an object of the schema, or, when it has a Table, the rows of a table.
+//
+// A schema tells all protocols and versions at once; [Object.View] picks what one of them sees. Several parameters, commands or events of one
+// name are forms of the same one: of those that a view knows, the last one holds.
 type Object[R any] struct {
-	Name       string // empty for the root only
-	Table      *Table[R]
+	Name     string   // empty for the root only
+	Since    string   // version of Device:2 that brought it; empty: that of the object above
+	Protocol Protocol // empty: Both
+	Table    *Table[R]
+	// UniqueKeys are the sets of parameters whose values no two rows of the table have in common.
+	UniqueKeys [][]string
 	Parameters []*Parameter[R]
+	Commands   []*Command
+	Events     []*Event
 	Objects    []*Object[R]
 }
 
@@ -22,11 +29,11 @@ type Table[R any] struct {
 	Rows func(parent R) iter.Seq2[uint32, R]
 	// Row returns the row with that instance number, and false when there is none.
 	Row func(parent R, instance uint32) (R, bool)
-	// Alias returns the value of the row's Alias parameter.
+	// Alias returns the value of the row's Alias parameter; nil: the rows have none.
 	Alias func(R) string
 }
 
-// A Protocol says who sees a parameter.
+// A Protocol says who sees something.
 type Protocol string
 
 // The protocols.
@@ -56,8 +63,10 @@ type Parameter[R any] struct {
 	Range    Range    // of Int and UnsignedInt
 	Length   int      // greatest number of characters of a String; 0: no limit
 	Enum     []string // the values of a String; nil: any
-	List     bool     // the text is a list separated by commas; Length and Enum do not apply
+	List     bool     // the text is a list separated by commas; Length and Enum are those of its items
+	Unit     string   // of a number, as the data model writes it; empty: none
 	Since    string   // version of Device:2 that brought it
+	From     string   // version of Device:2 that gave it this form; empty: Since
 	Protocol Protocol // empty: Both
 	Notify   Notify   // empty: NotifyNormal
 	// Command marks a command parameter: it is no part of the configuration and reads the null value of its type (TR-106 A.2.3.5).
@@ -85,60 +94,4 @@ func (p *Parameter[R]) Limits() Range {
 		return Range{0, math.MaxUint32}
 	}
 	return Range{math.MinInt32, math.MaxInt32}
-}
-
-// Validate checks the rules that a schema literal has to keep: well-formed and distinct names, a reader of the type for each
-// parameter, a complete Table. It is for the test of the literal.
-func (o *Object[R]) Validate() error {
-	var errs []error
-	seen := map[string]bool{}
-	name := func(s string) {
-		if !isName(s) {
-			errs = append(errs, fmt.Errorf("%q in %q is no name", s, o.Name))
-		}
-		if seen[s] {
-			errs = append(errs, fmt.Errorf("%q is in %q twice", s, o.Name))
-		}
-		seen[s] = true
-	}
-	if t := o.Table; t != nil && (t.Rows == nil || t.Row == nil || t.Alias == nil) {
-		errs = append(errs, fmt.Errorf("the table %q lacks a function", o.Name))
-	}
-	for _, p := range o.Parameters {
-		name(p.Name)
-		if err := p.validate(); err != nil {
-			errs = append(errs, fmt.Errorf("%s.%s: %w", o.Name, p.Name, err))
-		}
-	}
-	for _, child := range o.Objects {
-		name(child.Name)
-		errs = append(errs, child.Validate())
-	}
-	return errors.Join(errs...)
-}
-
-func (p *Parameter[R]) validate() error {
-	readers := map[Type]bool{Boolean: p.Bool != nil, Int: p.Int != nil, UnsignedInt: p.Int != nil, String: p.Text != nil, DateTime: p.Time != nil}
-	right, known := readers[p.Type]
-	set := 0
-	for _, is := range []bool{p.Bool != nil, p.Int != nil, p.Text != nil, p.Time != nil} {
-		if is {
-			set++
-		}
-	}
-	switch limits := p.Limits(); {
-	case !known:
-		return fmt.Errorf("unknown type %q", p.Type)
-	case p.Command && (set != 0 || !p.Writable()):
-		return errors.New("a command parameter is written and not read")
-	case !p.Command && (set != 1 || !right):
-		return errors.New("the reader is not that of the type")
-	case p.Since == "":
-		return errors.New("no version")
-	case p.Type == DateTime && p.Writable():
-		return errors.New("a dateTime cannot be written")
-	case limits.Min > limits.Max, p.Type == UnsignedInt && limits.Min < 0:
-		return fmt.Errorf("range %v", limits)
-	}
-	return nil
 }

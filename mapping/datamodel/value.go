@@ -103,13 +103,20 @@ func (p *Parameter[R]) Parse(text string) (any, error) {
 }
 
 func (p *Parameter[R]) checkText(text string) error {
-	switch {
-	case !p.List && p.Length > 0 && utf8.RuneCountInString(text) > p.Length:
-		return p.refuse(fmt.Sprintf("it has more than %d characters", p.Length))
-	case clean(text, 0) != text:
+	if clean(text, 0) != text {
 		return p.refuse("it holds a character that is not allowed")
-	case !p.List && p.Enum != nil && !slices.Contains(p.Enum, text):
-		return p.refuse("it is none of " + strings.Join(p.Enum, ", "))
+	}
+	items := []string{text}
+	if p.List {
+		items = Items(text)
+	}
+	for _, item := range items {
+		switch {
+		case p.Length > 0 && utf8.RuneCountInString(item) > p.Length:
+			return p.refuse(fmt.Sprintf("it has more than %d characters", p.Length))
+		case p.Enum != nil && !slices.Contains(p.Enum, item):
+			return p.refuse("it is none of " + strings.Join(p.Enum, ", "))
+		}
 	}
 	if p.Check != nil {
 		if err := p.Check(text); err != nil {
@@ -117,6 +124,19 @@ func (p *Parameter[R]) checkText(text string) error {
 		}
 	}
 	return nil
+}
+
+// Items returns the items of a list as TR-106 writes it: separated by commas, with white space around them that does not count. The empty text is
+// the list without items.
+func Items(list string) []string {
+	if strings.TrimSpace(list) == "" {
+		return nil
+	}
+	items := strings.Split(list, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
 }
 
 func (p *Parameter[R]) refuse(why string) error {
