@@ -253,24 +253,6 @@ func TestDamaged(t *testing.T) {
 	wantReason(t, err, adapter.Corrupt)
 }
 
-// xz has the size of the dictionary in its header, and the decoder allocates what is there.
-func TestHugeDictionary(t *testing.T) {
-	var buf bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 256 << 20}.NewWriter(&buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = w.Write([]byte("x"))
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Decompress(&buf)
-	wantReason(t, err, adapter.Corrupt)
-	if err == nil || !strings.Contains(err.Error(), "dictionary") {
-		t.Errorf("the error is %v", err)
-	}
-}
-
 // zeros writes so many zeros as the content of one file.
 func zeros(size int64) io.Reader {
 	r, w := io.Pipe()
