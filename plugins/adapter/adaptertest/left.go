@@ -40,22 +40,14 @@ func (r *rig) wantLeft(when string, left func() []string, want []string, ok func
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			var more []string
-			for _, x := range now {
-				if !slices.Contains(want, x) {
-					more = append(more, x)
-				}
-			}
-			r.t.Fatalf("%s there are %d things left, and were %d before; new are %q", when, len(now), len(want), more)
+			r.t.Fatalf("%s there are %d things left, and were %d before; new are %q, gone are %q", when, len(now), len(want), without(now, want), without(want, now))
 		}
 	}
 }
 
-// noMore asks for nothing besides what was there before. Of that something may go: what units of an earlier time have left.
-func noMore(before []string) func(now []string) bool {
-	return func(now []string) bool {
-		return !slices.ContainsFunc(now, func(x string) bool { return !slices.Contains(before, x) })
-	}
+// without returns what of one list is not in the other.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return slices.Contains(other, x) })
 }
 
 // leftCases look at what units leave behind on the device.
@@ -63,7 +55,7 @@ var leftCases = []Case{
 	{"Uninstall/leaves nothing behind", func(r *rig) {
 		left := r.left()
 		before := left()
-		same := noMore(before)
+		same := func(now []string) bool { return slices.Equal(now, before) }
 		v1, v2 := r.h.Packages.V1.load(r, "V1"), r.h.Packages.V2.load(r, "V2")
 		u := r.install(v1)
 		r.run(r.first(u))
@@ -85,7 +77,7 @@ var leftCases = []Case{
 		if _, err := r.tryInstall(r.op(), r.env, r.key(), bad.load(r, what)); err == nil {
 			r.t.Fatalf("Install of package %s: want an error, got none", what)
 		}
-		r.wantLeft("after the failed Install", left, before, noMore(before))
+		r.wantLeft("after the failed Install", left, before, func(now []string) bool { return slices.Equal(now, before) })
 	}},
 	{"Update/failure leaves nothing behind", func(r *rig) {
 		left := r.left()
@@ -95,7 +87,7 @@ var leftCases = []Case{
 		if _, err := r.tryUpdate(r.op(), ref(u), v1, r.h.Packages.Corrupt.load(r, "Corrupt")); err == nil {
 			r.t.Fatalf("Update to Corrupt: want an error, got none")
 		}
-		r.wantLeft("after the failed Update", left, before, noMore(before))
+		r.wantLeft("after the failed Update", left, before, func(now []string) bool { return slices.Equal(now, before) })
 	}},
 	{"Discard/old generations do not pile up", func(r *rig) {
 		left := r.left()

@@ -447,6 +447,15 @@ func TestKitFindsLeavings(t *testing.T) {
 				return out, err
 			}
 		}, []string{"Update/failure leaves nothing behind"}},
+		{"an Update that fails takes the unit away", func(w *wrong) {
+			w.update = func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
+				out, err := w.Adapter.Update(ctx, op, u, old, next)
+				if err != nil {
+					err = errors.Join(err, w.console(u.Env).Remove(u.Key))
+				}
+				return out, err
+			}
+		}, []string{"Update/failure leaves nothing behind"}},
 		{"Discard does nothing", func(w *wrong) {
 			w.discard = func(context.Context, adapter.OpID, adapter.UnitRef) error { return nil }
 		}, []string{"Discard/old generations do not pile up"}},
