@@ -5,6 +5,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -38,8 +39,13 @@ type Bus struct {
 
 // DataModel is the table [data_model].
 type DataModel struct {
-	UUIDVersion int // uuid_version: 5, or 3 for old ACSs
+	UUIDVersion int      // uuid_version: 5, or 3 for old ACSs
+	Version     string   // version: of TR-181 Issue 2 that is told, 2.19 or 2.15
+	Faces       []string // faces: the protocols in use, of cwmp and usp
 }
+
+// Has reports whether a protocol is in use.
+func (d DataModel) Has(face string) bool { return slices.Contains(d.Faces, face) }
 
 // Operations is the table [operations].
 type Operations struct {

@@ -35,6 +35,8 @@ protected_envs = ["home", "inner"]
 address = "unix:path=/run/bus;tcp:host=localhost,port=1"
 [data_model]
 uuid_version = 3
+version = "2.15"
+faces = ["usp"]
 [operations]
 run_deadline = "10m"
 total_deadline = "1h30m"
@@ -79,7 +81,7 @@ func TestEveryKey(t *testing.T) {
 		Agent: Agent{StateDir: "/data/smmd", RuntimeDir: "/tmp/smmd", LogLevel: "debug", LogFormat: "journal",
 			ProtectedEnvs: []string{"home", "inner"}},
 		Bus:       Bus{Address: "unix:path=/run/bus;tcp:host=localhost,port=1"},
-		DataModel: DataModel{UUIDVersion: 3},
+		DataModel: DataModel{UUIDVersion: 3, Version: "2.15", Faces: []string{"usp"}},
 		Operations: Operations{RunDeadline: 10 * time.Minute, TotalDeadline: 90 * time.Minute, CallDeadline: 5 * time.Second,
 			MaxOpen: 4, Parallel: 3, KeepFinished: 2 * time.Hour},
 		Packages: Packages{Schemes: []string{"https"}, MaxSize: 1 << 30, Quota: 2 << 40, Reserve: 0, CAFile: "/etc/ca.pem",
@@ -135,6 +137,9 @@ func TestProblems(t *testing.T) {
 		{"protected twice", "[agent]\nprotected_envs = [\"a\", \"a\"]\n" + env, `agent.protected_envs[1]: "a" is there twice`},
 		{"bus", "[bus]\naddress = \"sytem\"", `bus.address: "sytem" is not system, session, private or a D-Bus address like "unix:path=/run/bus"`},
 		{"uuid_version", "[data_model]\nuuid_version = 4", `data_model.uuid_version: 4 is not 3 or 5`},
+		{"version", "[data_model]\nversion = \"2.16\"", `data_model.version: "2.16" is not one of 2.19, 2.15`},
+		{"face", "[data_model]\nfaces = [\"cwmp\", \"tr069\"]", `data_model.faces[1]: "tr069" is not one of cwmp, usp`},
+		{"face twice", "[data_model]\nfaces = [\"usp\", \"usp\"]", `data_model.faces[1]: "usp" is there twice`},
 		{"duration", "[operations]\nrun_deadline = \"1 hour\"", `operations.run_deadline: "1 hour" is not a duration like "90s" or "1h30m"`},
 		{"duration without unit", "[operations]\ncall_deadline = 10", `operations.call_deadline: the integer 10 is not a string`},
 		{"zero duration", "[operations]\ntotal_deadline = \"0s\"", `operations.total_deadline: 0s is less than 1s`},

@@ -15,7 +15,7 @@ func Default() Config {
 			LogFormat:  "text",
 		},
 		Bus:       Bus{Address: "system"},
-		DataModel: DataModel{UUIDVersion: 5},
+		DataModel: DataModel{UUIDVersion: 5, Version: "2.19", Faces: []string{"cwmp", "usp"}},
 		Operations: Operations{
 			RunDeadline:   time.Hour,
 			TotalDeadline: 24 * time.Hour,

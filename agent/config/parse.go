@@ -91,6 +91,8 @@ func readDataModel(t *table, d *DataModel) {
 	if d.UUIDVersion == 4 {
 		t.problem(t.path("uuid_version"), "4 is not 3 or 5")
 	}
+	t.text("version", &d.Version, oneOf("2.19", "2.15"))
+	t.set("faces", &d.Faces, oneOf("cwmp", "usp"))
 	t.done()
 }
 

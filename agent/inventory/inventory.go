@@ -26,6 +26,7 @@ type Inventory struct {
 
 	writing sync.Mutex // held by the one writer
 	draft   *model.Draft
+	before  func(*Tx, []model.Change) error
 
 	feeds feeds
 }
@@ -53,6 +54,10 @@ func New(s *store.Store, log *slog.Logger) (*Inventory, error) {
 // Snapshot returns the present state without waiting.
 func (inv *Inventory) Snapshot() *model.Snapshot { return inv.current.Load() }
 
+// BeforeCommit makes f part of every transaction that changes rows: it is told what changes and may write what is no row. It is set once, before
+// anything else uses the inventory.
+func (inv *Inventory) BeforeCommit(f func(tx *Tx, changes []model.Change) error) { inv.before = f }
+
 // View calls f with a consistent view of the store, for records that are not in the snapshot. Nothing in f may block or call
 // Update, and nothing in Update may call it: the two can wait for each other.
 func (inv *Inventory) View(f func(*store.Tx) error) error { return inv.store.View(f) }
@@ -73,13 +78,18 @@ func (inv *Inventory) Update(f func(*Tx) error) error {
 		return err
 	}
 	changes := tx.changes()
+	if inv.before != nil && len(changes) > 0 {
+		if err := inv.before(tx, changes); err != nil {
+			return err
+		}
+	}
 	ended = true
 	if tx.store != nil {
 		if err := tx.store.Commit(); err != nil {
 			return err
 		}
 	}
-	if len(changes) > 0 || tx.State != inv.draft.State {
+	if len(changes) > 0 || tx.told || tx.State != inv.draft.State {
 		tx.Seq++
 		inv.draft = tx.Draft
 		next := inv.draft.Freeze()

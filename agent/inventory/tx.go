@@ -17,6 +17,7 @@ type Tx struct {
 	store  *store.Tx // nil until something durable changes
 	before map[model.Ref]any
 	after  []func()
+	told   bool // something changed that is no row
 }
 
 // Store returns the transaction of the store, and begins it when this is the first durable change.
@@ -33,6 +34,20 @@ func (t *Tx) Store() (*store.Tx, error) {
 
 // AfterCommit calls f once after a successful commit, before Update returns.
 func (t *Tx) AfterCommit(f func()) { t.after = append(t.after, f) }
+
+// SetReports replaces the reports of the snapshot. Their records, and those of what the next three methods set, are package report's.
+func (t *Tx) SetReports(all []*model.Report) { t.Reports, t.told = all, true }
+
+// SetNotifications replaces the notifications of the snapshot; last is the last number that is taken.
+func (t *Tx) SetNotifications(all []*model.Notification, last uint64) {
+	t.Notifications, t.LastNotification, t.told = all, last, true
+}
+
+// SetPolicy replaces the policy of the snapshot.
+func (t *Tx) SetPolicy(p model.Policy) { t.Policy, t.told = p, true }
+
+// SetAttributes replaces the notification attributes of the snapshot.
+func (t *Tx) SetAttributes(all map[string]int) { t.Attributes, t.told = all, true }
 
 func (t *Tx) rollback() {
 	if t.store == nil {

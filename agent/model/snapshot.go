@@ -15,8 +15,11 @@ type Snapshot struct {
 	// What waits to be delivered, in the order of the numbers, and what the faces keep. A write replaces the whole, it is never changed in place.
 	Reports       []*Report       // to the ACS; complete ones only
 	Notifications []*Notification // to USP controllers
-	Policy        Policy          // what of the changes without a request is reported to the ACS
-	Attributes    map[string]int  // notification attribute by parameter path, as far as the ACS has set one (TR-069 A.3.2.4: 0 to 2)
+	// LastNotification is the number of the last notification, one that is acknowledged or that was only set aside by a start of the agent included:
+	// it grows with each start, so what is numbered after it never repeats.
+	LastNotification uint64
+	Policy           Policy         // what of the changes without a request is reported to the ACS
+	Attributes       map[string]int // notification attribute by parameter path, as far as the ACS has set one (TR-069 A.3.2.4: 0 to 2)
 
 	envs *btree.Map[uint32, *ExecEnv]
 	dus  *btree.Map[uint32, *DeploymentUnit]
@@ -161,7 +164,7 @@ func (d *Draft) Freeze() *Snapshot {
 func (d *Draft) Copy() *Draft {
 	return &Draft{Snapshot{
 		Seq: d.Seq, State: d.State,
-		Reports: d.Reports, Notifications: d.Notifications, Policy: d.Policy, Attributes: d.Attributes,
+		Reports: d.Reports, Notifications: d.Notifications, LastNotification: d.LastNotification, Policy: d.Policy, Attributes: d.Attributes,
 		envs: d.envs.Copy(), dus: d.dus.Copy(), eus: d.eus.Copy(), jobs: d.jobs.Copy(),
 	}}
 }

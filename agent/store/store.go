@@ -9,6 +9,11 @@
 //	├── execution_unit    <number>                     → model.ExecutionUnit
 //	├── baseline          <kind>|<environment>         → the baseline record (package baseline)
 //	├── operation         <number of the job>          → the journal record (package operation)
+//	├── report            <number>                     → a report that is not acknowledged (package report)
+//	├── change_request    <number of its report>       → a ChangeDUState and how far it is (package report)
+//	├── notification      <number>                     → model.Notification
+//	├── attribute         <parameter path>             → its notification attribute
+//	├── policy            "policy"                     → model.Policy
 //	└── set_aside         <bucket>/<key>               → records that could not be read, as they were
 //
 // Numbers are big-endian, so that a bucket is in their order. A record is one byte, the version of its form, and JSON.
@@ -36,16 +41,17 @@ import (
 )
 
 // Schema is the version of the drawing above.
-const Schema = 2
+const Schema = 3
 
 // migrations[n] brings a file from schema n to n+1.
 var migrations = map[int]func(*bolt.Tx) error{
 	1: func(*bolt.Tx) error { return nil }, // the bucket baseline is new; all buckets that lack are made anyway
+	2: func(*bolt.Tx) error { return nil }, // likewise report, change_request, notification, attribute and policy
 }
 
 var buckets = []string{
 	"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation",
-	"baseline", "set_aside",
+	"baseline", "report", "change_request", "notification", "attribute", "policy", "set_aside",
 }
 
 // Store is an open state.db. It is used by one process at a time; a second one is refused.

@@ -253,22 +253,28 @@ func aliasIn(t *testing.T, path string) string {
 	return alias
 }
 
-// A file of the first schema is brought to the present one, with what it holds.
-func TestMigrationFromTheFirstSchema(t *testing.T) {
+// A file of an earlier schema is brought to the present one, with what it holds.
+func TestMigrationFromEarlierSchemas(t *testing.T) {
+	for schema, added := range map[byte][]string{1: nil, 2: {"baseline"}} {
+		t.Run(fmt.Sprint(schema), func(t *testing.T) { migrate(t, schema, added) })
+	}
+}
+
+func migrate(t *testing.T, schema byte, added []string) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	db, err := bolt.Open(path, 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range []string{
+		for _, name := range append([]string{
 			"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation", "set_aside",
-		} {
+		}, added...) {
 			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
 		}
-		return errors.Join(tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte{0, 0, 0, 1}),
+		return errors.Join(tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte{0, 0, 0, schema}),
 			tx.Bucket([]byte("exec_env")).Put([]byte("osgi"), []byte("\x01{\"id\":\"osgi\",\"alias\":\"old\"}")))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
