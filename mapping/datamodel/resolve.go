@@ -148,7 +148,11 @@ func (n Node[R]) parameter(p *Parameter[R]) Node[R] {
 }
 
 func (n Node[R]) object(o *Object[R]) Node[R] {
-	return Node[R]{Path: n.Path + o.Name + ".", Object: o, Table: o.Table != nil, Row: n.Row}
+	r := n.Row
+	if o.Row != nil {
+		r = o.Row(r)
+	}
+	return Node[R]{Path: n.Path + o.Name + ".", Object: o, Table: o.Table != nil, Row: r}
 }
 
 func (n Node[R]) row(name string, r R) Node[R] {

@@ -15,6 +15,8 @@ type Object[R any] struct {
 	Since    string   // version of Device:2 that brought it; empty: that of the object above
 	Protocol Protocol // empty: Both
 	Table    *Table[R]
+	// Row returns the row that an object without a Table is read from; nil: that of the object above. The zero row has to be taken too.
+	Row func(parent R) R
 	// UniqueKeys are the sets of parameters whose values no two rows of the table have in common.
 	UniqueKeys [][]string
 	Parameters []*Parameter[R]
