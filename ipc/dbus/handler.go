@@ -206,6 +206,9 @@ func bind() map[string]*iface {
 			"SetParameterValues": {serve: setParameterValues, change: true},
 			"AddObject":          {serve: addObject, change: true},
 			"DeleteObject":       {serve: deleteObject, change: true},
+			"ChangeDUState":      {serve: changeDUState, change: true},
+			"PendingReports":     {serve: pendingReports},
+			"AcknowledgeReport":  {serve: acknowledgeReport, change: true},
 		},
 		xml.Properties: {
 			"Get":    {serve: getProperty},

@@ -13,7 +13,7 @@ import (
 )
 
 // signaler turns commits into signals: first the objects that came, parents first, then one PropertiesChanged for each object that
-// changed, then the jobs that completed, then the objects that went.
+// changed, then the jobs that completed, then the objects that went. Wake-ups of the faces come first.
 type signaler struct {
 	server *Server
 	agent  Agent
@@ -32,7 +32,7 @@ func (g *signaler) commit(c model.Commit) error {
 	if c.Changes == nil {
 		changes = difference(last, c.Snapshot)
 	}
-	return g.tell(last, c.Snapshot, changes)
+	return errors.Join(append(g.reports(last, c.Snapshot), g.tell(last, c.Snapshot, changes))...)
 }
 
 func (g *signaler) tell(last, next *model.Snapshot, changes []model.Change) error {

@@ -31,6 +31,10 @@ type Agent struct {
 	plans    map[uint32][]step   // what is left of each open job
 	goals    map[string]baseline // by kind
 	job, row uint32              // the last numbers given
+
+	request  uint64 // the last number given to a ChangeDUState
+	requests map[uint64]model.ChangeRequest
+	tokens   map[string]uint64
 }
 
 // New returns an agent with the environments osgi (instance 1, up, run level 1) and lxc (instance 2, disabled), the adapter
@@ -38,6 +42,7 @@ type Agent struct {
 func New() *Agent {
 	a := &Agent{
 		draft: model.NewDraft(), feeds: map[*feed]bool{}, plans: map[uint32][]step{}, goals: map[string]baseline{},
+		requests: map[uint64]model.ChangeRequest{}, tokens: map[string]uint64{},
 		adapters: []model.AdapterInfo{
 			{Name: "lxc", Version: "0.1", State: "broken", Detail: "five failures in ten minutes", Restarts: 5},
 			{Name: "osgi", Version: "0.1", Capabilities: []string{"auto-start", "run-level"}, State: "running", PID: 4711},
@@ -101,7 +106,7 @@ func (a *Agent) SetAdapters(list []model.AdapterInfo) {
 }
 
 // Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, [Uninstall], [Request], [Restart],
-// [Baseline], [Reset], [Set] or [Cancel].
+// [Baseline], [Reset], [Set], [Cancel], ChangeRequest, [AcknowledgeReport] or [SetAttributes].
 func (a *Agent) Asked() []any {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -192,6 +197,8 @@ func assign(d *model.Draft, s model.Assignment) error {
 	}
 	unknown := fault.Errorf(fault.UnknownDU, "cannot find %s %d", s.Row.Kind, s.Row.Instance)
 	switch s.Row.Kind {
+	case model.KindPolicy:
+		return assignPolicy(d, s)
 	case model.KindExecEnv:
 		old := d.ExecEnv(s.Row.Instance)
 		if old == nil {

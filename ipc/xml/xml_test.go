@@ -38,7 +38,9 @@ func TestSignatures(t *testing.T) {
 
 func TestMethodsThatChangeEndWithOptions(t *testing.T) {
 	closed := []string{"RecordBaseline", "Adapters", "GetParameterNames", "GetParameterValues", "AddObject", "DeleteObject",
-		"Get", "Set", "Add", "Delete", "GetInstances", "Notifications", "AcknowledgeNotifications", "Requests"}
+		"Get", "Set", "Add", "Delete", "GetInstances", "Notifications", "AcknowledgeNotifications", "Requests",
+		"PendingReports", "AcknowledgeReport", "GetParameterAttributes", "SetParameterAttributes", "PendingValueChanges", "AcknowledgeValueChanges",
+	}
 	for name, i := range all {
 		if !strings.HasPrefix(name, "org.smmd.") {
 			continue

@@ -1,7 +1,7 @@
 // Package cwmp says in the words of CWMP (TR-069 Issue 1 Amendment 6 Corrigendum 1) what the agent says in its own: the RPCs on
-// parameters and the numbers of faults.
+// parameters, ChangeDUState, the reports of it and of autonomous changes, and the numbers of faults.
 //
-// A [Face] answers for Device.SoftwareModules. only. It keeps nothing between two calls: each call reads one snapshot, so what it
+// A [Face] answers for what this agent has of the data model only. It keeps nothing between two calls: each call reads one snapshot, so what it
 // tells belongs to one moment.
 package cwmp
 
@@ -15,10 +15,17 @@ import (
 )
 
 // Face is the data model as CWMP sees it. Its methods may be called concurrently. Their errors are *[Fault].
-type Face struct{ agent softwaremodules.Agent }
+type Face struct {
+	agent   softwaremodules.Agent
+	changes Changes // nil: the agent has none of it
+	root    *dm.Object[softwaremodules.Row]
+}
 
 // New returns the face of agent a.
-func New(a softwaremodules.Agent) *Face { return &Face{a} }
+func New(a softwaremodules.Agent) *Face {
+	changes, _ := a.(Changes)
+	return &Face{a, changes, softwaremodules.Root}
+}
 
 // A ParameterName is one ParameterInfoStruct (TR-069 Table 17): an object, with a dot at its end, or a parameter. Writable of an
 // object says whether rows can be added to a table or a row be deleted; nobody can.
@@ -34,12 +41,12 @@ type ParameterValue struct{ Name, Type, Value string }
 type node = dm.Node[softwaremodules.Row]
 
 // resolve returns the place that path names in the snapshot of row.
-func resolve(row softwaremodules.Row, path string, purpose dm.Purpose) (node, error) {
+func (f *Face) resolve(row softwaremodules.Row, path string, purpose dm.Purpose) (node, error) {
 	p, err := dm.ParsePath(path, dm.CWMP)
 	if err != nil {
 		return node{}, err
 	}
-	nodes, err := dm.Resolve(softwaremodules.Root, row, p, purpose)
+	nodes, err := dm.Resolve(f.root, row, p, purpose)
 	if err != nil {
 		return node{}, err
 	}
@@ -50,7 +57,7 @@ func resolve(row softwaremodules.Row, path string, purpose dm.Purpose) (node, er
 // root. With nextLevel it tells what is one level below path and not path itself; a full parameter name is then refused with 9003.
 // Without, it tells path and everything below it. A path that names nothing is refused with 9005.
 func (f *Face) GetParameterNames(path string, nextLevel bool) ([]ParameterName, error) {
-	n, err := resolve(softwaremodules.NewRow(f.agent.Snapshot()), path, dm.ForGet)
+	n, err := f.resolve(softwaremodules.NewRow(f.agent.Snapshot()), path, dm.ForGet)
 	if err != nil {
 		return nil, badName(err)
 	}
@@ -76,7 +83,7 @@ func (f *Face) GetParameterValues(names []string) ([]ParameterValue, error) {
 	row := softwaremodules.NewRow(f.agent.Snapshot())
 	var values []ParameterValue
 	for _, name := range names {
-		n, err := resolve(row, name, dm.ForGet)
+		n, err := f.resolve(row, name, dm.ForGet)
 		if err != nil {
 			return nil, badName(err)
 		}
@@ -101,7 +108,7 @@ func (f *Face) DeleteObject(path string) error {
 }
 
 func (f *Face) readOnly(what, path string) error {
-	if _, err := resolve(softwaremodules.NewRow(f.agent.Snapshot()), path, dm.ForGet); err != nil {
+	if _, err := f.resolve(softwaremodules.NewRow(f.agent.Snapshot()), path, dm.ForGet); err != nil {
 		return badName(err)
 	}
 	return &Fault{Code: InvalidParameterName, Reason: fault.RequestDenied, Message: what + path + ": rows come and go with ChangeDUState"}
@@ -123,7 +130,7 @@ func (f *Face) SetParameterValues(ctx context.Context, values []ParameterValue, 
 	var as []model.Assignment
 	seen := map[target]bool{}
 	for _, v := range values {
-		a, code, err := assignment(row, v)
+		a, code, err := f.assignment(row, v)
 		if err != nil {
 			wrong = append(wrong, ParameterFault{v.Name, code, err.Error()})
 			continue
@@ -152,8 +159,8 @@ func (f *Face) SetParameterValues(ctx context.Context, values []ParameterValue, 
 }
 
 // assignment turns v into what the agent sets. With an error comes its code.
-func assignment(row softwaremodules.Row, v ParameterValue) (model.Assignment, uint32, error) {
-	n, err := resolve(row, v.Name, dm.ForSet)
+func (f *Face) assignment(row softwaremodules.Row, v ParameterValue) (model.Assignment, uint32, error) {
+	n, err := f.resolve(row, v.Name, dm.ForSet)
 	if err != nil {
 		if dm.IsUnknown(err) {
 			return model.Assignment{}, InvalidParameterName, err

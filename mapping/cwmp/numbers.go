@@ -1,9 +1,13 @@
 package cwmp
 
-import "github.com/smmd-project/smmd/agent/fault"
+import (
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/model"
+)
 
 // The fault codes of TR-069 Issue 1 Amendment 6 Corrigendum 1, Table 87, that the agent uses.
 const (
+	MethodNotSupported      uint32 = 9000
 	RequestDenied           uint32 = 9001 // no reason specified
 	InternalError           uint32 = 9002
 	InvalidArguments        uint32 = 9003
@@ -71,6 +75,28 @@ var numbers = map[fault.Reason]struct{ result, rpc, parameter uint32 }{
 //
 // 9023 belongs to Install alone: an Uninstall that names an environment which does not exist is of class unknown-du.
 func DUResult(r fault.Reason) uint32 { return number(r).result }
+
+// never is the codes that Table 87 excludes from the results of one kind of operation, and what is said in their place.
+var never = map[model.Performed]map[uint32]uint32{
+	model.PerformedInstall: {UnknownDU: RequestDenied, DowngradeNotPermitted: RequestDenied, VersionNotSpecified: RequestDenied, VersionExists: DuplicateDU},
+	model.PerformedUpdate:  {UnknownExecEnv: UnknownDU, DuplicateDU: VersionExists},
+	model.PerformedUninstall: {
+		TransferAuthentication: RequestDenied, UnsupportedProtocol: RequestDenied, CannotContactServer: RequestDenied, CannotAccessFile: RequestDenied,
+		CannotCompleteDownload: RequestDenied, FileCorrupted: RequestDenied, UnknownExecEnv: UnknownDU, DUExecEnvMismatch: RequestDenied,
+		DuplicateDU: RequestDenied, SystemResourcesExceeded: RequestDenied, DowngradeNotPermitted: RequestDenied, VersionNotSpecified: RequestDenied,
+		VersionExists: RequestDenied,
+	},
+}
+
+// ResultCode returns the FaultCode for reason r in the result of an operation that did p: [DUResult], but never one that Table 87 excludes for
+// that kind of operation.
+func ResultCode(p model.Performed, r fault.Reason) uint32 {
+	code := DUResult(r)
+	if other, excluded := never[p][code]; excluded {
+		return other
+	}
+	return code
+}
 
 // RPC returns the fault code for reason r when a whole RPC is refused, of those that ChangeDUState may be answered with
 // (TR-069 A.4.1.10). It is 0 for [fault.None].
