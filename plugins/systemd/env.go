@@ -18,14 +18,15 @@ const lookEnd = 5 * time.Second
 
 // limits are the time limits that are no settings.
 type limits struct {
-	change time.Duration // for an install, update or uninstall from its beginning
-	kill   time.Duration // for the end of units after SIGKILL
-	retry  time.Duration // between two attempts to reach the bus
-	sample time.Duration // between two looks at sizes, and thorough ones at everything else
+	change  time.Duration // for an install, update or uninstall from its beginning
+	kill    time.Duration // for the end of units after SIGKILL
+	connect time.Duration // for a connection to the bus
+	retry   time.Duration // between two attempts to reach the bus
+	sample  time.Duration // between two looks at sizes, and thorough ones at everything else
 }
 
 func defaultLimits() limits {
-	return limits{change: 10 * time.Minute, kill: 10 * time.Second, retry: time.Second, sample: 30 * time.Second}
+	return limits{change: 10 * time.Minute, kill: 10 * time.Second, connect: 10 * time.Second, retry: time.Second, sample: 30 * time.Second}
 }
 
 // env is one configured environment.
@@ -73,7 +74,7 @@ func (e *env) link(ctx context.Context) (*link, error) {
 	} else {
 		e.sweep()
 	}
-	l, err := newLink(e.own.life)
+	l, err := newLink(e.own.life, e.own.limits.connect)
 	if err != nil {
 		return nil, &adapter.Error{Reason: adapter.Unavailable, Message: err.Error(), Cause: err.Error()}
 	}

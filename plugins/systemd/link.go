@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	manager "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
@@ -24,12 +25,16 @@ const (
 	propertiesAPI = "org.freedesktop.DBus.Properties"
 )
 
+// answerTime is how long the answer to a question about one property may take that nobody else limits.
+const answerTime = 25 * time.Second
+
 // A link is an environment's connection to the service manager and to portabled, over the system bus. It is lost with the bus.
 type link struct {
-	units *manager.Conn // jobs and properties
-	bus   *dbus.Conn    // signals, and what the other has no method for
-	life  context.Context
-	end   context.CancelFunc
+	units  *manager.Conn   // jobs and properties
+	bus    *dbus.Conn      // signals, and what the other has no method for
+	life   context.Context // ends with the first of the connections that is lost
+	end    context.CancelFunc
+	answer time.Duration // answerTime, or less in tests
 
 	mu      sync.Mutex
 	held    map[string]int      // how often units are referenced: the manager counts
@@ -54,34 +59,56 @@ func dialBus(ctx context.Context) (*dbus.Conn, error) {
 	return conn, nil
 }
 
-// newLink connects. life bounds the connection, not the making of it.
-func newLink(life context.Context) (*link, error) {
+// newLink connects within limit. life bounds the connection, not the making of it.
+func newLink(life context.Context, limit time.Duration) (*link, error) {
 	if err := life.Err(); err != nil {
 		return nil, fmt.Errorf("cannot reach the system bus: %w", err)
 	}
 	life, end := context.WithCancel(life)
-	l := &link{life: life, end: end, held: map[string]int{}, missing: map[string][]string{}}
-	var err error
-	if l.units, err = manager.NewConnection(func() (*dbus.Conn, error) { return dialBus(life) }); err != nil {
-		end()
-		return nil, fmt.Errorf("cannot reach the system bus: %w", err)
+	l := &link{life: life, end: end, answer: answerTime, held: map[string]int{}, missing: map[string][]string{}}
+	// Not every call of the libraries takes a context; the end of the connection ends them all.
+	late := time.AfterFunc(limit, end)
+	err := l.connect()
+	if !late.Stop() {
+		err = fmt.Errorf("cannot reach systemd over the system bus: no answer within %v", limit)
 	}
-	if l.bus, err = dialBus(life); err != nil {
-		l.units.Close()
-		end()
-		return nil, fmt.Errorf("cannot reach the system bus: %w", err)
-	}
-	// The manager sends its signals for as long as somebody is subscribed.
-	if err := l.manager(life, "Subscribe").Err; err != nil {
+	if err != nil {
 		l.close()
-		return nil, fmt.Errorf("cannot reach systemd: %w", err)
+		return nil, err
 	}
 	return l, nil
 }
 
+func (l *link) connect() (err error) {
+	if l.units, err = manager.NewConnection(l.dial); err != nil {
+		return fmt.Errorf("cannot reach the system bus: %w", err)
+	}
+	if l.bus, err = l.dial(); err != nil {
+		return fmt.Errorf("cannot reach the system bus: %w", err)
+	}
+	// The manager sends its signals for as long as somebody is subscribed.
+	if err := l.manager(l.life, "Subscribe").Err; err != nil {
+		return fmt.Errorf("cannot reach systemd: %w", err)
+	}
+	return nil
+}
+
+// dial makes one of the link's connections, with which the link ends.
+func (l *link) dial() (*dbus.Conn, error) {
+	conn, err := dialBus(l.life)
+	if err == nil {
+		context.AfterFunc(conn.Context(), l.end)
+	}
+	return conn, err
+}
+
 func (l *link) close() {
-	l.units.Close()
-	l.bus.Close()
+	if l.units != nil {
+		l.units.Close()
+	}
+	if l.bus != nil {
+		l.bus.Close()
+	}
 	l.end()
 }
 
@@ -94,9 +121,21 @@ func (l *link) manager(ctx context.Context, method string, args ...any) *dbus.Ca
 	return l.bus.Object(systemdName, systemdPath).CallWithContext(ctx, systemdName+".Manager."+method, 0, args...)
 }
 
-// version is that of the service manager.
-func (l *link) version() string {
-	v, err := l.bus.Object(systemdName, systemdPath).GetProperty(systemdName + ".Manager.Version")
+// property reads one property of an object of the manager.
+func (l *link) property(ctx context.Context, path dbus.ObjectPath, api, name string) (dbus.Variant, error) {
+	limited, cancel := context.WithTimeout(ctx, l.answer)
+	defer cancel()
+	var v dbus.Variant
+	err := l.bus.Object(systemdName, path).CallWithContext(limited, propertiesAPI+".Get", 0, systemdName+"."+api, name).Store(&v)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = adapter.Errorf(adapter.Unavailable, "cannot read %s of %s: systemd does not answer within %v", name, path, l.answer)
+	}
+	return v, err
+}
+
+// version is that of the service manager, empty when it does not say.
+func (l *link) version(ctx context.Context) string {
+	v, err := l.property(ctx, systemdPath, "Manager", "Version")
 	if err != nil {
 		return ""
 	}

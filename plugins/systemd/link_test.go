@@ -11,7 +11,7 @@ import (
 // that is gone as long as there is one.
 func TestHoldAtTheSameTime(t *testing.T) {
 	machine.RequireInside(t)
-	l, err := newLink(t.Context())
+	l, err := newLink(t.Context(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}

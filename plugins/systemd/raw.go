@@ -140,7 +140,7 @@ func (l *link) checkMountPoints(ctx context.Context, image, where string, points
 		return adapter.Errorf(adapter.Unavailable, "cannot look into the package: the system bus is lost")
 	}
 	var ran []commandRun
-	v, err := l.bus.Object(systemdName, unitPath(unit)).GetProperty(systemdName + ".Service.ExecStart")
+	v, err := l.property(ctx, unitPath(unit), "Service", "ExecStart")
 	if err == nil {
 		err = v.Store(&ran)
 	}

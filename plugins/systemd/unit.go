@@ -162,7 +162,7 @@ func (l *link) lacks(ctx context.Context, u unitState) ([]string, error) {
 		if kindOf(r) == "" && !strings.HasSuffix(r, ".mount") {
 			continue // slices are made when they are needed, and devices may come later
 		}
-		v, err := l.bus.Object(systemdName, unitPath(r)).GetProperty(systemdName + ".Unit.LoadState")
+		v, err := l.property(ctx, unitPath(r), "Unit", "LoadState")
 		if err != nil {
 			return nil, explain("read the state of "+r, err)
 		}

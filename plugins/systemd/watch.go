@@ -78,7 +78,7 @@ func (w *watcher) follow(ctx context.Context, l *link) error {
 	defer sample.Stop()
 	again := time.NewTimer(0) // the first look
 	defer again.Stop()
-	version := l.version()
+	version := l.version(ctx)
 	for {
 		var at glance
 		select {
