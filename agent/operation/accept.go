@@ -51,6 +51,9 @@ func (e *Engine) submit(tx *inventory.Tx, d definition, state any, r Request) (u
 		Entry: d.info(0).name, Entries: 1, Waiting: waits, Begun: !waits,
 		Accepted: c.Wall(), Boot: c.Boot(), Stamp: c.SinceBoot(), JobState: model.JobQueued,
 	}}
+	if o.rec.Begun {
+		o.rec.Started = o.rec.Accepted
+	}
 	st, err := tx.Store()
 	if err != nil {
 		return 0, err

@@ -27,6 +27,9 @@ type Options struct {
 	Log           *slog.Logger
 	// Ended is called after an operation has ended, without a lock.
 	Ended func()
+	// Concluded takes over how an operation has ended, in the transaction that ends it. It may be called again for the same operation when that
+	// is not committed. It must not fail for reasons of its own: then the operation ends without it. nil: nobody needs to know.
+	Concluded func(*inventory.Tx, Conclusion) error
 }
 
 // maxJobs bounds the jobs that are kept, finished ones included.
@@ -135,6 +138,7 @@ func (e *Engine) Load() error {
 				o.rec.Again = true
 				o.rec.Rebooted = o.rec.Rebooted || o.rec.Boot != boot
 			}
+			o.rec.Crossed = o.rec.Crossed || o.rec.Boot != boot
 			o.rec.advance(boot, now)
 			tx.PutJob(e.job(o))
 			if err := journal.Put(st, o.rec.ID, o.rec); err != nil {
@@ -310,3 +314,6 @@ func (u unreadable) undo(context.Context, *common, int) (Apply, error) {
 	return nil, errors.New("cannot undo what cannot be read")
 }
 func (u unreadable) finish(*inventory.Tx, *common, error) error { return nil }
+func (u unreadable) results(*inventory.Tx, *common, error) []model.Result {
+	return nil
+}

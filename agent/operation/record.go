@@ -29,12 +29,14 @@ type record struct {
 
 	Again    bool `json:"again,omitempty"`    // an earlier process entered the step
 	Rebooted bool `json:"rebooted,omitempty"` // and the device has restarted since
+	Crossed  bool `json:"crossed,omitempty"`  // the device has restarted since the acceptance
 
 	Passed  bool `json:"passed"` // a Final step is done
 	Undoing bool `json:"undoing"`
 	Cancel  bool `json:"cancel"` // somebody canceled it
 
 	Accepted time.Time     `json:"accepted"` // wall time
+	Started  time.Time     `json:"started"`  // wall time at which it began to run
 	Finished time.Time     `json:"finished"` // wall time; zero while open
 	Boot     string        `json:"boot"`     // boot id of the last commit
 	Stamp    time.Duration `json:"stamp"`    // CLOCK_BOOTTIME of the last commit
@@ -69,10 +71,10 @@ func (r *record) enter(i int, name string) {
 }
 
 // begin starts the count of the running time.
-func (r *record) begin(boot string, now time.Duration) {
+func (r *record) begin(c Clock) {
 	if !r.Begun {
-		r.advance(boot, now)
-		r.Begun = true
+		r.advance(c.Boot(), c.SinceBoot())
+		r.Begun, r.Started = true, c.Wall()
 	}
 }
 

@@ -133,13 +133,17 @@ func (e *Engine) step(ctx context.Context, r *common, o *op, step stepInfo) (act
 	if o.rec.Entries > maxEntries {
 		return acted, fault.Errorf(fault.Internal, "cannot carry on: step %s has ended the agent %d times", step.name, maxEntries)
 	}
+	if o.rec.Crossed && o.rec.Command != "" && o.rec.Step == 0 {
+		// TR-369: a command that runs when the device restarts counts as failed. What has not got far is not carried on behind the controller's back.
+		return acted, fault.Errorf(fault.RequestDenied, "cannot carry on: the device restarted")
+	}
 	if needsTurn(o) {
 		if err := e.takeTurn(ctx, o); err != nil {
 			return acted, err
 		}
 	}
 	r.edit(func(rec *record) {
-		rec.begin(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
+		rec.begin(e.opts.Clock)
 		rec.JobState = step.state
 	})
 	sctx, done := e.stepContext(ctx, o)
@@ -176,7 +180,7 @@ func (e *Engine) takeTurn(ctx context.Context, o *op) error {
 	}
 	return e.commit(ctx, nil, o, nil, func(rec *record) error {
 		rec.Waiting = false
-		rec.begin(e.opts.Clock.Boot(), e.opts.Clock.SinceBoot())
+		rec.begin(e.opts.Clock)
 		return nil
 	})
 }
@@ -338,9 +342,29 @@ func (o *op) undone(rec *record) error {
 
 // end records the outcome and lets go of the locks.
 func (e *Engine) end(ctx context.Context, r *common, o *op, failure error) {
-	finish := func(tx *inventory.Tx) error { return o.def.finish(tx, r, failure) }
+	finish, conclude, concluding := true, e.opts.Concluded != nil, false
+	apply := func(tx *inventory.Tx) error {
+		concluding = false
+		if finish {
+			if err := o.def.finish(tx, r, failure); err != nil {
+				return err
+			}
+		}
+		if !conclude {
+			return nil
+		}
+		concluding = true
+		c := Conclusion{
+			Job: o.rec.ID, Kind: o.rec.Kind, Origin: o.rec.origin(), Results: o.def.results(tx, r, failure),
+			Fault: fault.ReasonOf(failure), Rebooted: o.rec.Crossed,
+		}
+		if failure != nil {
+			c.Message = failure.Error()
+		}
+		return e.opts.Concluded(tx, c)
+	}
 	for {
-		err := e.commit(ctx, r, o, finish, func(rec *record) error {
+		err := e.commit(ctx, r, o, apply, func(rec *record) error {
 			rec.JobState, rec.Fault = outcome(failure), fault.ReasonOf(failure)
 			if failure != nil {
 				rec.Message = failure.Error()
@@ -356,9 +380,13 @@ func (e *Engine) end(ctx context.Context, r *common, o *op, failure error) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !errors.As(err, new(*unwritten)) { // Finish refused: the operation ends all the same
+		switch {
+		case errors.As(err, new(*unwritten)):
+		case concluding: // the operation ends all the same, and nobody is told
+			conclude = false
+		default: // Finish refused: likewise, as failed
 			failure = errors.Join(failure, fmt.Errorf("cannot record the end: %w", err))
-			finish = nil
+			finish = false
 		}
 		r.Log.Error("the end of an operation cannot be recorded; trying on", "err", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -42,6 +43,20 @@ type Definition[S any] struct {
 	// Finish runs in the transaction that ends the operation, with the error of a failed one. It must not fail for reasons of its own:
 	// then the operation ends as failed, without what Finish wrote.
 	Finish func(tx *inventory.Tx, r *Run[S], err error) error
+	// Results tells what became of deployment units, in the same transaction as Finish and after it, also when that has failed. It may be nil.
+	Results func(tx *inventory.Tx, r *Run[S], err error) []model.Result
+}
+
+// A Conclusion is how an operation has ended, as what waits to be told outside needs it.
+type Conclusion struct {
+	Job     uint32
+	Kind    string
+	Origin  model.Origin
+	Results []model.Result // of deployment units
+	Fault   fault.Reason   // none: it succeeded
+	Message string
+	// Rebooted: the device has restarted since the operation was accepted.
+	Rebooted bool
 }
 
 // Run is an operation at work, as its steps see it.
@@ -69,6 +84,12 @@ func (r *common) Originator() model.Origin { return r.op.rec.origin() }
 
 // Accepted returns the wall time of the acceptance; zero while the clock of the device is not set.
 func (r *common) Accepted() time.Time { return r.op.rec.Accepted }
+
+// Began returns the wall time at which the operation began to run, after its wait for the turn; zero while the clock of the device is not set.
+func (r *common) Began() time.Time { return r.op.rec.Started }
+
+// Wall returns the wall time; zero while the clock of the device is not set.
+func (r *common) Wall() time.Time { return r.engine.opts.Clock.Wall() }
 
 // UseEnvs names the environments in which the operation takes its turn, once they are known.
 func (r *common) UseEnvs(ids ...string) { r.edit(func(rec *record) { rec.Envs = ids }) }
@@ -102,6 +123,7 @@ type definition interface {
 	do(context.Context, *common, int) (Apply, error)
 	undo(context.Context, *common, int) (Apply, error)
 	finish(*inventory.Tx, *common, error) error
+	results(*inventory.Tx, *common, error) []model.Result
 }
 
 type stepInfo struct {
@@ -147,6 +169,13 @@ func (d *Definition[S]) finish(tx *inventory.Tx, c *common, err error) error {
 		return nil
 	}
 	return d.Finish(tx, d.run(c), err)
+}
+
+func (d *Definition[S]) results(tx *inventory.Tx, c *common, err error) []model.Result {
+	if d.Results == nil {
+		return nil
+	}
+	return d.Results(tx, d.run(c), err)
 }
 
 // Request is an operation to be accepted.
