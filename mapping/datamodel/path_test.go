@@ -40,7 +40,7 @@ func TestParsePath(t *testing.T) {
 			continue
 		}
 		for i, s := range p.Segments {
-			if s != tc.want[i] {
+			if s.String() != tc.want[i].String() || s.Kind != tc.want[i].Kind {
 				t.Errorf("ParsePath(%q): segment %d is %v, want %v", tc.text, i, s, tc.want[i])
 			}
 		}
@@ -77,7 +77,6 @@ func TestParsePathRefuses(t *testing.T) {
 		{"Device.A.[].B", dm.CWMP},
 		{"Device.A.[a]B", dm.CWMP},
 		{"Device.A.[a].B", dm.USP},
-		{`Device.A.[Alias=="a"].B`, dm.USP},
 		{"Device.A b", dm.CWMP},
 		{"Device.Ä", dm.CWMP},
 		{"Device.A\x00", dm.CWMP},
@@ -123,7 +122,7 @@ func TestPathRoundTrip(t *testing.T) {
 			t.Fatalf("%q came back as %q", p, got)
 		}
 		for i := range got.Segments {
-			if got.Segments[i] != p.Segments[i] {
+			if got.Segments[i].Kind != p.Segments[i].Kind || got.Segments[i].String() != p.Segments[i].String() {
 				t.Fatalf("segment %d of %q came back as %v", i, p, got.Segments[i])
 			}
 		}
@@ -151,7 +150,7 @@ func FuzzParsePath(f *testing.F) {
 		if err != nil {
 			t.Fatalf("the canonical form %q of %q is refused: %v", p, s, err)
 		}
-		if again.String() != p.String() || p.String() != s {
+		if again.String() != p.String() || cwmp && p.String() != s {
 			t.Fatalf("%q became %q and then %q", s, p, again)
 		}
 	})

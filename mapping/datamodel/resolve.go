@@ -3,7 +3,9 @@ package datamodel
 import (
 	"errors"
 	"iter"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/smmd-project/smmd/agent/fault"
 )
@@ -13,51 +15,32 @@ type Purpose string
 
 // The purposes.
 const (
-	// ForGet takes a full parameter name, or a partial path for all that is below it. A wildcard may match nothing.
+	// ForGet takes a full name, or a partial path for all that is below it. A search may match nothing.
 	ForGet Purpose = "get"
-	// ForSet takes a full name of a writable parameter only, and each wildcard has to match.
+	// ForSet takes a full name of a writable parameter only, and each search has to match.
 	ForSet Purpose = "set"
 )
 
-// A Node is a place that exists: a parameter, an object, a row of a table, or a table.
+// A Node is a place that exists: a parameter, an object, a row of a table, a table, or a command or event of an object.
 type Node[R any] struct {
-	// Path is its name, with a dot at the end unless it is a parameter. Rows are told as the request addressed them, by alias
-	// or number, and by number where the request did not name them (TR-069 3.6.1, InstanceMode InstanceNumber).
+	// Path is its name, with a dot at the end unless it is a parameter, a command or an event. Rows are told as the request addressed them, by
+	// alias or number, and by number where the request did not name them or searched for them (TR-069 3.6.1, InstanceMode InstanceNumber).
 	Path      string
 	Object    *Object[R]
 	Parameter *Parameter[R] // nil: not a parameter
+	Command   *Command      // nil: not a command
+	Event     *Event        // nil: not an event
 	Table     bool          // the table itself and none of its rows
 	Row       R             // the row, or the row that the object or table is below
 }
 
-// Resolve returns the nodes that p names in the schema root, in the order of the schema and of instance numbers. There is
-// one, unless p has wildcards. The error wraps [ErrUnknown], [ErrNoInstance] or, for [ForSet], [ErrReadOnly].
+// Resolve returns the nodes that p names in the schema root, each once, in the order of the schema and of instance numbers. There is
+// one, unless p searches. The error wraps [ErrSyntax] (a search expression that the types do not allow), [ErrUnknown], [ErrNoInstance] or, for
+// [ForSet], [ErrReadOnly].
 func Resolve[R any](root *Object[R], row R, p Path, purpose Purpose) ([]Node[R], error) {
-	nodes := []Node[R]{{Object: root, Row: row}}
-	wild := false
-	for i, seg := range p.Segments {
-		last := i == len(p.Segments)-1
-		var next []Node[R]
-		for _, n := range nodes {
-			found, err := n.step(seg, last && !p.Partial)
-			if wild && errors.Is(err, ErrNoInstance) {
-				continue // another row that the wildcard matched may have it
-			}
-			if err != nil {
-				return nil, fault.Errorf(fault.InvalidArguments, "cannot find %s: %w", p, err)
-			}
-			next = append(next, found...)
-		}
-		if len(next) == 0 {
-			if err := root.knows(p); err != nil {
-				return nil, fault.Errorf(fault.InvalidArguments, "cannot find %s: %w", p, err)
-			}
-			if purpose == ForSet {
-				return nil, fault.Errorf(fault.InvalidArguments, "cannot find %s: %w", p, ErrNoInstance)
-			}
-			return nil, nil
-		}
-		nodes, wild = next, wild || seg.Kind == Wildcard
+	nodes, err := resolve(root, row, p, purpose)
+	if err != nil {
+		return nil, fault.Errorf(fault.InvalidArguments, "cannot find %s: %w", p, err)
 	}
 	if purpose == ForSet {
 		for _, n := range nodes {
@@ -72,75 +55,161 @@ func Resolve[R any](root *Object[R], row R, p Path, purpose Purpose) ([]Node[R],
 	return nodes, nil
 }
 
-// step returns what seg names below n; full says that it has to be a parameter.
-func (n Node[R]) step(seg Segment, full bool) ([]Node[R], error) {
-	if n.Table {
-		if full {
-			return nil, ErrUnknown // a row is named with a dot at its end
-		}
-		return n.instances(seg)
+func resolve[R any](root *Object[R], row R, p Path, purpose Purpose) ([]Node[R], error) {
+	if _, err := Locate(root, p); err != nil {
+		return nil, err
 	}
-	if seg.Kind != Name {
-		return nil, ErrUnknown
-	}
-	if full {
-		for _, p := range n.Object.Parameters {
-			if p.Name == seg.Text {
-				return []Node[R]{n.parameter(p)}, nil
-			}
-		}
-		return nil, ErrUnknown
-	}
-	for _, o := range n.Object.Objects {
-		if o.Name == seg.Text {
-			return []Node[R]{n.object(o)}, nil
-		}
-	}
-	return nil, ErrUnknown
-}
-
-func (n Node[R]) instances(seg Segment) ([]Node[R], error) {
-	switch t := n.Object.Table; seg.Kind {
-	case Number:
-		if r, ok := t.Row(n.Row, seg.Number); ok {
-			return []Node[R]{n.row(seg.String(), r)}, nil
-		}
-		return nil, ErrNoInstance
-	case Alias:
-		for _, r := range t.Rows(n.Row) {
-			if t.Alias != nil && t.Alias(r) == seg.Text {
-				return []Node[R]{n.row(seg.String(), r)}, nil
-			}
-		}
-		return nil, ErrNoInstance
-	case Wildcard:
-		var all []Node[R]
-		for c := range n.Children() {
-			all = append(all, c)
-		}
-		return all, nil
-	}
-	return nil, ErrUnknown
-}
-
-// knows checks p against the schema alone, where a wildcard found no row to go on from.
-func (o *Object[R]) knows(p Path) error {
-	var none R
-	nodes := []Node[R]{{Object: o}}
+	r := resolver[R]{root: root, row: row}
+	nodes := []Node[R]{{Object: root, Row: row}}
+	searched := false
 	for i, seg := range p.Segments {
-		n := nodes[0]
-		full := i == len(p.Segments)-1 && !p.Partial
-		if n.Table && seg.Kind != Name && !full {
-			nodes[0] = n.row("*", none)
+		many := seg.many() || seg.Kind == Search && !isKey(nodes[0].Object, seg)
+		last := i == len(p.Segments)-1
+		var next []Node[R]
+		for _, n := range nodes {
+			found, err := r.step(n, seg, last && !p.Partial)
+			switch {
+			case errors.Is(err, ErrNoInstance) && (searched || many):
+				continue // another row that was found may have it
+			case err != nil:
+				return nil, err
+			}
+			next = append(next, found...)
+		}
+		searched = searched || many
+		if len(next) == 0 {
+			if searched && purpose == ForGet {
+				return nil, nil
+			}
+			return nil, ErrNoInstance
+		}
+		nodes = distinct(next)
+	}
+	return nodes, nil
+}
+
+// distinct leaves the first one of those that are the same place: references from several rows may go to one.
+func distinct[R any](nodes []Node[R]) []Node[R] {
+	if len(nodes) == 1 {
+		return nodes
+	}
+	seen := make(map[string]bool, len(nodes))
+	return slices.DeleteFunc(nodes, func(n Node[R]) bool {
+		again := seen[n.Path]
+		seen[n.Path] = true
+		return again
+	})
+}
+
+// resolver goes through what exists at the moment of one request.
+type resolver[R any] struct {
+	root *Object[R]
+	row  R
+}
+
+// step returns what seg names below n; full says that it has to be a parameter, a command or an event. [Locate] has approved the path, so
+// what is not found is no instance.
+func (r resolver[R]) step(n Node[R], seg Segment, full bool) ([]Node[R], error) {
+	switch seg.Kind {
+	case Name:
+		if full {
+			return []Node[R]{n.parameter(n.Object.parameter(seg.Text))}, nil
+		}
+		return []Node[R]{n.object(n.Object.object(seg.Text))}, nil
+	case CommandName:
+		return []Node[R]{{Path: n.Path + seg.Text, Object: n.Object, Command: n.Object.command(seg.Text), Row: n.Row}}, nil
+	case EventName:
+		return []Node[R]{{Path: n.Path + seg.Text, Object: n.Object, Event: n.Object.event(seg.Text), Row: n.Row}}, nil
+	case Number:
+		if row, ok := n.Object.Table.Row(n.Row, seg.Number); ok {
+			return []Node[R]{n.row(seg.String(), row)}, nil
+		}
+	case Alias:
+		for _, row := range n.Object.Table.Rows(n.Row) {
+			if alias := n.Object.Table.Alias; alias != nil && alias(row) == seg.Text {
+				return []Node[R]{n.row(seg.String(), row)}, nil
+			}
+		}
+	case Wildcard:
+		return slices.Collect(n.Children()), nil
+	case Search:
+		return r.search(n, seg)
+	case Follow:
+		return r.follow(n, seg)
+	}
+	return nil, ErrNoInstance
+}
+
+// search returns the rows of a table that satisfy an expression.
+func (r resolver[R]) search(n Node[R], seg Segment) ([]Node[R], error) {
+	conditions := make([]condition[R], len(seg.Search))
+	for i, c := range seg.Search {
+		var err error
+		if conditions[i], err = newCondition(r.root, n.Object, c); err != nil {
+			return nil, err
+		}
+	}
+	var found []Node[R]
+	for row := range n.Children() {
+		if !slices.ContainsFunc(conditions, func(c condition[R]) bool { return !r.holds(row, c) }) {
+			found = append(found, row)
+		}
+	}
+	if len(found) == 0 {
+		return nil, ErrNoInstance
+	}
+	return found, nil
+}
+
+// holds reports whether a condition is true of a row. Where it follows several references, one has to make it true.
+func (r resolver[R]) holds(n Node[R], c condition[R]) bool {
+	nodes := []Node[R]{n}
+	for i, seg := range c.Path {
+		var next []Node[R]
+		for _, n := range nodes {
+			found, err := r.step(n, seg, i == len(c.Path)-1)
+			if err != nil {
+				continue // it refers to nothing
+			}
+			next = append(next, found...)
+		}
+		nodes = next
+	}
+	return slices.ContainsFunc(nodes, func(n Node[R]) bool { return holds(c.Component, c.constant, n.Parameter, n.Row) })
+}
+
+// follow returns the rows that a parameter refers to.
+func (r resolver[R]) follow(n Node[R], seg Segment) ([]Node[R], error) {
+	p := n.Object.parameter(seg.Text)
+	items := []string{strings.TrimSpace(p.Value(n.Row))}
+	if p.List {
+		items = Items(p.Value(n.Row))
+	}
+	if seg.Number != EveryItem {
+		if uint64(seg.Number) > uint64(len(items)) {
+			return nil, ErrNoInstance
+		}
+		items = items[seg.Number-1 : seg.Number]
+	}
+	var found []Node[R]
+	for _, item := range items {
+		if item == "" {
+			continue // a reference to nothing
+		}
+		target, err := ParsePath(strings.TrimSuffix(item, ".")+".", USP)
+		if err != nil || slices.ContainsFunc(target.Segments, func(s Segment) bool { return s.Kind != Name && s.Kind != Number }) {
+			continue // a value that is no reference refers to nothing
+		}
+		rows, err := resolve(r.root, r.row, target, ForGet)
+		if err != nil {
 			continue
 		}
-		found, err := n.step(seg, full)
-		if err != nil {
-			return err
-		}
-		nodes = found
+		found = append(found, rows...)
 	}
-	return nil
+	if len(found) == 0 {
+		return nil, ErrNoInstance
+	}
+	return found, nil
 }
 
 func (n Node[R]) parameter(p *Parameter[R]) Node[R] {
@@ -160,7 +229,7 @@ func (n Node[R]) row(name string, r R) Node[R] {
 }
 
 // Children ranges over the next level below n: the rows of a table, the parameters and then the objects of an object,
-// nothing for a parameter.
+// nothing for a parameter, a command or an event.
 func (n Node[R]) Children() iter.Seq[Node[R]] {
 	return func(yield func(Node[R]) bool) { n.each(yield) }
 }
@@ -170,9 +239,12 @@ func (n Node[R]) All() iter.Seq[Node[R]] {
 	return func(yield func(Node[R]) bool) { n.walk(yield) }
 }
 
+// leaf reports whether nothing can be below n.
+func (n Node[R]) leaf() bool { return n.Parameter != nil || n.Command != nil || n.Event != nil }
+
 // each is Children, and reports whether yield wants more.
 func (n Node[R]) each(yield func(Node[R]) bool) bool {
-	if n.Parameter != nil {
+	if n.leaf() {
 		return true
 	}
 	if n.Table {
@@ -200,7 +272,7 @@ func (n Node[R]) walk(yield func(Node[R]) bool) bool {
 	if !yield(n) {
 		return false
 	}
-	if n.Parameter != nil {
+	if n.leaf() {
 		return true
 	}
 	return n.each(func(c Node[R]) bool { return c.walk(yield) })
