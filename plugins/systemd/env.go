@@ -78,6 +78,9 @@ func (e *env) link(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, &adapter.Error{Reason: adapter.Unavailable, Message: err.Error(), Cause: err.Error()}
 	}
+	if err := l.sweepLooks(e.lookUnits()); err != nil {
+		e.log.Warn("what is left of a look at a package cannot be removed", "err", err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.conn = l

@@ -43,7 +43,7 @@ func (e *env) inspectRaw(ctx context.Context, file string, f form) (content, err
 	if err != nil || !f.readOnly() {
 		return c, err
 	}
-	return c, l.checkMountPoints(ctx, name, filepath.Join(dir, "mount"), mountPoints(c))
+	return c, l.checkMountPoints(ctx, e.lookUnits(), name, filepath.Join(dir, "mount"), mountPoints(c))
 }
 
 // lookDir makes a directory for one look at a package.
@@ -101,9 +101,12 @@ func mountPoints(c content) []string {
 	return slices.Compact(points)
 }
 
-// checkMountPoints says which of the points are missing in an image. A unit that starts nothing of the image has it mounted at the directory where, and looks.
-// A unit of a real start would fail late, with a status that names none of them.
-func (l *link) checkMountPoints(ctx context.Context, image, where string, points []string) error {
+// lookUnits is the pattern of the names of the units that look into images for the environment.
+func (e *env) lookUnits() string { return "smmd-look-" + escaped(e.id) + "-*.service" }
+
+// checkMountPoints says which of the points are missing in an image. A unit with a name of the pattern, which starts nothing of the image, has it mounted at
+// the directory where, and looks. A unit of a real start would fail late, with a status that names none of them.
+func (l *link) checkMountPoints(ctx context.Context, name, image, where string, points []string) error {
 	test, err := exec.LookPath("test")
 	if err != nil {
 		return fmt.Errorf("cannot look into the package: %w", err)
@@ -116,7 +119,8 @@ func (l *link) checkMountPoints(ctx context.Context, image, where string, points
 		at := filepath.Join(where, p)
 		commands = append(commands, execCommand{test, []string{test, "-e", at, "-o", "-L", at}, true})
 	}
-	unit := "smmd-look-" + strings.ToLower(rand.Text()) + ".service"
+	unit := strings.Replace(name, "*", strings.ToLower(rand.Text()), 1)
+	defer l.endLook(unit) // also when the answer to what begins it does not come
 	done := make(chan string, 1)
 	_, err = l.units.StartTransientUnitContext(ctx, unit, "fail", []manager.Property{
 		manager.PropDescription("smmd looks into an image"),
@@ -128,7 +132,6 @@ func (l *link) checkMountPoints(ctx context.Context, image, where string, points
 	if err != nil {
 		return explain("look into the package", err)
 	}
-	defer l.endLook(unit)
 	select {
 	case result := <-done:
 		if result != "done" {
@@ -163,7 +166,7 @@ func (l *link) checkMountPoints(ctx context.Context, image, where string, points
 	return nil
 }
 
-// endLook removes the unit of a look.
+// endLook removes the unit of a look. What it leaves, since the bus is lost, is swept with the next connection.
 func (l *link) endLook(unit string) {
 	ctx, cancel := context.WithTimeout(l.life, lookEnd)
 	defer cancel()
@@ -175,6 +178,21 @@ func (l *link) endLook(unit string) {
 	case <-done:
 	case <-ctx.Done():
 	}
+	l.clearFailure(ctx, unit) // with which it would be kept
+}
+
+// sweepLooks removes units of looks that nobody waits for any more: those of a connection or an adapter that was lost.
+func (l *link) sweepLooks(name string) error {
+	ctx, cancel := context.WithTimeout(l.life, lookEnd)
+	defer cancel()
+	left, err := l.units.ListUnitsByPatternsContext(ctx, nil, []string{name})
+	if err != nil {
+		return explain("list the units "+name, err)
+	}
+	for _, u := range left {
+		l.endLook(u.Name)
+	}
+	return nil
 }
 
 // The types of properties on the bus (org.freedesktop.systemd1(5)).

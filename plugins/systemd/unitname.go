@@ -55,7 +55,8 @@ func matches(unit, prefix string) bool {
 }
 
 // sliceOf returns the name of the slice of an environment. A dash in the name of a slice makes it a child of another
-// (systemd.slice(5)); those of the environment's name are escaped (systemd.unit(5)), so that no environment lies in another.
-func sliceOf(env string) string {
-	return "smmd-" + strings.ReplaceAll(env, "-", `\x2d`) + ".slice"
-}
+// (systemd.slice(5)); those of the environment's name are escaped, so that no environment lies in another.
+func sliceOf(env string) string { return "smmd-" + escaped(env) + ".slice" }
+
+// escaped is the name of an environment without dashes, as systemd.unit(5) has it.
+func escaped(env string) string { return strings.ReplaceAll(env, "-", `\x2d`) }

@@ -1,0 +1,58 @@
+package systemd
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// TestLookLeavesNoUnit: the unit that looks into a squashfs goes with the call, however that ends, and else with the next adapter.
+func TestLookLeavesNoUnit(t *testing.T) {
+	envs := map[string]map[string]any{home: {}}
+	d := newDevice(t, envs)
+	e := d.s.envs[home]
+	l, err := e.link(t.Context())
+	d.must(err)
+	units := func(pattern string) string {
+		return systemctl(t, "list-units", "--all", "--no-legend", "--plain", pattern)
+	}
+	image := func(i *image) string {
+		path := filepath.Join(t.TempDir(), "image"+rawSuffix)
+		run(t, "mksquashfs", i.tree(t), path, "-quiet", "-no-progress", "-noappend")
+		return path
+	}
+	good := image(newImage("looked", "1").service("looked.service", sleeps, ""))
+	cut, cancel := context.WithCancel(t.Context())
+	cancel() // the call is made, and its answer not waited for
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		image string
+		want  adapter.Reason
+	}{
+		"cut off":     {cut, good, adapter.Canceled},
+		"in order":    {t.Context(), good, ""},
+		"not mounted": {t.Context(), filepath.Join(t.TempDir(), "no-such-image"), adapter.Corrupt},
+	} {
+		reasonIs(t, name, l.checkMountPoints(c.ctx, e.lookUnits(), c.image, filepath.Join(t.TempDir(), "mount"), basicMountPoints), c.want)
+		if left := units("smmd-look-*"); left != "" {
+			t.Errorf("%s: left is\n%s", name, left)
+		}
+	}
+
+	mine, others := `smmd-look-home\x2dx-left.service`, "smmd-look-home-left.service"
+	for _, unit := range []string{mine, others} {
+		run(t, "systemd-run", "--quiet", "--unit="+unit, "--remain-after-exit", "true")
+	}
+	defer systemctl(t, "stop", others)
+	kill(t, d.s)
+	d.open(envs)
+	d.await("the environment", func() bool { return d.envs[home].Up })
+	if left := units("smmd-look-home?x2dx-*"); left != "" {
+		t.Errorf("a new adapter leaves\n%s", left)
+	}
+	if left := units(others); left == "" {
+		t.Error("a new adapter removes what belongs to another environment")
+	}
+}
