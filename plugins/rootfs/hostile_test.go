@@ -412,6 +412,35 @@ func TestManyEntries(t *testing.T) {
 	wantReason(t, err, adapter.NoResources)
 }
 
+// Names, targets of links and attributes of directories are in memory to the end: a few entries with long ones are as bad as many.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat(strings.Repeat("n", 199)+"/", 19)
+	for what, hdr := range map[string]tar.Header{
+		"names":      {Typeflag: tar.TypeSymlink, Name: long, Linkname: "/"},
+		"targets":    {Typeflag: tar.TypeSymlink, Name: "l", Linkname: "/" + long},
+		"attributes": {Typeflag: tar.TypeDir, Name: "d", PAXRecords: map[string]string{xattrKey + "user.x": long}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			whole := pack(t, item{Header: hdr})
+			one, end := whole[:len(whole)-2*block], whole[len(whole)-2*block:]
+			archive := func(entries int) io.Reader {
+				return io.MultiReader(io.LimitReader(&repeating{data: one}, int64(entries*len(one))), bytes.NewReader(end))
+			}
+			more := maxNames/len(long) + 1
+			_, err := Scan(t.Context(), archive(more), Options{})
+			wantReason(t, err, adapter.NoResources)
+			_, err = ScanLayer(t.Context(), archive(more), Options{MaxEntries: more})
+			wantReason(t, err, adapter.NoResources)
+			if _, err := Scan(t.Context(), archive(more-100), Options{MaxEntries: more}); err != nil {
+				t.Error(err)
+			}
+			if _, err := Scan(t.Context(), archive(more), Options{MaxEntries: 2 * maxNames / eachName}); err != nil {
+				t.Errorf("where more entries are permitted: %v", err)
+			}
+		})
+	}
+}
+
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -47,7 +47,7 @@ const (
 type Options struct {
 	// MaxBytes is how many bytes the files may have together, unpacked, sparse ones in full; 0: [DefaultMaxBytes].
 	MaxBytes int64
-	// MaxEntries is how many entries there may be; 0: [DefaultMaxEntries].
+	// MaxEntries is how many entries there may be; 0: [DefaultMaxEntries]. The names of one archive may have 128 bytes for each of them, and 32 MiB at least.
 	MaxEntries int
 	// Used is what other layers of the same tree have taken of the limits already.
 	Used Usage

@@ -26,6 +26,9 @@ const (
 const (
 	maxName      = 4096 // PATH_MAX
 	maxComponent = 255  // NAME_MAX of nearly every file system
+	// maxNames is how many bytes the names of an archive may have together, or eachName for each entry that is permitted where that is more.
+	maxNames = 32 << 20
+	eachName = 128
 
 	capability = "security.capability"
 	xattrKey   = "SCHILY.xattr." // the PAX records with extended attributes
@@ -38,6 +41,7 @@ type sieve struct {
 	layer  bool
 	owners bool // can be set
 	used   Usage
+	names  int64    // bytes of all names so far
 	root   *os.Root // both are nil when nothing is written
 	writer *handover
 
@@ -119,6 +123,9 @@ func (s *sieve) entry(hdr *tar.Header) (*tar.Header, error) {
 	if s.used.Entries+s.o.Used.Entries > s.o.MaxEntries {
 		return nil, adapter.Errorf(adapter.NoResources, "cannot unpack the archive: it has more than the %d entries that are permitted", s.o.MaxEntries)
 	}
+	if err := s.countNames(hdr); err != nil {
+		return nil, err
+	}
 	if hdr.Typeflag == tar.TypeXGlobalHeader {
 		return nil, nil
 	}
@@ -186,6 +193,21 @@ func (s *sieve) entry(hdr *tar.Header) (*tar.Header, error) {
 	return out, nil
 }
 
+// countNames bounds the memory that an archive takes: the writer, the sieve itself and readers beside it remember names and targets of links to the
+// end, and the writer the attributes of directories. It counts those of all entries, so that a pass before comes to the same result.
+func (s *sieve) countNames(hdr *tar.Header) error {
+	s.names += int64(len(hdr.Name) + len(hdr.Linkname))
+	if hdr.Typeflag == tar.TypeDir {
+		for key, value := range hdr.PAXRecords {
+			s.names += int64(len(key) + len(value))
+		}
+	}
+	if limit := max(maxNames, eachName*int64(s.o.MaxEntries)); s.names > limit {
+		return adapter.Errorf(adapter.NoResources, "cannot unpack the archive: its names have more than the %d bytes that are permitted", limit)
+	}
+	return nil
+}
+
 // note remembers of an entry what later ones are judged by.
 func (s *sieve) note(out *tar.Header) {
 	switch {
@@ -228,8 +250,8 @@ func (s *sieve) behindAbsolute(name string) bool {
 	if len(s.absolute) == 0 {
 		return false
 	}
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		if s.absolute[dir] {
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') { // name is clean
+		if s.absolute[name[:i]] {
 			return true
 		}
 	}
