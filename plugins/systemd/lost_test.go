@@ -20,6 +20,7 @@ type detour struct {
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
+	before  func(message []byte) // is told what goes to the bus, just before it goes; nil: nobody
 	pairs   [][2]net.Conn // to the adapter, to the bus
 	blocked bool          // nothing goes through any more
 }
@@ -74,8 +75,11 @@ func (x *detour) pass(to, from net.Conn) {
 	for {
 		n, err := from.Read(buffer)
 		x.mu.Lock()
-		blocked := x.blocked
+		blocked, before := x.blocked, x.before
 		x.mu.Unlock()
+		if before != nil {
+			before(buffer[:n])
+		}
 		if err == nil && !blocked {
 			_, err = to.Write(buffer[:n])
 		}

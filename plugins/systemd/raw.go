@@ -155,6 +155,9 @@ func (l *link) checkMountPoints(ctx context.Context, name, image, where string, 
 	}
 	var missing []string
 	for i, r := range ran {
+		if name := exitNames[r.Status]; r.Code == exited && name != "" { // of systemd, before it ran the command
+			return adapter.Errorf(adapter.Corrupt, "cannot use the package: its file system cannot be mounted (status %d, %s)", r.Status, name)
+		}
 		if r.Code != exited || r.Status != 0 {
 			missing = append(missing, "/"+points[i])
 		}
