@@ -43,7 +43,10 @@ func newAgent() *agent {
 		}, nil)}
 }
 
-const sm = "Device.SoftwareModules."
+const (
+	sm     = "Device.SoftwareModules."
+	policy = "Device.ManagementServer.DUStateChangeComplPolicy."
+)
 
 func code(err error) uint32 {
 	var f *cwmp.Fault
@@ -61,10 +64,12 @@ func TestGetParameterNames(t *testing.T) {
 		want []string // a star marks what can be written
 	}{
 		{"", true, []string{"Device."}},
-		{"Device.", true, []string{sm}},
+		{"Device.", true, []string{sm, "Device.ManagementServer."}},
+		{"Device.ManagementServer.", true, []string{policy}},
+		{policy, true, []string{policy + "Enable*", policy + "OperationTypeFilter*", policy + "ResultTypeFilter*", policy + "FaultCodeFilter*"}},
 		{sm, true, []string{
-			sm + "ExecEnvNumberOfEntries", sm + "DeploymentUnitNumberOfEntries", sm + "ExecutionUnitNumberOfEntries",
-			sm + "ExecEnv.", sm + "DeploymentUnit.", sm + "ExecutionUnit.",
+			sm + "ExecEnvClassNumberOfEntries", sm + "ExecEnvNumberOfEntries", sm + "DeploymentUnitNumberOfEntries", sm + "ExecutionUnitNumberOfEntries",
+			sm + "ExecEnvClass.", sm + "ExecEnv.", sm + "DeploymentUnit.", sm + "ExecutionUnit.",
 		}},
 		{sm + "ExecEnv.", true, []string{sm + "ExecEnv.1."}},
 		{sm + "DeploymentUnit.", true, nil},
@@ -101,8 +106,8 @@ func TestGetParameterNames(t *testing.T) {
 	if device, err := face.GetParameterNames("Device.", false); err != nil || !slices.Equal(device, all) {
 		t.Errorf("the tree of Device. is not that of the root: %v", err)
 	}
-	if got, want := len(all), 2+3+3+(1+19)+2*(1+21+1); got != want {
-		t.Errorf("%d names in all, want %d", got, want)
+	if objects := slices.DeleteFunc(slices.Clone(all), func(n cwmp.ParameterName) bool { return !strings.HasSuffix(n.Name, ".") }); len(objects) < 10 || len(all) < 100 {
+		t.Errorf("%d names in all, %d objects", len(all), len(objects))
 	}
 	if all[0] != (cwmp.ParameterName{Name: "Device."}) || all[1] != (cwmp.ParameterName{Name: sm}) {
 		t.Errorf("the first names are %v", all[:2])
@@ -120,7 +125,7 @@ func TestBadNames(t *testing.T) {
 	for _, path := range []string{
 		"Device", "Device.SoftwareModules", "InternetGatewayDevice.", "Device.DeviceInfo.", "Device..", sm + "ExecEnv", sm + "ExecEnv.1",
 		sm + "ExecEnv.2.", sm + "ExecEnv.01.", sm + "ExecEnv.[nobody].", sm + "ExecEnv.*.", sm + "ExecEnv.1.Nothing", sm + "ExecEnv.1.Enable.",
-		sm + "ExecEnv.1.CreatedAt", sm + "execenv.", sm + "Config.", sm + "ExecutionUnit.3.AutoRestart.", " Device.",
+		sm + "ExecEnv.1.RestartCount", sm + "execenv.", sm + "Config.", sm + "ExecutionUnit.3.USP.", " Device.",
 	} {
 		_, names := face.GetParameterNames(path, false)
 		_, next := face.GetParameterNames(path, true)
@@ -170,8 +175,10 @@ func TestGetParameterValues(t *testing.T) {
 		t.Errorf("%v, difference:\n%s", err, diff)
 	}
 	all, err := face.GetParameterValues([]string{""})
-	if err != nil || len(all) != 3+19+2*21 {
-		t.Errorf("the whole tree: %d values, %v", len(all), err)
+	names, namesErr := face.GetParameterNames("", false)
+	names = slices.DeleteFunc(names, func(n cwmp.ParameterName) bool { return strings.HasSuffix(n.Name, ".") })
+	if err != nil || namesErr != nil || len(all) != len(names) || len(all) < 80 {
+		t.Errorf("the whole tree: %d values, %v; %d names of parameters, %v", len(all), err, len(names), namesErr)
 	}
 	if none, err := face.GetParameterValues(nil); err != nil || len(none) != 0 {
 		t.Errorf("of nothing: %v, %v", none, err)

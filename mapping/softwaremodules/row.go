@@ -7,13 +7,14 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 )
 
-// A Row is what a parameter of Device.SoftwareModules. is read from: a row of one of the three tables, or none of them for
-// the objects above, and always the snapshot around it.
+// A Row is what a parameter of Device.SoftwareModules. is read from: a row of one of the three tables, the policy, or none of
+// them for the objects above, and always the snapshot around it.
 type Row struct {
-	view *view
-	env  *model.ExecEnv
-	du   *model.DeploymentUnit
-	eu   *model.ExecutionUnit
+	view   *view
+	env    *model.ExecEnv
+	du     *model.DeploymentUnit
+	eu     *model.ExecutionUnit
+	policy bool // DUStateChangeComplPolicy.
 }
 
 // view is the snapshot of one request, with what takes a scan of a table to know. It is filled as it is asked and belongs
@@ -28,7 +29,7 @@ type view struct {
 // NewRow returns the row that a request begins with. It must not be shared between goroutines.
 func NewRow(s *model.Snapshot) Row { return Row{view: &view{Snapshot: s}} }
 
-// Ref returns the row's place in the model; its Kind is empty for objects that are no row.
+// Ref returns the row's place in the model; its Kind is empty for objects that the agent has no row for.
 func (r Row) Ref() model.Ref {
 	switch {
 	case r.env != nil:
@@ -37,6 +38,8 @@ func (r Row) Ref() model.Ref {
 		return model.Ref{Kind: model.KindDeploymentUnit, Instance: r.du.ID}
 	case r.eu != nil:
 		return model.Ref{Kind: model.KindExecutionUnit, Instance: r.eu.ID}
+	case r.policy:
+		return model.Ref{Kind: model.KindPolicy}
 	}
 	return model.Ref{}
 }

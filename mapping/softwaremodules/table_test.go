@@ -6,14 +6,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/smmd-project/smmd/agent/model"
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
 	"github.com/smmd-project/smmd/mapping/softwaremodules"
 )
 
+const (
+	policy = "Device.ManagementServer.DUStateChangeComplPolicy."
+	absent = "(absent)"
+)
+
 func snapshot() *model.Snapshot {
 	installed := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
-	return model.NewSnapshot(
+	s := model.NewSnapshot(
 		[]*model.ExecEnv{
 			{
 				ID: "linux", Instance: 1, Alias: "cpe-linux", Enable: true, Status: model.EEUp, Name: "linux", Type: "Linux systemd portable",
@@ -23,7 +30,7 @@ func snapshot() *model.Snapshot {
 			{
 				ID: "osgi", Instance: 4, Alias: "home", Parent: "linux", Enable: true, Status: model.EERestarting, Name: "5b7a-framework",
 				Type: "OSGi 1.10", Vendor: "Apache", Version: strings.Repeat("9", 40), InitialRunLevel: 10, CurrentRunLevel: 10,
-				InitialExecutionUnitRunLevel: 5,
+				InitialExecutionUnitRunLevel: 5, RestartReason: "new settings", RestartCount: 3, LastRestarted: installed,
 			},
 			{ID: "lost", Instance: 5, Parent: "gone", Status: model.EEDisabled},
 		},
@@ -44,11 +51,15 @@ func snapshot() *model.Snapshot {
 			{ID: 9, DU: 2, Env: "osgi", Status: model.EUActive},
 			{ID: 10, DU: 3, Env: "linux", Status: model.EUIdle, FaultCode: model.UnStartable},
 		}, nil)
+	s.Policy = model.Policy{
+		Enable: true, Operations: []model.Performed{model.PerformedInstall, model.PerformedUninstall}, Results: "Both", FaultCodes: []uint32{9001, 9032},
+	}
+	return s
 }
 
-func values(t *testing.T) map[string]string {
+func values(t *testing.T, p dm.Protocol, version string) map[string]string {
 	t.Helper()
-	nodes, err := dm.Resolve(softwaremodules.Root, softwaremodules.NewRow(snapshot()), dm.Path{Partial: true}, dm.ForGet)
+	nodes, err := dm.Resolve(softwaremodules.Tree(p, version), softwaremodules.NewRow(snapshot()), dm.Path{Partial: true}, dm.ForGet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +71,14 @@ func values(t *testing.T) map[string]string {
 		name := strings.TrimPrefix(n.Path, "Device.SoftwareModules.")
 		v := n.Parameter.Value(n.Row)
 		all[name] = v
-		if e := n.Parameter.Enum; e != nil && v != "" && !slices.Contains(e, v) {
-			t.Errorf("%s = %q, none of %v", name, v, e)
+		items := []string{v}
+		if n.Parameter.List {
+			items = dm.Items(v)
+		}
+		for _, item := range items {
+			if e := n.Parameter.Enum; e != nil && item != "" && !slices.Contains(e, item) {
+				t.Errorf("%s = %q: %q is none of %v", name, v, item, e)
+			}
 		}
 	}
 	return all
@@ -69,16 +86,17 @@ func values(t *testing.T) map[string]string {
 
 func TestValues(t *testing.T) {
 	const units = "Device.SoftwareModules.ExecutionUnit."
-	got := values(t)
+	got := values(t, dm.CWMPOnly, softwaremodules.Version)
 	for name, want := range map[string]string{
-		"ExecEnvNumberOfEntries": "3", "DeploymentUnitNumberOfEntries": "2", "ExecutionUnitNumberOfEntries": "4",
+		"ExecEnvClassNumberOfEntries": "0", "ExecEnvNumberOfEntries": "3", "DeploymentUnitNumberOfEntries": "2", "ExecutionUnitNumberOfEntries": "4",
 
 		"ExecEnv.1.Enable": "true", "ExecEnv.1.Status": "Up", "ExecEnv.1.Reset": "false", "ExecEnv.1.Alias": "cpe-linux", "ExecEnv.1.Name": "linux",
 		"ExecEnv.1.Type": "Linux systemd portable", "ExecEnv.1.InitialRunLevel": "0", "ExecEnv.1.RequestedRunLevel": "-1",
 		"ExecEnv.1.CurrentRunLevel": "-1", "ExecEnv.1.InitialExecutionUnitRunLevel": "-1", "ExecEnv.1.Vendor": "systemd",
 		"ExecEnv.1.Version": "252", "ExecEnv.1.ParentExecEnv": "", "ExecEnv.1.AllocatedDiskSpace": "-1",
 		"ExecEnv.1.AllocatedMemory": "-1", "ExecEnv.1.AvailableDiskSpace": "2147483647", "ExecEnv.1.AvailableMemory": "1024",
-		"ExecEnv.1.ActiveExecutionUnits": "", "ExecEnv.1.ProcessorRefList": "",
+		"ExecEnv.1.ActiveExecutionUnits": "", "ExecEnv.1.ProcessorRefList": "", "ExecEnv.1.AllocatedCPUPercent": "-1", "ExecEnv.1.AvailableCPUPercent": "-1",
+		"ExecEnv.1.CreatedAt": "0001-01-01T00:00:00Z", "ExecEnv.1.ExecEnvClassRef": "", "ExecEnv.1.ApplicationDataNumberOfEntries": "0",
 
 		"ExecEnv.4.Status": "Disabled", "ExecEnv.4.ParentExecEnv": "Device.SoftwareModules.ExecEnv.1", "ExecEnv.4.RequestedRunLevel": "-1",
 		"ExecEnv.4.CurrentRunLevel": "10", "ExecEnv.4.ActiveExecutionUnits": units + "8," + units + "9",
@@ -103,44 +121,101 @@ func TestValues(t *testing.T) {
 		"ExecutionUnit.7.ExecutionEnvRef": "Device.SoftwareModules.ExecEnv.4", "ExecutionUnit.7.Alias": "cpe-7",
 		"ExecutionUnit.8.ExecutionFaultCode": "FailureOnStop", "ExecutionUnit.8.ExecutionFaultMessage": "boom\uFFFD", "ExecutionUnit.8.RunLevel": "0",
 		"ExecutionUnit.8.Status": "Active", "ExecutionUnit.10.ExecutionFaultCode": "UnStartable",
+		"ExecutionUnit.7.NetworkConfig.AccessInterfaceRefList": "", "ExecutionUnit.7.AllocatedMemory": "-1", "ExecutionUnit.7.CPUPercentInUse": "-1",
+
+		policy + "Enable": "true", policy + "OperationTypeFilter": "Install,Uninstall", policy + "ResultTypeFilter": "Both", policy + "FaultCodeFilter": "9001,9032",
 	} {
 		if v, there := got[name]; !there || v != want {
 			t.Errorf("%s = %q (there: %t), want %q", name, v, there, want)
 		}
 	}
-	if want := 3 + 3*19 + 2*16 + 4*21; len(got) != want {
-		t.Errorf("%d parameters, want %d", len(got), want)
+}
+
+// TestValuesOfUSP holds what USP reads otherwise.
+func TestValuesOfUSP(t *testing.T) {
+	newer, older := values(t, dm.USPOnly, softwaremodules.Version), values(t, dm.USPOnly, softwaremodules.OlderVersion)
+	for name, want := range map[string]struct{ newer, older string }{
+		"ExecEnv.4.Status":             {"Restarting", "Disabled"},
+		"ExecEnv.4.RestartReason":      {"new settings", absent},
+		"ExecEnv.4.RestartCount":       {"3", absent},
+		"ExecEnv.4.LastRestarted":      {"2026-03-01T12:00:00Z", absent},
+		"ExecEnv.1.LastRestarted":      {"0001-01-01T00:00:00Z", absent},
+		"ExecEnv.1.AvailableRoles":     {"", absent},
+		"ExecEnv.1.Reset":              {absent, absent},
+		"ExecEnv.1.Enable":             {"true", "true"},
+		"ExecutionUnit.7.Status":       {"Restarting", "Starting"},
+		"ExecutionUnit.7.Name":         {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
+		"DeploymentUnit.2.Name":        {"sample1", "sample1"},
+		"DeploymentUnit.2.Installed":   {"2026-03-01T12:00:00Z", absent},
+		"ExecutionUnit.7.EUID":         {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
+		policy + "Enable":              {absent, absent},
+		"ExecEnvClassNumberOfEntries":  {"0", absent},
+		"ExecutionUnitNumberOfEntries": {"4", "4"},
+	} {
+		for _, of := range []struct {
+			version string
+			all     map[string]string
+			wanted  string
+		}{{softwaremodules.Version, newer, want.newer}, {softwaremodules.OlderVersion, older, want.older}} {
+			got, there := of.all[name]
+			if !there {
+				got = absent
+			}
+			if got != of.wanted {
+				t.Errorf("%s in %s: %q, want %q", name, of.version, got, of.wanted)
+			}
+		}
 	}
 }
 
-// TestAttributes holds what is written against the model: each attribute once in each table that has it.
+// attributes are what is written, of the model: each attribute once in each table that has it.
+var attributes = map[dm.Protocol]map[string][]model.Attribute{
+	dm.CWMPOnly: {
+		"ExecEnv":                  {model.Enable, model.Reset, model.Alias, model.InitialRunLevel, model.RequestedRunLevel, model.InitialExecutionUnitRunLevel},
+		"DeploymentUnit":           {model.Alias},
+		"ExecutionUnit":            {model.Alias, model.RequestedState, model.AutoStart, model.RunLevel},
+		"DUStateChangeComplPolicy": {model.PolicyEnable, model.PolicyOperationTypeFilter, model.PolicyResultTypeFilter, model.PolicyFaultCodeFilter},
+		// Without rows; who would make one would name it.
+		"ExecEnvClass": {model.Alias}, "ApplicationData": {model.Alias}, "HostObject": {model.Alias}, "EnvVariable": {model.Alias},
+	},
+	dm.USPOnly: {
+		"ExecEnv":       {model.Enable, model.InitialRunLevel, model.InitialExecutionUnitRunLevel},
+		"ExecutionUnit": {model.AutoStart, model.RunLevel},
+	},
+}
+
+// TestAttributes holds what is written against the model.
 func TestAttributes(t *testing.T) {
-	want := map[string][]model.Attribute{
-		"ExecEnv":        {model.Enable, model.Reset, model.Alias, model.InitialRunLevel, model.RequestedRunLevel, model.InitialExecutionUnitRunLevel},
-		"DeploymentUnit": {model.Alias},
-		"ExecutionUnit":  {model.Alias, model.RequestedState, model.AutoStart, model.RunLevel},
-	}
-	for _, table := range subtree(t).Objects {
-		var got []model.Attribute
-		for _, p := range table.Parameters {
-			if p.Writable() {
-				got = append(got, model.Attribute(p.Attribute))
-				if p.Attribute != p.Name {
-					t.Errorf("writing %s.%s sets %s", table.Name, p.Name, p.Attribute)
+	for p, want := range attributes {
+		got := map[string][]model.Attribute{}
+		var walk func(o *dm.Object[softwaremodules.Row])
+		walk = func(o *dm.Object[softwaremodules.Row]) {
+			for _, x := range o.Parameters {
+				if x.Writable() {
+					got[o.Name] = append(got[o.Name], model.Attribute(x.Attribute))
+					if x.Attribute != x.Name {
+						t.Errorf("writing %s.%s sets %s", o.Name, x.Name, x.Attribute)
+					}
 				}
 			}
+			for _, child := range o.Objects {
+				walk(child)
+			}
 		}
-		if !slices.Equal(got, want[table.Name]) {
-			t.Errorf("%s: %v can be written, want %v", table.Name, got, want[table.Name])
+		walk(device(t, p, softwaremodules.Version))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s writes something else:\n%s", p, diff)
 		}
 	}
 }
 
 func TestWriteRules(t *testing.T) {
 	params := map[string]*dm.Parameter[softwaremodules.Row]{}
-	for _, table := range subtree(t).Objects {
-		for _, p := range table.Parameters {
-			params[table.Name+"."+p.Name] = p
+	for _, o := range device(t, dm.CWMPOnly, softwaremodules.Version).Objects {
+		for _, table := range o.Objects {
+			for _, p := range table.Parameters {
+				params[table.Name+"."+p.Name] = p
+			}
 		}
 	}
 	for _, tc := range []struct {
@@ -171,6 +246,17 @@ func TestWriteRules(t *testing.T) {
 		{"ExecutionUnit.RequestedState", "Active", "Active"},
 		{"ExecutionUnit.RequestedState", "Stopping", nil},
 		{"ExecutionUnit.RequestedState", "", nil},
+		{"DUStateChangeComplPolicy.Enable", "0", false},
+		{"DUStateChangeComplPolicy.OperationTypeFilter", "", ""},
+		{"DUStateChangeComplPolicy.OperationTypeFilter", "Install, Uninstall", "Install, Uninstall"},
+		{"DUStateChangeComplPolicy.OperationTypeFilter", "Install,Remove", nil},
+		{"DUStateChangeComplPolicy.ResultTypeFilter", "Both", "Both"},
+		{"DUStateChangeComplPolicy.ResultTypeFilter", "", nil},
+		{"DUStateChangeComplPolicy.ResultTypeFilter", "Success,Failure", nil},
+		{"DUStateChangeComplPolicy.FaultCodeFilter", "9001,9032", "9001,9032"},
+		{"DUStateChangeComplPolicy.FaultCodeFilter", "", ""},
+		{"DUStateChangeComplPolicy.FaultCodeFilter", "9002", nil},
+		{"DUStateChangeComplPolicy.FaultCodeFilter", "9001;9003", nil},
 	} {
 		got, err := params[tc.name].Parse(tc.text)
 		if got != tc.want || (err == nil) != (tc.want != nil) {
@@ -187,6 +273,9 @@ func TestRef(t *testing.T) {
 		"Device.SoftwareModules.ExecEnv.[home].":             {Kind: model.KindExecEnv, Instance: 4},
 		"Device.SoftwareModules.DeploymentUnit.3.":           {Kind: model.KindDeploymentUnit, Instance: 3},
 		"Device.SoftwareModules.ExecutionUnit.7.Extensions.": {Kind: model.KindExecutionUnit, Instance: 7},
+		"Device.SoftwareModules.ExecEnvClass.":               {},
+		"Device.ManagementServer.":                           {},
+		"Device.ManagementServer.DUStateChangeComplPolicy.":  {Kind: model.KindPolicy},
 	} {
 		p, err := dm.ParsePath(path, dm.CWMP)
 		if err != nil {
