@@ -57,6 +57,7 @@ type ExecEnv struct {
 
 	Status          EEStatus `json:"-"`
 	StatusDetail    string   `json:"-"` // why Status is what it is, for the operator
+	Synced          bool     `json:"-"` // it is up and has told all that it holds; what came before was learning, not change
 	CurrentRunLevel int      `json:"-"` // 0 while it is down; the agent supplies levels to an environment that has none
 	AllocatedDisk   int64    `json:"-"` // KiB, -1 unknown; the same for the next three
 	AvailableDisk   int64    `json:"-"`
