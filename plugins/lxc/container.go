@@ -52,8 +52,8 @@ func (e *env) startContainer(ctx context.Context, c *container, auto bool) error
 		if r.Phase == isActive {
 			return nil
 		}
-		// An adapter that is gone had begun to start it, or had begun to stop it and did not get far.
-		r.Phase, r.Auto = isActive, auto
+		// An adapter that is gone had begun to start it, or had begun to stop it and did not get far; or nobody knew what became of its start.
+		r.Phase, r.Auto, r.Words = isActive, auto, ""
 		return e.store.saveRun(c.name, r)
 	}
 	e.showing(c, adapter.Starting)

@@ -42,7 +42,7 @@ func (u units) start(ctx context.Context, o order) error {
 		done := make(chan string, 1)
 		_, err = conn.StartTransientUnitContext(ctx, unitName(o.name), "fail", u.properties(o), done)
 		if err == nil {
-			return u.await(ctx, done)
+			return u.await(ctx, conn, o, done)
 		}
 		if !refusedAs(err, "UnitExists") || time.Now().After(deadline) {
 			return fmt.Errorf("cannot start unit %s: %w", unitName(o.name), err)
@@ -67,15 +67,45 @@ func refusedAs(err error, name string) bool {
 }
 
 // await waits for the end of the job. A program that ends soon after its start is no failed job.
-func (units) await(ctx context.Context, done <-chan string) error {
-	select {
-	case result := <-done:
-		if result != "done" && result != "failed" {
-			return fmt.Errorf("the job of systemd ended as %q", result)
+func (units) await(ctx context.Context, conn *dbus.Conn, o order, done <-chan string) error {
+	// The manager ends the job by itself after the grace and the slack; what it does then by force takes its time, too.
+	ctx, cancel := context.WithTimeoutCause(ctx, o.grace+2*slack, fmt.Errorf("the job of systemd for %s has not ended within %v", unitName(o.name), o.grace+2*slack))
+	defer cancel()
+	tick := time.NewTicker(ask)
+	defer tick.Stop()
+	for {
+		select {
+		case result := <-done:
+			if result != "done" && result != "failed" {
+				return fmt.Errorf("the job of systemd ended as %q", result)
+			}
+			return nil // how the program fared says the note of its end
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C: // go-systemd does not tell when its connection ends, and the job does not come to an end for it then
+			if !conn.Connected() {
+				return resume(ctx, unitName(o.name), tick.C)
+			}
 		}
-		return nil // how the program fared says the note of its end
-	case <-ctx.Done():
-		return ctx.Err()
+	}
+}
+
+// resume waits for the end of a job whose connection was lost. When the service manager executes itself anew (daemon-reexec) its connections end, and its
+// jobs go on.
+func resume(ctx context.Context, unit string, tick <-chan time.Time) error {
+	for {
+		out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=Job", unit).CombinedOutput()
+		if err == nil && strings.TrimSpace(strings.TrimPrefix(string(out), "Job=")) == "" {
+			return nil // what became of it is seen by the container
+		}
+		select {
+		case <-ctx.Done():
+			if err != nil {
+				return fmt.Errorf("the connection to systemd was lost, and it does not answer: %w: %w: %s", context.Cause(ctx), err, oneLine(string(out)))
+			}
+			return fmt.Errorf("the connection to systemd was lost: %w", context.Cause(ctx))
+		case <-tick:
+		}
 	}
 }
 
