@@ -48,7 +48,8 @@ func (u unitState) fault(a attempt, lacks []string) (adapter.Reason, string) {
 	return "", ""
 }
 
-// when tells a failed start from a failure later on.
+// when tells a failed start from a failure later on. It depends on what systemd has noted of the run, and not on when somebody looks: a service of Type=simple
+// is active as soon as there is a process.
 func (u unitState) when(a attempt) adapter.Reason {
 	switch {
 	case u.wasActive:

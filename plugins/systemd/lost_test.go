@@ -21,8 +21,8 @@ type detour struct {
 
 	mu      sync.Mutex
 	before  func(message []byte) // is told what goes to the bus, just before it goes; nil: nobody
-	pairs   [][2]net.Conn // to the adapter, to the bus
-	blocked bool          // nothing goes through any more
+	pairs   [][2]net.Conn        // to the adapter, to the bus
+	blocked bool                 // nothing goes through any more
 }
 
 // takeDetour makes connections to the bus from now on go through a detour.

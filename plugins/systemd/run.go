@@ -51,7 +51,7 @@ func (e *env) start(ctx context.Context, m adapter.ModuleRef, o adapter.StartOpt
 	if err != nil {
 		return err
 	}
-	return e.judge(ctx, l, unit, o, what, result)
+	return e.startError(ctx, l, unit, o, what, result)
 }
 
 // outcome waits for the result of a job.
@@ -93,17 +93,17 @@ func failedStart(o adapter.StartOptions) adapter.Reason {
 	return adapter.StartFailed
 }
 
-// judge says whether a start whose job has ended was a success: a job is done also when a condition did not hold, or when what it started
-// has failed by then.
-func (e *env) judge(ctx context.Context, l *link, unit string, o adapter.StartOptions, what, result string) error {
+// startError says what was wrong with a start whose job has ended. A job is done also when a condition did not hold. What failed after it was active has
+// been started, however soon that was and whether it is seen by now: that is told by the watch, with the same reason from [unitState.fault].
+func (e *env) startError(ctx context.Context, l *link, unit string, o adapter.StartOptions, what, result string) error {
 	s, err := l.state(ctx, unit)
 	if err != nil {
 		return err
 	}
-	if result == "done" && !s.restarting() && s.active != "failed" && !(s.skipped && s.over()) {
-		return nil // it runs, or has ended in good order
-	}
 	reason, words := s.fault(attempt{auto: o.Auto}, nil)
+	if result == "done" && (reason == "" || reason == adapter.FailedWhileActive) {
+		return nil
+	}
 	switch {
 	case words != "" && reason != adapter.Unstartable:
 		reason, words = failedStart(o), message(words, e.lines(ctx, s))

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -67,13 +69,18 @@ func value[T any](p properties, name string) T {
 // notSet is how systemd tells a number that it does not know.
 const notSet = ^uint64(0)
 
-// state asks the manager for the state of a unit, which it loads if need be.
+// state asks the manager for the state of a unit, which it loads if need be. It asks once for everything, so that it is all of one moment: an end and the
+// next start may be close together.
 func (l *link) state(ctx context.Context, unit string) (unitState, error) {
-	all, err := l.units.GetUnitPropertiesContext(ctx, unit)
+	var all map[string]dbus.Variant
+	err := l.bus.Object(systemdName, unitPath(unit)).CallWithContext(ctx, propertiesAPI+".GetAll", 0, "").Store(&all) // of all interfaces
 	if err != nil {
 		return unitState{}, explain("read the state of "+unit, err)
 	}
-	p := properties(all)
+	p := properties{}
+	for name, v := range all {
+		p[name] = v.Value()
+	}
 	u := unitState{
 		name: unit, description: value[string](p, "Description"), load: value[string](p, "LoadState"),
 		active: value[string](p, "ActiveState"), sub: value[string](p, "SubState"), memory: -1,
@@ -95,26 +102,17 @@ func (l *link) state(ctx context.Context, unit string) (unitState, error) {
 	}
 	u.burst = value[uint32](p, "StartLimitBurst")
 	u.triggers = value[[]string](p, "Triggers")
-	if err := l.typeState(ctx, &u); err != nil {
-		return unitState{}, err
+	if u.load == "loaded" {
+		u.typeState(p)
 	}
 	return u, nil
 }
 
 // typeState adds what the unit's type has to tell.
-func (l *link) typeState(ctx context.Context, u *unitState) error {
-	kind := kindOf(u.name)
-	if kind == "" || kind == target || u.load != "loaded" {
-		return nil
-	}
-	all, err := l.units.GetUnitTypePropertiesContext(ctx, u.name, strings.ToUpper(kind[:1])+kind[1:])
-	if err != nil {
-		return explain("read the state of "+u.name, err)
-	}
-	p := properties(all)
+func (u *unitState) typeState(p properties) {
 	u.result = value[string](p, "Result")
-	if kind != service {
-		return nil
+	if kindOf(u.name) != service {
+		return
 	}
 	u.restarts = value[uint32](p, "NRestarts")
 	if started := value[uint64](p, "ExecMainStartTimestampMonotonic"); started > 0 && (u.restarting() || u.restarts > 0) {
@@ -128,7 +126,6 @@ func (l *link) typeState(ctx context.Context, u *unitState) error {
 	if m, ok := p["MemoryCurrent"].(uint64); ok && m != notSet {
 		u.memory = int64(min(m>>10, 1<<53))
 	}
-	return nil
 }
 
 // unmet returns the first condition that did not hold: name, whether one of several is enough, whether it is negated, parameter, and
