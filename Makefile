@@ -61,7 +61,7 @@ test/bundles/target/.built: $(BUNDLE_SOURCES)
 	@touch $@
 
 .PHONY: proto
-proto: ## Generate the Go code of plugins/adapter/adapter.proto and the documents that come from code
+proto: ## Generate the Go code of the .proto files and the documents that come from code
 	@packaging/deps.sh lint
 	packaging/generate.sh
 

@@ -12,9 +12,9 @@ shellcheck packaging/*.sh test/machine/*.sh .ci/run
 
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
-cp -r plugins/adapter/adapterpb docs "$before"
+cp -r plugins/adapter/adapterpb ipc/usp/usppb docs "$before"
 packaging/generate.sh
-if ! diff -r "$before/adapterpb" plugins/adapter/adapterpb || ! diff -r "$before/docs" docs; then
+if ! diff -r "$before/adapterpb" plugins/adapter/adapterpb || ! diff -r "$before/usppb" ipc/usp/usppb || ! diff -r "$before/docs" docs; then
 	echo "generated files are out of date: commit what 'make proto' makes of them" >&2
 	exit 1
 fi
