@@ -171,8 +171,8 @@ func (w *watcher) look(ctx context.Context, l *link, s *subscriptions, version s
 	} else {
 		w.units, w.ready, at.all = map[string]adapter.Unit{}, false, true
 	}
-	w.tellEnv(now)
 	if !slice.up {
+		w.tellEnv(now)
 		return nil
 	}
 	if !w.ready {
@@ -182,6 +182,7 @@ func (w *watcher) look(ctx context.Context, l *link, s *subscriptions, version s
 	if err != nil {
 		return err
 	}
+	w.tellEnv(now) // not before its units have been looked at, which may take a while: it is told together with them
 	w.tellUnits(seen)
 	if !w.ready {
 		w.ready = true
