@@ -108,6 +108,9 @@ func (at Place[R]) follow(root *Object[R], seg Segment) (Place[R], error) {
 func lookup[R any](root *Object[R], reference string) (*Object[R], error) {
 	o := root
 	for name := range strings.SplitSeq(strings.TrimSuffix(reference, "."), ".") {
+		if name == "{i}" {
+			continue
+		}
 		if o = o.object(name); o == nil {
 			return nil, ErrUnknown
 		}

@@ -71,7 +71,7 @@ type Parameter[R any] struct {
 	From     string   // version of Device:2 that gave it this form; empty: Since
 	Protocol Protocol // empty: Both
 	Notify   Notify   // empty: NotifyNormal
-	// Reference is the table whose rows the text refers to, as a path of the schema without {i}; empty: to none, or to what is not in the schema.
+	// Reference is the table whose rows the text refers to, as a path of the schema; empty: to none, or to what is not in the schema.
 	Reference string
 	// Command marks a command parameter: it is no part of the configuration and reads the null value of its type (TR-106 A.2.3.5).
 	Command bool

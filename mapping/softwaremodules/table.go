@@ -40,6 +40,15 @@ func unknown(Row) int64   { return -1 } // not applicable, for shares and limits
 func no(Row) bool         { return false }
 func never(Row) time.Time { return time.Time{} }
 
+// The tables that parameters refer to.
+const (
+	execEnvClassPath    = "Device.SoftwareModules.ExecEnvClass."
+	execEnvPath         = "Device.SoftwareModules.ExecEnv."
+	deploymentUnitPath  = "Device.SoftwareModules.DeploymentUnit."
+	executionUnitPath   = "Device.SoftwareModules.ExecutionUnit."
+	applicationDataPath = "Device.SoftwareModules.ExecEnv.{i}.ApplicationData."
+)
+
 // rowless is a table that has no rows.
 var rowless = &table{
 	Rows: func(Row) iter.Seq2[uint32, Row] { return func(func(uint32, Row) bool) {} },
