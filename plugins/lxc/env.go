@@ -83,6 +83,28 @@ func take(ctx context.Context, turn chan struct{}) (func(), error) {
 	}
 }
 
+// takeChange waits for the right to change what is installed of a container. A change goes on when its caller has gone, and the record says only at its
+// end what came of it: so its end is waited for, too.
+func (e *env) takeChange(ctx context.Context, c *container) (func(), error) {
+	done, err := take(ctx, c.turn)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	a := c.doing
+	e.mu.Unlock()
+	if a == nil || a.kind != doChange {
+		return done, nil // whoever begins one has the right to it
+	}
+	select {
+	case <-a.done:
+		return done, nil
+	case <-ctx.Done():
+		done()
+		return nil, ctx.Err()
+	}
+}
+
 func newTurn() chan struct{} {
 	t := make(chan struct{}, 1)
 	t <- struct{}{}

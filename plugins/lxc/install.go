@@ -53,7 +53,7 @@ func (e *env) install(ctx context.Context, op adapter.OpID, key string, p adapte
 	var none adapter.Unit
 	what := fmt.Sprintf("install %s", containerName(e.id, key))
 	c := e.container(e.store.nameFor(key))
-	done, err := take(ctx, c.turn)
+	done, err := e.takeChange(ctx, c)
 	if err != nil {
 		return none, fmt.Errorf("cannot %s: %w", what, err)
 	}
@@ -117,7 +117,7 @@ func (e *env) ownRecord(c *container, what string) (record, error) {
 func (e *env) update(ctx context.Context, op adapter.OpID, c *container, next adapter.Package) (adapter.Unit, error) {
 	var none adapter.Unit
 	what := "update " + containerName(e.id, c.key)
-	done, err := take(ctx, c.turn)
+	done, err := e.takeChange(ctx, c)
 	if err != nil {
 		return none, fmt.Errorf("cannot %s: %w", what, err)
 	}
@@ -195,7 +195,7 @@ func (e *env) quiet(ctx context.Context, c *container, what string) error {
 func (e *env) revert(ctx context.Context, c *container, old adapter.Package) (adapter.Unit, error) {
 	var none adapter.Unit
 	what := "revert " + containerName(e.id, c.key)
-	done, err := take(ctx, c.turn)
+	done, err := e.takeChange(ctx, c)
 	if err != nil {
 		return none, fmt.Errorf("cannot %s: %w", what, err)
 	}
@@ -252,7 +252,7 @@ func (e *env) drop(c *container) error {
 // discardOld ends an update for good.
 func (e *env) discardOld(ctx context.Context, c *container) error {
 	what := "discard the old generation of " + containerName(e.id, c.key)
-	done, err := take(ctx, c.turn)
+	done, err := e.takeChange(ctx, c)
 	if err != nil {
 		return fmt.Errorf("cannot %s: %w", what, err)
 	}
@@ -274,7 +274,7 @@ func (e *env) discardOld(ctx context.Context, c *container) error {
 // uninstall stops a container and removes it with all that belongs to it.
 func (e *env) uninstall(ctx context.Context, c *container) error {
 	what := "uninstall " + containerName(e.id, c.key)
-	done, err := take(ctx, c.turn)
+	done, err := e.takeChange(ctx, c)
 	if err != nil {
 		return fmt.Errorf("cannot %s: %w", what, err)
 	}
