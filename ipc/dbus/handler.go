@@ -209,6 +209,11 @@ func bind() map[string]*iface {
 			"ChangeDUState":      {serve: changeDUState, change: true},
 			"PendingReports":     {serve: pendingReports},
 			"AcknowledgeReport":  {serve: acknowledgeReport, change: true},
+
+			"GetParameterAttributes":  {serve: parameterAttributes},
+			"SetParameterAttributes":  {serve: setParameterAttributes, change: true},
+			"PendingValueChanges":     {serve: pendingValueChanges},
+			"AcknowledgeValueChanges": {serve: acknowledgeValueChanges, change: true},
 		},
 		xml.Properties: {
 			"Get":    {serve: getProperty},

@@ -30,22 +30,29 @@ func parameterNames(c *call) ([]any, error) {
 }
 
 func parameterValues(c *call) ([]any, error) {
-	// Without repetitions the answer is at most a few times the tree, whatever is asked.
+	values, err := c.cwmp.GetParameterValues(once(arg[[]string](c, 0)))
+	if err != nil {
+		return nil, cwmpRefusal(err)
+	}
+	return []any{valuedList(values)}, nil
+}
+
+// once leaves the first of those names that are the same: then an answer is at most a few times the tree, whatever is asked.
+func once(names []string) []string {
 	seen := map[string]bool{}
-	names := slices.DeleteFunc(slices.Clone(arg[[]string](c, 0)), func(name string) bool {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		again := seen[name]
 		seen[name] = true
 		return again
 	})
-	values, err := c.cwmp.GetParameterValues(names)
-	if err != nil {
-		return nil, cwmpRefusal(err)
-	}
+}
+
+func valuedList(values []cwmp.ParameterValue) []valued {
 	list := make([]valued, len(values))
 	for i, v := range values {
 		list[i] = valued{text(v.Name), v.Type, text(v.Value)}
 	}
-	return []any{list}, nil
+	return list
 }
 
 func setParameterValues(c *call) ([]any, error) {
@@ -63,7 +70,12 @@ func setParameterValues(c *call) ([]any, error) {
 		}
 		values[i] = cwmp.ParameterValue{Name: v.Name, Type: v.Type, Value: v.Value}
 	}
+	done := func(bool) {}
+	if c.acs != nil {
+		done = c.acs.writing(c.cwmp.Targets(values))
+	}
 	status, err := c.cwmp.SetParameterValues(c.ctx, values, c.originator())
+	done(err == nil)
 	if err != nil {
 		return nil, cwmpRefusal(err)
 	}

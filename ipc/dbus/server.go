@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,9 +26,12 @@ var ErrLost = errors.New("the connection to the bus is lost")
 // Options are the settings of a [Server]. The zero value is complete.
 type Options struct {
 	Version   string       // org.smmd.Agent1.Version
-	DataModel string       // org.smmd.Agent1.DataModel, for example Device:2.19
+	DataModel string       // org.smmd.Agent1.DataModel, for example Device:2.19; its version is that of the tree
 	Log       *slog.Logger // nil: the default one
 	Ready     func()       // called by Run when the name is ours and everything is served; nil: nothing
+
+	// Faces are the protocols in use, of cwmp and usp; nil: both. For one that is not in use nothing is collected.
+	Faces []string
 
 	// MaxChanges is how many calls that change something are served at once, MaxWaiting how many more wait for their turn; what
 	// is beyond is refused with LimitsExceeded. Calls that read are not counted. 0: 16 and 4096.
@@ -40,6 +45,7 @@ type Server struct {
 	opts  Options
 	log   *slog.Logger
 	cwmp  *cwmp.Face
+	acs   *valueChanges // nil: CWMP is not in use
 
 	root       []property        // of the agent itself
 	interfaces map[string]*iface // what is offered, by name
@@ -56,15 +62,21 @@ func New(agent Agent, opts Options) *Server {
 		opts.MaxWaiting = 4096
 	}
 	s := &Server{
-		agent: agent, opts: opts, log: opts.Log, cwmp: cwmp.New(agent), root: rootProperties(opts),
+		agent: agent, opts: opts, log: opts.Log, cwmp: cwmp.New(agent, strings.TrimPrefix(opts.DataModel, "Device:")), root: rootProperties(opts),
 		changes: newTurnstile(opts.MaxChanges, opts.MaxWaiting),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	if opts.uses("cwmp") {
+		s.acs = newValueChanges(s.cwmp, agent)
+	}
 	s.interfaces = bind()
 	return s
 }
+
+// uses reports whether a protocol is in use.
+func (o Options) uses(face string) bool { return o.Faces == nil || slices.Contains(o.Faces, face) }
 
 // grace is how long the calls in progress may take when the agent leaves the bus, before their contexts end.
 const grace = 5 * time.Second
@@ -124,6 +136,10 @@ func (s *Server) Run(ctx context.Context, address string) error {
 	}
 
 	out := &signaler{agent: s.agent, server: s, emit: conn.Emit}
+	var acs <-chan struct{}
+	if s.acs != nil {
+		acs = s.acs.wake
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -138,6 +154,10 @@ func (s *Server) Run(ctx context.Context, address string) error {
 			if err := out.commit(commit); errors.Is(err, dbus.ErrClosed) {
 				return fmt.Errorf("cannot serve on D-Bus: %w", ErrLost)
 			} else if err != nil {
+				s.log.Error("cannot send a signal", "error", err)
+			}
+		case <-acs:
+			if err := out.valueChanged(); err != nil {
 				s.log.Error("cannot send a signal", "error", err)
 			}
 		}

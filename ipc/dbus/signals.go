@@ -23,6 +23,9 @@ type signaler struct {
 
 // commit tells one entry of the feed. The first one is what callers find when they come: nothing is told of it.
 func (g *signaler) commit(c model.Commit) error {
+	if acs := g.server.acs; acs != nil {
+		acs.commit(c)
+	}
 	last := g.last
 	g.last = c.Snapshot
 	if last == nil {
@@ -32,7 +35,7 @@ func (g *signaler) commit(c model.Commit) error {
 	if c.Changes == nil {
 		changes = difference(last, c.Snapshot)
 	}
-	return errors.Join(append(g.reports(last, c.Snapshot), g.tell(last, c.Snapshot, changes))...)
+	return errors.Join(append(g.reports(last, c.Snapshot), g.valueChanged(), g.tell(last, c.Snapshot, changes))...)
 }
 
 func (g *signaler) tell(last, next *model.Snapshot, changes []model.Change) error {

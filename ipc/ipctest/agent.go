@@ -52,7 +52,7 @@ func New() *Agent {
 	a.Commit(func(d *model.Draft) {
 		d.State = "running"
 		d.PutExecEnv(&model.ExecEnv{
-			ID: "osgi", Instance: 1, Alias: "cpe-osgi", Adapter: "osgi", Enable: true, Status: model.EEUp, CurrentRunLevel: 1,
+			ID: "osgi", Instance: 1, Alias: "cpe-osgi", Adapter: "osgi", Enable: true, Status: model.EEUp, Synced: true, CurrentRunLevel: 1,
 			InitialRunLevel: 1, InitialExecutionUnitRunLevel: 1, Name: "f3a1", Type: "OSGi 1.10", Vendor: "apache.org", Version: "7.0.5",
 			AllocatedDisk: -1, AvailableDisk: 1 << 40, AllocatedMemory: 65536, AvailableMemory: 1234,
 		})

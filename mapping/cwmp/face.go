@@ -21,10 +21,14 @@ type Face struct {
 	root    *dm.Object[softwaremodules.Row]
 }
 
-// New returns the face of agent a.
-func New(a softwaremodules.Agent) *Face {
+// New returns the face of agent a, with the data model in one of the versions of package softwaremodules; any other text is the newest.
+func New(a softwaremodules.Agent, version string) *Face {
 	changes, _ := a.(Changes)
-	return &Face{a, changes, softwaremodules.Root}
+	tree := softwaremodules.Tree(dm.CWMPOnly, version)
+	if tree == nil {
+		tree = softwaremodules.Tree(dm.CWMPOnly, softwaremodules.Version)
+	}
+	return &Face{a, changes, tree}
 }
 
 // A ParameterName is one ParameterInfoStruct (TR-069 Table 17): an object, with a dot at its end, or a parameter. Writable of an

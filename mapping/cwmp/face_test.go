@@ -57,7 +57,7 @@ func code(err error) uint32 {
 }
 
 func TestGetParameterNames(t *testing.T) {
-	face := cwmp.New(newAgent())
+	face := cwmp.New(newAgent(), "")
 	for _, tc := range []struct {
 		path string
 		next bool
@@ -121,7 +121,7 @@ func TestGetParameterNames(t *testing.T) {
 
 func TestBadNames(t *testing.T) {
 	a := newAgent()
-	face := cwmp.New(a)
+	face := cwmp.New(a, "")
 	for _, path := range []string{
 		"Device", "Device.SoftwareModules", "InternetGatewayDevice.", "Device.DeviceInfo.", "Device..", sm + "ExecEnv", sm + "ExecEnv.1",
 		sm + "ExecEnv.2.", sm + "ExecEnv.01.", sm + "ExecEnv.[nobody].", sm + "ExecEnv.*.", sm + "ExecEnv.1.Nothing", sm + "ExecEnv.1.Enable.",
@@ -145,7 +145,7 @@ func TestBadNames(t *testing.T) {
 }
 
 func TestTablesAreReadOnly(t *testing.T) {
-	face := cwmp.New(newAgent())
+	face := cwmp.New(newAgent(), "")
 	for _, table := range []string{"ExecEnv.", "DeploymentUnit.", "ExecutionUnit."} {
 		if n, err := face.AddObject(sm + table); n != 0 || code(err) != 9005 {
 			t.Errorf("AddObject(%s) = %d, %v", table, n, err)
@@ -159,7 +159,7 @@ func TestTablesAreReadOnly(t *testing.T) {
 }
 
 func TestGetParameterValues(t *testing.T) {
-	face := cwmp.New(newAgent())
+	face := cwmp.New(newAgent(), "")
 	got, err := face.GetParameterValues([]string{
 		sm + "ExecutionUnit.4.Status", sm + "ExecEnv.[cpe-osgi].Enable", sm + "ExecutionUnitNumberOfEntries", sm + "ExecEnv.1.CurrentRunLevel",
 		sm + "ExecutionUnit.3.Extensions.", sm + "DeploymentUnit.", sm + "ExecutionUnit.4.Status",
@@ -187,7 +187,7 @@ func TestGetParameterValues(t *testing.T) {
 
 func TestSetParameterValues(t *testing.T) {
 	a := newAgent()
-	face := cwmp.New(a)
+	face := cwmp.New(a, "")
 	values := []cwmp.ParameterValue{
 		{Name: sm + "ExecEnv.[cpe-osgi].InitialRunLevel", Type: "xsd:unsignedInt", Value: "10"},
 		{Name: sm + "ExecutionUnit.3.RequestedState", Type: "xs:string", Value: "Idle"},
@@ -228,7 +228,7 @@ func TestReset(t *testing.T) {
 	} {
 		a := newAgent()
 		a.jobs = tc.jobs
-		face := cwmp.New(a)
+		face := cwmp.New(a, "")
 		status, err := face.SetParameterValues(t.Context(), []cwmp.ParameterValue{{Name: name, Type: "xsd:boolean", Value: tc.value}}, model.Origin{Name: "acs"})
 		want := []model.Assignment{{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.Reset, Value: tc.want}}
 		if diff := cmp.Diff(want, a.set); status != int32(len(tc.jobs)) || err != nil || diff != "" {
@@ -262,7 +262,7 @@ func TestSetParameterValuesRefuses(t *testing.T) {
 		{"read-only", cwmp.ParameterValue{Name: sm + "ExecEnv.1.Status", Type: "xsd:string", Value: "Up"}, 9008},
 	} {
 		a := newAgent()
-		status, err := cwmp.New(a).SetParameterValues(t.Context(), []cwmp.ParameterValue{good, tc.value}, model.Origin{Name: "acs"})
+		status, err := cwmp.New(a, "").SetParameterValues(t.Context(), []cwmp.ParameterValue{good, tc.value}, model.Origin{Name: "acs"})
 		var f *cwmp.Fault
 		if !errors.As(err, &f) || f.Code != 9003 || f.Reason != fault.InvalidArguments || status != 0 || a.calls != 0 {
 			t.Errorf("%s: %v after %d calls, want a fault 9003 before anything is set", tc.name, err, a.calls)
@@ -276,7 +276,7 @@ func TestSetParameterValuesRefuses(t *testing.T) {
 
 func TestSetParameterValuesTellsEveryFault(t *testing.T) {
 	a := newAgent()
-	_, err := cwmp.New(a).SetParameterValues(t.Context(), []cwmp.ParameterValue{
+	_, err := cwmp.New(a, "").SetParameterValues(t.Context(), []cwmp.ParameterValue{
 		{Name: sm + "ExecEnv.1.Status", Value: "Up"},
 		{Name: sm + "ExecEnv.1.Enable", Value: "1"},
 		{Name: sm + "ExecEnv.1.Nothing"},
@@ -298,7 +298,7 @@ func TestSetParameterValuesTellsEveryFault(t *testing.T) {
 
 func TestSetParameterValuesRefusesDuplicates(t *testing.T) {
 	a := newAgent()
-	_, err := cwmp.New(a).SetParameterValues(t.Context(), []cwmp.ParameterValue{
+	_, err := cwmp.New(a, "").SetParameterValues(t.Context(), []cwmp.ParameterValue{
 		{Name: sm + "ExecEnv.1.Enable", Value: "1"},
 		{Name: sm + "ExecEnv.[cpe-osgi].Enable", Value: "1"}, // the same by another name
 	}, model.Origin{Name: "acs"})
@@ -336,7 +336,7 @@ func TestRefusalsOfTheAgent(t *testing.T) {
 	} {
 		a := newAgent()
 		a.err = tc.err
-		_, err := cwmp.New(a).SetParameterValues(t.Context(), values, model.Origin{Name: "acs"})
+		_, err := cwmp.New(a, "").SetParameterValues(t.Context(), values, model.Origin{Name: "acs"})
 		var f *cwmp.Fault
 		if !errors.As(err, &f) {
 			t.Errorf("%s: %v", tc.name, err)
@@ -376,7 +376,7 @@ func large(n int) *agent {
 }
 
 func BenchmarkGetParameterValues(b *testing.B) {
-	face := cwmp.New(large(300))
+	face := cwmp.New(large(300), "")
 	b.ReportAllocs()
 	for b.Loop() {
 		values, err := face.GetParameterValues([]string{sm})
@@ -387,7 +387,7 @@ func BenchmarkGetParameterValues(b *testing.B) {
 }
 
 func BenchmarkGetOneParameter(b *testing.B) {
-	face := cwmp.New(large(300))
+	face := cwmp.New(large(300), "")
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := face.GetParameterValues([]string{sm + "ExecutionUnit.150.Status"}); err != nil {

@@ -16,6 +16,7 @@ const (
 	InvalidParameterType    uint32 = 9006
 	InvalidParameterValue   uint32 = 9007
 	NonWritableParameter    uint32 = 9008
+	NotificationRejected    uint32 = 9009
 	TransferAuthentication  uint32 = 9012
 	UnsupportedProtocol     uint32 = 9013
 	CannotContactServer     uint32 = 9015
