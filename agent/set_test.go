@@ -391,7 +391,7 @@ func TestRunLevelsOfTheAgent(t *testing.T) {
 		t.Errorf("there were %d launches", n)
 	}
 	d.enable("e", false)
-	if e := d.ee("e"); e.RestartReason != "" {
-		t.Errorf("the reason is %q", e.RestartReason)
+	if e := d.ee("e"); e.RestartReason != "" || e.RestartCount != 0 || e.LastRestarted.IsZero() {
+		t.Errorf("after it has been disabled: reason %q, %d restarts, the last at %v", e.RestartReason, e.RestartCount, e.LastRestarted)
 	}
 }

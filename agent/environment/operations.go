@@ -70,7 +70,8 @@ func (m *Manager) doSwitch(ctx context.Context, r *operation.Run[SwitchState]) (
 	}
 	return func(tx *inventory.Tx) error {
 		row := *tx.ExecEnvByID(s.Env)
-		row.RestartReason = "" // TR-181: cleared when it is disabled for any other reason than a restart
+		// TR-181: the reason is cleared when it is disabled for any other reason than a restart, and restarts are counted since then.
+		row.RestartReason, row.RestartCount = "", 0
 		return tx.PutExecEnv(&row)
 	}, nil
 }
