@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ var update = flag.Bool("update", false, "write docs/faults.md from the tables of
 
 const (
 	faultsDocument = "../../docs/faults.md"
+	decisions      = "../../docs/decisions"
 	reasonsSource  = "../../agent/fault/fault.go"
 )
 
@@ -103,7 +105,8 @@ the ` + "`FaultName`" + ` of a job. CWMP and USP have numbers, and which number 
 | USP complete | the OperationComplete notification |
 
 Besides these, SetParameterValues answers 9006 to a wrong type and 9008 to a parameter that cannot be written, GetParameterNames and
-GetParameterValues answer 9005 to a name that is not there, and so do AddObject and DeleteObject to every name.
+GetParameterValues answer 9005 to a name that is not there, and so do AddObject and DeleteObject to every name. Operate answers 7027 when a mandatory
+argument is missing and 7004 to one that is not supported.
 
 "Ours" is a choice where the sources leave the number open: [decision 1](decisions/0001-fault-numbers.md) gives the reasons.
 
@@ -121,6 +124,14 @@ GetParameterValues answer 9005 to a name that is not there, and so do AddObject 
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %s | %d | %d | %d | %s |\n", r, r.Name(), when[r],
 			DUResult(r), RPC(r), parameter, usp.Event(r), usp.Operate(r), usp.OperationComplete(r), sources[r])
+	}
+	b.WriteString("\n## Where the sources disagree\n\n| about | who says what | decided | why |\n|---|---|---|---|\n")
+	for _, d := range disagreements {
+		if _, err := os.Stat(filepath.Join(decisions, d.page)); err != nil {
+			t.Errorf("the page about %s: %v", d.topic, err)
+		}
+		number, _, _ := strings.Cut(strings.TrimLeft(d.page, "0"), "-")
+		fmt.Fprintf(&b, "| %s | %s | %s | [decision %s](decisions/%s) |\n", d.topic, d.sources, d.decided, number, d.page)
 	}
 	b.WriteString("\nThis page is made from the code: `go generate ./mapping/cwmp` writes it, and a test says when it is out of date.\n")
 	return b.String()
