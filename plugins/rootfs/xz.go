@@ -25,6 +25,9 @@ type xzReader struct {
 	opened bool  // a stream is open
 	check  byte  // how its blocks are checked
 
+	windows int64 // bytes of all dictionaries so far
+	plain   int64 // bytes of the content so far
+
 	block  *xzBlock  // nil between blocks
 	blocks uint64    // of the stream, so far
 	sizes  hash.Hash // of theirs, to compare with those of the index: there can be millions
@@ -34,6 +37,11 @@ const (
 	xzMagic       = "\xfd7zXZ\x00"
 	xzFooterMagic = "YZ"
 	xzUnit        = 4 // the sizes of nearly everything are multiples of it
+
+	// A dictionary takes time for each block, also where a block has nothing in it. Together they may have that much, and for each byte of the content
+	// xzRatio: as blocks of 64 KiB at the highest level of xz(1).
+	xzWindows = 16 * maxWindow
+	xzRatio   = 1024
 )
 
 // newXZ opens the first block of an xz file.
@@ -208,6 +216,9 @@ func (x *xzReader) openBlock(size int) error {
 	if b.plain >= 0 { // nothing is looked for further back than the block begins
 		window = min(window, max(b.plain, lzma.MinDictCap))
 	}
+	if x.windows += window; x.windows > xzWindows+xzRatio*x.plain {
+		return errors.New("its blocks are too small for their dictionaries")
+	}
 	if b.sum, err = newCheck(x.check); err != nil {
 		return err
 	}
@@ -266,6 +277,7 @@ func (x *xzReader) closeBlock() error {
 		return errors.New("a block does not match its check")
 	}
 	x.blocks++
+	x.plain += b.n
 	x.note(uint64(b.header+b.in.n)+uint64(check), uint64(b.n))
 	return nil
 }

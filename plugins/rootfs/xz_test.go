@@ -135,6 +135,17 @@ func wide(file []byte, at int, window byte) []byte {
 	return file
 }
 
+// blocksOf returns where the headers are of blocks without sizes.
+func blocksOf(file []byte) []int {
+	var blocks []int
+	for at := range len(file) - 12 {
+		if head := file[at : at+12]; bytes.HasPrefix(head, []byte{2, 0, 0x21, 1}) && binary.LittleEndian.Uint32(head[8:]) == crc32.ChecksumIEEE(head[:8]) {
+			blocks = append(blocks, at)
+		}
+	}
+	return blocks
+}
+
 // A decoder allocates what the header of a block asks for, of whichever block.
 func TestHugeDictionary(t *testing.T) {
 	const most, more, four = 30, 31, 40 // 128 MiB, 192 MiB, 4 GiB
@@ -142,12 +153,7 @@ func TestHugeDictionary(t *testing.T) {
 		if name == "of xz -T" {
 			continue // its headers have sizes
 		}
-		var blocks []int
-		for at := range len(file) - 12 {
-			if head := file[at : at+12]; bytes.HasPrefix(head, []byte{2, 0, 0x21, 1}) && binary.LittleEndian.Uint32(head[8:]) == crc32.ChecksumIEEE(head[:8]) {
-				blocks = append(blocks, at)
-			}
-		}
+		blocks := blocksOf(file)
 		if len(blocks) == 0 || len(blocks) < 2 && strings.Contains(name, "streams") {
 			t.Fatalf("%s has blocks at %v only", name, blocks)
 		}
@@ -162,6 +168,23 @@ func TestHugeDictionary(t *testing.T) {
 					t.Errorf("%s with %d in the block at %d: %v", name, window, at, err)
 				}
 			}
+		}
+	}
+}
+
+// A dictionary takes time, and there may be one for each byte.
+func TestManyDictionaries(t *testing.T) {
+	const window = 28 // 64 MiB, those of xz -9
+	for size, want := range map[int64]adapter.Reason{1: adapter.Corrupt, 64 << 10: ""} {
+		data := bytes.Repeat([]byte("x"), int(xzWindows/(64<<20)+4)*int(size))
+		file := xzOf(t, xz.WriterConfig{BlockSize: size}, data)
+		for _, at := range blocksOf(file) {
+			file = wide(file, at, window)
+		}
+		got, err := plainOf(file)
+		wantReason(t, err, want)
+		if want == "" && !bytes.Equal(got, data) {
+			t.Errorf("blocks of %d bytes are others", size)
 		}
 	}
 }
