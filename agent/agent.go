@@ -22,10 +22,12 @@ import (
 	"github.com/smmd-project/smmd/agent/deployment"
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/execution"
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/agent/packages"
+	"github.com/smmd-project/smmd/agent/report"
 	"github.com/smmd-project/smmd/agent/runlevel"
 	"github.com/smmd-project/smmd/agent/store"
 	"github.com/smmd-project/smmd/agent/supervisor"
@@ -39,6 +41,8 @@ type Options struct {
 	BuiltIn map[string][]string
 	// Clock is the clock of the device; nil: the real one.
 	Clock operation.Clock
+	// ResultCode is the number that the result of an operation has in CWMP for a fault, by which the policy of reports filters; nil: 0 for each.
+	ResultCode func(model.Performed, fault.Reason) uint32
 	// Supervise returns the adapter that o describes, to be kept running; nil: that of [supervisor.New], a process.
 	Supervise func(o supervisor.Options) Adapter
 }
@@ -63,6 +67,7 @@ type Agent struct {
 	eus   *execution.Units
 	dus   *deployment.Units
 	base  *baseline.Keeper
+	rep   *report.Keeper
 
 	adapters []Adapter // by name
 	envOps   environment.Operations
@@ -87,6 +92,9 @@ func New(cfg config.Config, o Options) (_ *Agent, err error) {
 	if o.Supervise == nil {
 		a.opts.Supervise = func(o supervisor.Options) Adapter { return supervisor.New(o) }
 	}
+	if o.ResultCode == nil {
+		a.opts.ResultCode = func(model.Performed, fault.Reason) uint32 { return 0 }
+	}
 	if o.Clock == nil {
 		if a.opts.Clock, err = operation.NewDeviceClock(); err != nil {
 			return nil, err
@@ -108,6 +116,13 @@ func (a *Agent) wire() (err error) {
 	}
 	sealer, err := store.OpenSealer(filepath.Join(cfg.Agent.StateDir, "credentials.key"))
 	if err != nil {
+		return err
+	}
+	a.rep = report.New(report.Options{
+		Inventory: a.inv, Sealer: sealer, Clock: a.opts.Clock, CWMP: cfg.DataModel.Has("cwmp"), USP: cfg.DataModel.Has("usp"),
+		Limit: cfg.Operations.TotalDeadline, Code: a.opts.ResultCode, Begin: a.beginElement, Log: log,
+	})
+	if err := a.rep.Load(); err != nil {
 		return err
 	}
 	limits := packages.Limits{MaxSize: cfg.Packages.MaxSize, Quota: cfg.Packages.Quota, Reserve: cfg.Packages.Reserve}
@@ -138,11 +153,14 @@ func (a *Agent) wire() (err error) {
 		Exports:     filepath.Join(cfg.Agent.StateDir, "exports"),
 		UUIDVersion: cfg.DataModel.UUIDVersion, ExecEnvs: cfg.ExecEnvs, Parallel: cfg.Operations.Parallel, Log: log,
 		Pins: func(st *store.Tx) (map[string]bool, error) { return a.base.Pins(st) },
+		Tell: a.rep.Tell, Clock: a.opts.Clock,
 	})
 	if err != nil {
 		return err
 	}
-	a.base = baseline.New(baseline.Options{Inventory: a.inv, Envs: a.envs, EUs: a.eus, DUs: a.dus, Log: log})
+	a.base = baseline.New(baseline.Options{
+		Inventory: a.inv, Envs: a.envs, EUs: a.eus, DUs: a.dus, Recorded: a.baselineRecorded, Log: log,
+	})
 	if err := a.superviseAdapters(adapters); err != nil {
 		return err
 	}
@@ -155,6 +173,7 @@ func (a *Agent) wire() (err error) {
 	a.eng = operation.New(a.inv, operation.Options{
 		RunDeadline: cfg.Operations.RunDeadline, TotalDeadline: cfg.Operations.TotalDeadline, MaxOpen: cfg.Operations.MaxOpen,
 		KeepFinished: cfg.Operations.KeepFinished, Clock: a.opts.Clock, Log: log, Ended: a.ended,
+		Concluded: a.rep.Conclude,
 	},
 		a.install, a.update, a.remove, a.reset, a.envOps.Enable, a.envOps.Disable, a.envOps.Restart, a.levelOp, a.euOps.Configure,
 		a.euOps.Requests[model.RequestActive], a.euOps.Requests[model.RequestIdle], a.euOps.Requests[model.RequestRestart])
@@ -284,6 +303,7 @@ func (a *Agent) work(ctx context.Context, ready func()) error {
 	g.Go(func() error { return a.eng.Run(ctx) })
 	g.Go(func() error { return a.collectPackages(ctx) })
 	g.Go(func() error { return a.base.Run(ctx) })
+	g.Go(func() error { return a.rep.Run(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return a.state("stopping")

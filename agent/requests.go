@@ -150,12 +150,21 @@ func envRequest(row *model.ExecEnv, originator model.Origin) operation.Request {
 	}
 }
 
-// RecordBaseline makes the present state of every environment the one that a Reset of that kind goes back to.
+// RecordBaseline makes the present state of every environment the one that a Reset of that kind goes back to. A new one of CWMP drops the reports that wait
+// (TR-069 Table 8).
 func (a *Agent) RecordBaseline(ctx context.Context, kind, token string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	return a.base.Record(baseline.Kind(kind), token)
+}
+
+// baselineRecorded drops what waits for the ACS when a baseline of CWMP is recorded.
+func (a *Agent) baselineRecorded(tx *inventory.Tx, kind baseline.Kind) error {
+	if kind != baseline.CWMP {
+		return nil
+	}
+	return a.rep.Drop(tx)
 }
 
 // ResetExecEnv accepts the Reset of an environment and returns its job.

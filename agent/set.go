@@ -58,6 +58,8 @@ func (s *setting) assign(x model.Assignment) error {
 		if row := s.tx.ExecutionUnit(x.Row.Instance); row != nil {
 			return s.executionUnit(*row, x)
 		}
+	case model.KindPolicy:
+		return s.a.rep.SetPolicy(s.tx, x)
 	}
 	missing := fault.UnknownDU
 	if x.Row.Kind == model.KindExecEnv {

@@ -19,7 +19,9 @@ type Options struct {
 	Envs      *environment.Manager
 	EUs       *execution.Units
 	DUs       *deployment.Units
-	Log       *slog.Logger
+	// Recorded is told of a baseline that is recorded, in the transaction that does it, but not of the same one again; nil: nobody needs to know.
+	Recorded func(*inventory.Tx, Kind) error
+	Log      *slog.Logger
 }
 
 // Keeper keeps the baselines.
@@ -38,6 +40,10 @@ func (k *Keeper) Record(kind Kind, token string) error {
 		return err
 	}
 	return k.Inventory.Update(func(tx *inventory.Tx) error {
+		again, err := k.known(tx, kind, token)
+		if err != nil {
+			return err
+		}
 		for env := range tx.ExecEnvs() {
 			if !env.Seen {
 				if err := k.await(tx, kind, env, token); err != nil {
@@ -49,8 +55,28 @@ func (k *Keeper) Record(kind Kind, token string) error {
 				return err
 			}
 		}
-		return nil
+		if again || k.Recorded == nil {
+			return nil
+		}
+		return k.Recorded(tx, kind)
 	})
+}
+
+// known reports whether a baseline of this kind has been recorded with the token.
+func (k *Keeper) known(tx *inventory.Tx, kind Kind, token string) (bool, error) {
+	if token == "" {
+		return false, nil
+	}
+	st, err := tx.Store()
+	if err != nil {
+		return false, err
+	}
+	for env := range tx.ExecEnvs() {
+		if r, _, err := records.Get(st, key(kind, env.ID)); err != nil || r.Token == token {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // await keeps the token for the baseline that the first sync of an environment takes: the same token then is the same request again.

@@ -45,7 +45,10 @@ type Options struct {
 	Parallel    int // downloads at once for an environment
 	// Pins returns the digests of packages that others need (package baseline); nil: nobody does.
 	Pins func(*store.Tx) (map[string]bool, error)
-	Log  *slog.Logger
+	// Tell takes over what became of a unit without an operation on it, in the transaction that makes it known; nil: nobody needs to know.
+	Tell  func(*inventory.Tx, ...model.Result) error
+	Clock operation.Clock // of the device, for results
+	Log   *slog.Logger
 }
 
 // Units carries out operations on deployment units.

@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"context"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -16,6 +17,7 @@ type download struct {
 	URL         string           `json:"url"`
 	Credentials []byte           `json:"credentials,omitempty"` // sealed
 	Fetched     packages.Fetched `json:"fetched"`
+	Transfer    time.Time        `json:"transfer"` // wall time at which it began; zero: it did not, or the clock was not set
 	// For is the environment that the package was asked for; empty: any.
 	For string `json:"for,omitempty"`
 	// Pins are the packages that the operation needs; they are not collected while it is open.
@@ -47,6 +49,7 @@ func downloadSteps[S any](us *Units, of func(*S) *download) []operation.Step[S] 
 type progress interface {
 	OpID() adapter.OpID
 	Progress(done, total int64)
+	Wall() time.Time
 }
 
 // fetch brings the file into the spool. After a restart of the agent it goes on where it was; after one of the device it
@@ -64,6 +67,9 @@ func (us *Units) fetch(ctx context.Context, r progress, rebooted bool, d *downlo
 		defer func() { <-slots }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	if d.Transfer.IsZero() {
+		d.Transfer = r.Wall()
 	}
 	c, err := us.Sealer.Open(d.Credentials)
 	if err != nil {

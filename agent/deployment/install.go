@@ -22,10 +22,12 @@ type InstallState struct {
 	download
 	Request  model.InstallRequest `json:"request"`
 	Env      string               `json:"env,omitempty"`
+	UUID     string               `json:"uuid,omitempty"` // as requested or generated; empty: not known yet
 	Manifest adapter.Manifest     `json:"manifest"`
 	Row      model.RowID          `json:"row,omitempty"`
 	Key      string               `json:"unit_key,omitempty"`
 	Unit     adapter.Unit         `json:"unit"`
+	Recorded bool                 `json:"recorded,omitempty"` // the unit is Installed
 
 	attempt attempt // of the adapter's Install
 }
@@ -52,7 +54,7 @@ func (us *Units) Install() *operation.Definition[InstallState] {
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.installRecord},
 		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.installStart},
 	}...)
-	return &operation.Definition[InstallState]{Kind: "install", Finish: finish, Steps: steps}
+	return &operation.Definition[InstallState]{Kind: "install", Finish: finish, Results: us.installResults, Steps: steps}
 }
 
 // installInspect chooses the environment, reads the package, and makes the row.
@@ -80,6 +82,7 @@ func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.A
 			return nil, err
 		}
 	}
+	s.UUID = uuid
 	r.UseEnvs(s.Env)
 	return func(tx *inventory.Tx) error { return us.installRow(tx, r, uuid) }, nil
 }
@@ -215,6 +218,7 @@ func (us *Units) installRecord(_ context.Context, r *installRun) (operation.Appl
 		if old == nil {
 			return fault.Errorf(fault.Internal, "cannot record the install: row %d is gone", s.Row)
 		}
+		s.Recorded = true
 		row := *old
 		row.Status, row.Installed, row.LastUpdate = model.DUInstalled, now(), now()
 		unit := s.Unit

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -26,6 +27,7 @@ type Wanted struct {
 
 // TakeOut uninstalls a unit.
 func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit) error {
+	start := us.Clock.Wall()
 	p, err := us.kept(row.ID)
 	if err != nil {
 		return err
@@ -38,19 +40,42 @@ func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.Deploy
 		return err
 	})
 	if err != nil {
-		return us.failed(ctx, row.ID, err)
+		return us.failed(ctx, row.ID, model.PerformedUninstall, start, err)
 	}
 	us.Envs.Arrived(ctx, row.Env, row.Key, func(_ adapter.Unit, there bool) bool { return !there })
-	return us.Inventory.Update(func(tx *inventory.Tx) error { return tx.DeleteDeploymentUnit(row.ID) })
+	return us.Inventory.Update(func(tx *inventory.Tx) error {
+		if last := tx.DeploymentUnit(row.ID); last != nil {
+			if err := us.tell(tx, asRemoved(Describe(tx, us.place(model.PerformedUninstall, start), last))); err != nil {
+				return err
+			}
+		}
+		return tx.DeleteDeploymentUnit(row.ID)
+	})
 }
 
 // failed makes the row of a call that failed tell what its environment has, unless the step is to be entered again.
-func (us *Units) failed(ctx context.Context, id model.RowID, err error) error {
+func (us *Units) failed(ctx context.Context, id model.RowID, what model.Performed, start time.Time, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	put := us.Inventory.Update(func(tx *inventory.Tx) error { return us.putRight(tx, id) })
-	return errors.Join(environment.Classify(err), put)
+	err = environment.Classify(err)
+	put := us.Inventory.Update(func(tx *inventory.Tx) error {
+		res := us.place(what, start)
+		if was := tx.DeploymentUnit(id); was != nil {
+			res.UUID, res.Env, res.Version = was.UUID, was.Env, was.Version
+		}
+		if err := us.putRight(tx, id); err != nil {
+			return err
+		}
+		switch row := tx.DeploymentUnit(id); {
+		case what == model.PerformedInstall:
+			res.State = model.ResultFailed
+		case row != nil:
+			res = Describe(tx, res, row)
+		}
+		return us.tell(tx, failedBy(res, err))
+	})
+	return errors.Join(err, put)
 }
 
 // PutRight ends the transitory states of units that a larger operation has left on its way.
@@ -72,6 +97,7 @@ func (us *Units) status(id model.RowID, next model.DUStatus) error {
 
 // PutBack installs a unit from the package store. A row that is there without its unit is kept.
 func (us *Units) PutBack(ctx context.Context, op adapter.OpID, w Wanted) error {
+	start := us.Clock.Wall()
 	p, err := us.Package(w.SHA256, w.Size)
 	if err != nil {
 		return err
@@ -86,9 +112,9 @@ func (us *Units) PutBack(ctx context.Context, op adapter.OpID, w Wanted) error {
 		return err
 	})
 	if err != nil {
-		return us.failed(ctx, id, err)
+		return us.failed(ctx, id, model.PerformedInstall, start, err)
 	}
-	return us.settle(id, w, unit)
+	return us.settle(id, w, unit, model.PerformedInstall, start)
 }
 
 // rowFor returns the row of a unit that is put back, making it when there is none. What is known of the unit that was there before
@@ -123,7 +149,7 @@ func (us *Units) freeAlias(tx *inventory.Tx, alias string, id model.RowID) strin
 }
 
 // settle records a unit that is what is wanted again.
-func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit) error {
+func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit, what model.Performed, start time.Time) error {
 	return us.Inventory.Update(func(tx *inventory.Tx) error {
 		old := tx.DeploymentUnit(id)
 		if old == nil {
@@ -140,6 +166,12 @@ func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit) error {
 		if err := us.take(tx, &row, unit, newUnits{}); err != nil {
 			return err
 		}
+		// A row that was Missing and is not any more has been seen before, and that was told.
+		if old.Status != model.DUInstalled || old.Missing {
+			if err := us.tell(tx, Describe(tx, us.place(what, start), tx.DeploymentUnit(id))); err != nil {
+				return err
+			}
+		}
 		return private(tx, id, store.Private{
 			Handle: unit.Handle, Version: unit.Manifest.Version, SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials,
 		})
@@ -149,6 +181,7 @@ func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit) error {
 // RollBack makes the wanted package the present generation of a unit that is there with another one. What is kept of that stays until
 // [Units.Discard] with the same OpID. A generation that somebody else has brought and that cannot be exported is replaced as a whole.
 func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, w Wanted) error {
+	start := us.Clock.Wall()
 	next, err := us.Package(w.SHA256, w.Size)
 	if err != nil {
 		return err
@@ -185,9 +218,9 @@ func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.Deplo
 		return err
 	})
 	if err != nil {
-		return us.failed(ctx, row.ID, err)
+		return us.failed(ctx, row.ID, model.PerformedUpdate, start, err)
 	}
-	return us.settle(row.ID, w, unit)
+	return us.settle(row.ID, w, unit, model.PerformedUpdate, start)
 }
 
 // Discard lets go of the generation that RollBack has replaced.

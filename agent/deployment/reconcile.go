@@ -30,8 +30,11 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 			rows[du.Key] = du
 		}
 	}
+	env := tx.ExecEnvByID(o.Env)
+	told := env != nil && env.Seen // what the first sync finds is factory state
 	for _, unit := range o.Units {
 		row := rows[unit.Key]
+		before, found := row, row == nil
 		if row == nil && us.outdated(unit) {
 			continue
 		}
@@ -46,6 +49,17 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 		}
 		if err := us.take(tx, row, unit, newUnits{}); err != nil {
 			return err
+		}
+		switch {
+		case !told:
+		case found:
+			if err := us.tell(tx, Describe(tx, noticed(model.PerformedInstall), tx.DeploymentUnit(row.ID))); err != nil {
+				return err
+			}
+		default:
+			if err := us.observed(tx, before); err != nil {
+				return err
+			}
 		}
 	}
 	for _, key := range o.Removed {
@@ -62,6 +76,11 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 	}
 	for _, key := range slices.Sorted(slices.Values(gone)) {
 		if row := rows[key]; row != nil && row.Status == model.DUInstalled {
+			if told {
+				if err := us.gone(tx, row); err != nil {
+					return err
+				}
+			}
 			if err := us.miss(tx, row); err != nil {
 				return err
 			}

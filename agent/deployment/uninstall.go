@@ -18,6 +18,7 @@ type UninstallState struct {
 	Env    string          `json:"env"`
 	Active []string        `json:"active"` // modules that ran before
 	Ref    adapter.UnitRef `json:"ref"`
+	Former model.Result    `json:"former"` // what is told of the row once it is gone
 
 	told bool // the environment has told that the unit is gone
 }
@@ -32,7 +33,7 @@ func (us *Units) Uninstall() *operation.Definition[UninstallState] {
 		}
 		return us.putRight(tx, r.State.Row)
 	}
-	return &operation.Definition[UninstallState]{Kind: "uninstall", Finish: finish, Steps: []operation.Step[UninstallState]{
+	return &operation.Definition[UninstallState]{Kind: "uninstall", Finish: finish, Results: us.uninstallResults, Steps: []operation.Step[UninstallState]{
 		{Name: "prepare", State: model.JobUninstalling, Turn: true, Do: us.uninstallPrepare, Undo: us.uninstallRestore},
 		{Name: "remove", State: model.JobUninstalling, Turn: true, Weight: 4, Do: us.uninstallRemove},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.uninstallRecord},
@@ -55,7 +56,12 @@ func (us *Units) uninstallPrepare(ctx context.Context, r *uninstallRun) (operati
 	}
 	s.Ref = us.ref(du, p)
 	s.Active = wasActive(us.Inventory.Snapshot(), s.Row)
-	return func(tx *inventory.Tx) error { return setStatus(tx, s.Row, model.DUUninstalling) }, nil
+	return func(tx *inventory.Tx) error {
+		if row := tx.DeploymentUnit(s.Row); row != nil {
+			s.Former = Describe(tx, model.Result{}, row)
+		}
+		return setStatus(tx, s.Row, model.DUUninstalling)
+	}, nil
 }
 
 // uninstallRestore makes the row Installed again and starts what ran.
@@ -103,6 +109,7 @@ func (us *Units) uninstallRecord(_ context.Context, r *uninstallRun) (operation.
 		if !row.Status.CanBecome(model.DUUninstalled) {
 			return fault.Errorf(fault.Internal, "cannot remove %s: it is %s", row.UUID, row.Status)
 		}
+		r.State.Former = Describe(tx, model.Result{}, row)
 		if !r.State.told {
 			tx.AfterCommit(func() { us.removed[unitName{row.Env, row.Key}] = time.Now() })
 		}

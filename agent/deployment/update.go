@@ -3,6 +3,7 @@ package deployment
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -18,8 +19,9 @@ import (
 // get the new version or none (TR-069 VI.5.1.2).
 type UpdateState struct {
 	download
-	Request model.UpdateRequest `json:"request"`
-	Targets []updateTarget      `json:"targets"`
+	Request  model.UpdateRequest `json:"request"`
+	Targets  []updateTarget      `json:"targets"`
+	Recorded bool                `json:"recorded,omitempty"` // the rows are Installed at the new version
 }
 
 type updateTarget struct {
@@ -37,13 +39,15 @@ type updateTarget struct {
 type updateRun = operation.Run[UpdateState]
 
 // NewUpdate returns the state of an update of these rows that has been asked for; tx is the transaction that accepts it.
-// Without a URL in the request it takes the last one with its credentials (TR-369 I.2.1, TR-069 A.4.1.10).
+// Without a URL in the request it takes the last one with its credentials (TR-369 I.2.1, TR-069 A.4.1.10); where rows have different ones, that of the row
+// that was updated last.
 func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*model.DeploymentUnit) (*UpdateState, error) {
 	st, err := tx.Store()
 	if err != nil {
 		return nil, err
 	}
 	s := &UpdateState{Request: r, download: download{URL: r.URL}}
+	var last time.Time // when the row was updated that the URL is of
 	for _, row := range rows {
 		p, _, err := store.Privates.Get(st, row.ID)
 		if err != nil {
@@ -54,8 +58,8 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 		}
 		s.For = row.Env
 		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env})
-		if r.URL == "" {
-			s.URL, s.Credentials = row.URL, p.Credentials
+		if r.URL == "" && row.URL != "" && (s.URL == "" || row.LastUpdate.After(last)) {
+			s.URL, s.Credentials, last = row.URL, p.Credentials, row.LastUpdate
 		}
 	}
 	if r.URL != "" || r.Username != "" || r.Password != "" {
@@ -87,7 +91,7 @@ func (us *Units) Update() *operation.Definition[UpdateState] {
 		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.updateStart},
 		{Name: "discard", State: model.JobRecording, Turn: true, Do: us.updateDiscard},
 	}...)
-	return &operation.Definition[UpdateState]{Kind: "update", Finish: us.updateFinish, Steps: steps}
+	return &operation.Definition[UpdateState]{Kind: "update", Finish: us.updateFinish, Results: us.updateResults, Steps: steps}
 }
 
 // updateInspect asks every environment before one is touched, and makes the rows Updating.
@@ -280,6 +284,7 @@ func (us *Units) updateRevert(ctx context.Context, r *updateRun) (operation.Appl
 func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply, error) {
 	return func(tx *inventory.Tx) error {
 		s := r.State
+		s.Recorded = true
 		for _, t := range s.Targets {
 			old := tx.DeploymentUnit(t.Row)
 			if old == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/smmd-project/smmd/agent/config"
 	"github.com/smmd-project/smmd/ipc/bus"
 	"github.com/smmd-project/smmd/ipc/dbus"
+	"github.com/smmd-project/smmd/mapping/cwmp"
 )
 
 // dataModel is the version of the data model that the tree follows.
@@ -44,7 +45,7 @@ func runAgent(ctx context.Context, file, busAddress string) error {
 	for kind := range builtIn {
 		commands[kind] = []string{self, "adapter", kind}
 	}
-	a, err := agent.New(cfg, agent.Options{Log: log, BuiltIn: commands})
+	a, err := agent.New(cfg, agent.Options{Log: log, BuiltIn: commands, ResultCode: cwmp.ResultCode})
 	if err != nil {
 		return err
 	}
