@@ -19,13 +19,20 @@ type follower struct {
 	owed  bool   // something up to last is kept by the agent and not acknowledged
 }
 
-// follow tells the news until the session ends.
-func (s *session) follow(ctx context.Context) error {
-	f := &follower{s: s}
-	var err error
-	if f.began, err = f.newest(ctx); err != nil {
-		return err
+// begin learns where the news of this session begin. It is called before the registration.
+func (f *follower) begin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, f.s.s.times.request)
+	defer cancel()
+	list, err := f.s.agent.USPNotifications(ctx, 0)
+	if len(list) > 0 {
+		f.began = list[len(list)-1].ID
 	}
+	return err
+}
+
+// run tells the news until the session ends.
+func (f *follower) run(ctx context.Context) error {
+	s := f.s
 	// What waits is for subscriptions that the Broker is about to make.
 	if err := s.settle(ctx); err != nil {
 		return err
@@ -43,17 +50,6 @@ func (s *session) follow(ctx context.Context) error {
 		}
 		return err
 	})
-}
-
-// newest returns the greatest number that there is.
-func (f *follower) newest(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.s.s.times.request)
-	defer cancel()
-	list, err := f.s.agent.USPNotifications(ctx, 0)
-	if err != nil || len(list) == 0 {
-		return 0, err
-	}
-	return list[len(list)-1].ID, nil
 }
 
 // settle waits until the Broker has made no subscription for a while.

@@ -82,12 +82,16 @@ func (s *session) run(ctx context.Context, ready func()) error {
 		group.Go(func() error { return s.serveAll(ctx, s.reads) })
 	}
 	group.Go(func() error {
+		f := &follower{s: s}
+		if err := f.begin(ctx); err != nil {
+			return err
+		}
 		if err := s.join(ctx); err != nil {
 			return err
 		}
 		s.log.Info("registered at the broker", "path", registered, "endpoint", s.s.o.EndpointID, "broker_endpoint", s.broker)
 		ready()
-		return s.follow(ctx)
+		return f.run(ctx)
 	})
 	return group.Wait()
 }
