@@ -54,8 +54,8 @@ func (f *Face) GetParameterAttributes(names []string) ([]ParameterAttribute, err
 // durable when it returns. Active notification is denied to no parameter. A setting is of the parameters, so rows that come later have the
 // attributes of the data model again.
 //
-// A name that names nothing is 9005, a notification that there is not 9003; what the agent refuses is 9009 as far as it is a matter of
-// the attribute, and else the code of [RPC].
+// A name that names nothing is 9005, a notification that there is not 9003; more than the agent keeps 9004, and what it denies
+// 9009; anything else has the code of [RPC].
 func (f *Face) SetParameterAttributes(ctx context.Context, settings []AttributeSetting) error {
 	snap := f.agent.Snapshot()
 	row := softwaremodules.NewRow(snap)
@@ -85,10 +85,14 @@ func (f *Face) SetParameterAttributes(ctx context.Context, settings []AttributeS
 	}
 	if err := f.changes.SetAttributes(ctx, wanted); err != nil {
 		r := fault.ReasonOf(err)
-		if r == fault.RequestDenied {
-			return &Fault{Code: NotificationRejected, Reason: r, Message: err.Error()}
+		code := RPC(r)
+		switch r {
+		case fault.RequestDenied:
+			code = NotificationRejected
+		case fault.SystemResourcesExceeded: // it keeps no more of them
+			code = ResourcesExceeded
 		}
-		return &Fault{Code: RPC(r), Reason: r, Message: err.Error()}
+		return &Fault{Code: code, Reason: r, Message: err.Error()}
 	}
 	return nil
 }

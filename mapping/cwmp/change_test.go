@@ -337,7 +337,7 @@ func TestSetParameterAttributes(t *testing.T) {
 			t.Errorf("%s: %v, difference:\n%s", tc.name, err, diff)
 		}
 	}
-	for r, want := range map[fault.Reason]uint32{fault.RequestDenied: 9009, fault.Internal: 9002, fault.TooManyOperations: 9004} {
+	for r, want := range map[fault.Reason]uint32{fault.RequestDenied: 9009, fault.SystemResourcesExceeded: 9004, fault.Internal: 9002, fault.TooManyOperations: 9004} {
 		c := newChanger()
 		c.refusal = fault.Errorf(r, "cannot")
 		if err := cwmp.New(c, "").SetParameterAttributes(t.Context(), []cwmp.AttributeSetting{{policy, 1}}); code(err) != want {
