@@ -111,7 +111,7 @@ func (v *view) applyEnv(s *seenEnv, ev adapter.Event) error {
 	case e.Attached != v.attached:
 		return fmt.Errorf("Attached is %v while Up is %v; whether the harness has Attached: %v", e.Attached, e.Up, v.attached)
 	case e.Up && e.Launch == "":
-		return fmt.Errorf("Launch is empty though the environment is up")
+		return fmt.Errorf("its Launch is empty though the environment is up")
 	case !v.desc.Has(adapter.CapRunLevels) && (e.RunLevel != -1 || e.InitialModuleRunLevel != -1):
 		return fmt.Errorf("RunLevel %d and InitialModuleRunLevel %d are to be -1 without %s", e.RunLevel, e.InitialModuleRunLevel, adapter.CapRunLevels)
 	case v.desc.Has(adapter.CapRunLevels) && e.Up && e.RunLevel < 0:
@@ -128,7 +128,7 @@ func (v *view) applyEnv(s *seenEnv, ev adapter.Event) error {
 // checkUnit says what is wrong with a unit, wherever it came from.
 func (v *view) checkUnit(env string, u adapter.Unit) error {
 	if u.Env != env || u.Key == "" {
-		return fmt.Errorf("Env %q and Key %q of the unit are to be %q and not empty", u.Env, u.Key, env)
+		return fmt.Errorf("the unit has Env %q and Key %q; they are to be %q and not empty", u.Env, u.Key, env)
 	}
 	ids := map[string]bool{}
 	for _, m := range u.Modules {
