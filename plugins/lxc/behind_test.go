@@ -110,8 +110,9 @@ func TestServiceManagerStops(t *testing.T) {
 	tool(t, "systemctl", "daemon-reload")
 	tool(t, "systemctl", "daemon-reexec")
 	first := d.first("c")
-	if got := strings.TrimSpace(tool(t, "systemctl", "show", "--value", "-p", "ActiveState", unitName(d.name("c")))); got != "active" {
-		t.Errorf("after daemon-reexec the unit is %s", got)
+	d.eventually("the manager after daemon-reexec", func() bool { return activeState(unitName(d.name("c"))) != "" })
+	if got := activeState(unitName(d.name("c"))); got != "active" {
+		t.Errorf("after daemon-reexec the unit is %q", got)
 	}
 	tool(t, "systemctl", "stop", sliceName("home"))
 	if _, _, there := parentOf(first); there {

@@ -3,6 +3,7 @@ package lxc
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,6 +22,15 @@ func slowOrder(t *testing.T, name string) (o order, free string) {
 		argv: []string{"sh", "-c", "until [ -e " + free + " ]; do sleep 0.05; done"}}, free
 }
 
+// activeState is the state of a unit, empty while the service manager does not answer because it executes itself anew.
+func activeState(unit string) string {
+	out, err := exec.Command("systemctl", "show", "--value", "-p", "ActiveState", unit).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // TestManagerGoesDuringStart shows that a start comes to its end also when the service manager drops its connections meanwhile, and goes on with its jobs.
 func TestManagerGoesDuringStart(t *testing.T) {
 	machine.RequireInside(t)
@@ -29,9 +39,7 @@ func TestManagerGoesDuringStart(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- units{}.start(context.WithoutCancel(t.Context()), o) }()
 	d := &device{t: t}
-	state := func() string {
-		return strings.TrimSpace(tool(t, "systemctl", "show", "--value", "-p", "ActiveState", unit))
-	}
+	state := func() string { return activeState(unit) }
 	d.eventually("the start job", func() bool { return state() == "activating" })
 	tool(t, "systemctl", "daemon-reexec")
 	d.eventually("the manager", func() bool { return state() == "activating" })
@@ -43,8 +51,8 @@ func TestManagerGoesDuringStart(t *testing.T) {
 	must(t, os.WriteFile(free, nil, 0o600))
 	select {
 	case err := <-ended:
-		if err != nil || state() != "active" {
-			t.Errorf("the start ended with %v, and the unit is %s", err, state())
+		if got := state(); err != nil || got != "active" {
+			t.Errorf("the start ended with %v, and the unit is %q", err, got)
 		}
 	case <-time.After(patience):
 		t.Errorf("the start did not end; the unit is %s", state())
