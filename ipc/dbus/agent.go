@@ -38,6 +38,8 @@ type Agent interface {
 	// returns (Enable, Reset, AutoStart, RunLevel, RequestedState, RequestedRunLevel, InitialExecutionUnitRunLevel). The error
 	// is a *[model.SetError] when single assignments are refused.
 	Set(ctx context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error)
+	// AcknowledgeNotifications forgets the notifications of the snapshot up to a number, as far as there are any.
+	AcknowledgeNotifications(ctx context.Context, upTo uint64) error
 	// Cancel ends a job. One that has ended already, or is past the point of no return, is refused (invalid-du-state).
 	Cancel(ctx context.Context, job uint32) error
 }

@@ -42,7 +42,7 @@ type object struct {
 
 // The interfaces of the places that are not rows.
 var (
-	rootInterfaces   = []string{xml.Agent, xml.CWMP, xml.ObjectManager, xml.Properties, xml.Introspectable, xml.Peer}
+	rootInterfaces   = []string{xml.Agent, xml.CWMP, xml.USP, xml.ObjectManager, xml.Properties, xml.Introspectable, xml.Peer}
 	branchInterfaces = []string{xml.Introspectable, xml.Peer}
 )
 
@@ -214,6 +214,18 @@ func bind() map[string]*iface {
 			"SetParameterAttributes":  {serve: setParameterAttributes, change: true},
 			"PendingValueChanges":     {serve: pendingValueChanges},
 			"AcknowledgeValueChanges": {serve: acknowledgeValueChanges, change: true},
+		},
+		xml.USP: {
+			"Get":                      {serve: uspGetValues},
+			"Set":                      {serve: uspSetValues, change: true},
+			"Add":                      {serve: uspAddObjects, change: true},
+			"Delete":                   {serve: uspDeleteObjects, change: true},
+			"GetInstances":             {serve: uspGetInstances},
+			"GetSupportedDM":           {serve: uspSupportedModel},
+			"Operate":                  {serve: uspOperate, change: true},
+			"Notifications":            {serve: uspNotifications},
+			"AcknowledgeNotifications": {serve: uspAcknowledge, change: true},
+			"Requests":                 {serve: uspRequests},
 		},
 		xml.Properties: {
 			"Get":    {serve: getProperty},

@@ -26,6 +26,7 @@ type client struct {
 	address string
 	conn    *godbus.Conn
 	signals chan *godbus.Signal
+	wakes   []uint64 // numbers of the wake-ups of USP, which are not among the signals that heard returns
 }
 
 func newClient(t *testing.T) *client {
@@ -100,6 +101,10 @@ func (c *client) heard() []*godbus.Signal {
 					return list
 				}
 			}
+			if s.Name == contract.USP+".Notification" {
+				c.wakes = append(c.wakes, s.Body[0].(uint64))
+				continue
+			}
 			list = append(list, s)
 		case <-late:
 			c.Fatalf("the signals do not come; so far %v", list)
@@ -130,7 +135,7 @@ func TestIntrospectIsTheContract(t *testing.T) {
 	c.install()
 	standard := []string{contract.Properties, contract.Introspectable, contract.Peer}
 	for path, want := range map[string][]string{
-		contract.Root:              append([]string{contract.Agent, contract.CWMP, contract.ObjectManager}, standard...),
+		contract.Root:              append([]string{contract.Agent, contract.CWMP, contract.USP, contract.ObjectManager}, standard...),
 		row("ExecEnv", "1"):        append([]string{contract.ExecEnv}, standard...),
 		row("DeploymentUnit", "1"): append([]string{contract.DeploymentUnit}, standard...),
 		row("ExecutionUnit", "2"):  append([]string{contract.ExecutionUnit}, standard...),
@@ -171,7 +176,7 @@ func TestEveryMethodIsServed(t *testing.T) {
 	c := newClient(t)
 	c.install()
 	for iface, path := range map[string]string{
-		contract.Agent: contract.Root, contract.CWMP: contract.Root, contract.ObjectManager: contract.Root, contract.Properties: contract.Root,
+		contract.Agent: contract.Root, contract.CWMP: contract.Root, contract.USP: contract.Root, contract.ObjectManager: contract.Root, contract.Properties: contract.Root,
 		contract.Introspectable: contract.Root, contract.ExecEnv: row("ExecEnv", "1"), contract.DeploymentUnit: row("DeploymentUnit", "1"),
 		contract.ExecutionUnit: row("ExecutionUnit", "2"), contract.Job: row("Job", "1"),
 	} {
@@ -185,7 +190,7 @@ func TestEveryMethodIsServed(t *testing.T) {
 	if err := c.refused(contract.Root, contract.Agent+".Uninstall", options{}); err.Name != "org.freedesktop.DBus.Error.UnknownMethod" {
 		t.Errorf("a method that is not offered: %s", err.Name)
 	}
-	if err := c.refused(contract.Root, "org.smmd.USP1.Get"); err.Name != "org.freedesktop.DBus.Error.UnknownInterface" {
+	if err := c.refused(contract.Root, "org.smmd.USP2.Get"); err.Name != "org.freedesktop.DBus.Error.UnknownInterface" {
 		t.Errorf("an interface that is not offered: %s", err.Name)
 	}
 	c.call(row("Job", "1"), contract.Peer+".Ping")

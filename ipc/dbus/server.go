@@ -15,6 +15,7 @@ import (
 	"github.com/smmd-project/smmd/ipc/bus"
 	"github.com/smmd-project/smmd/ipc/xml"
 	"github.com/smmd-project/smmd/mapping/cwmp"
+	"github.com/smmd-project/smmd/mapping/usp"
 )
 
 // ErrNameTaken is the error of [Server.Run] when another process has the name on the bus.
@@ -46,6 +47,8 @@ type Server struct {
 	log   *slog.Logger
 	cwmp  *cwmp.Face
 	acs   *valueChanges // nil: CWMP is not in use
+	usp   *usp.Face
+	board *board
 
 	root       []property        // of the agent itself
 	interfaces map[string]*iface // what is offered, by name
@@ -61,8 +64,9 @@ func New(agent Agent, opts Options) *Server {
 	if opts.MaxWaiting == 0 {
 		opts.MaxWaiting = 4096
 	}
+	version := strings.TrimPrefix(opts.DataModel, "Device:")
 	s := &Server{
-		agent: agent, opts: opts, log: opts.Log, cwmp: cwmp.New(agent, strings.TrimPrefix(opts.DataModel, "Device:")), root: rootProperties(opts),
+		agent: agent, opts: opts, log: opts.Log, cwmp: cwmp.New(agent, version), usp: usp.New(agent, version), root: rootProperties(opts),
 		changes: newTurnstile(opts.MaxChanges, opts.MaxWaiting),
 	}
 	if s.log == nil {
@@ -71,6 +75,7 @@ func New(agent Agent, opts Options) *Server {
 	if opts.uses("cwmp") {
 		s.acs = newValueChanges(s.cwmp, agent)
 	}
+	s.board = &board{face: s.usp, agent: agent, makes: opts.uses("usp")}
 	s.interfaces = bind()
 	return s
 }

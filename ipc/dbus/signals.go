@@ -26,6 +26,7 @@ func (g *signaler) commit(c model.Commit) error {
 	if acs := g.server.acs; acs != nil {
 		acs.commit(c)
 	}
+	id, news := g.server.board.commit(c)
 	last := g.last
 	g.last = c.Snapshot
 	if last == nil {
@@ -35,7 +36,11 @@ func (g *signaler) commit(c model.Commit) error {
 	if c.Changes == nil {
 		changes = difference(last, c.Snapshot)
 	}
-	return errors.Join(append(g.reports(last, c.Snapshot), g.valueChanged(), g.tell(last, c.Snapshot, changes))...)
+	err := errors.Join(append(g.reports(last, c.Snapshot), g.valueChanged(), g.tell(last, c.Snapshot, changes))...)
+	if news {
+		err = errors.Join(err, g.emit(xml.Root, xml.USP+".Notification", id))
+	}
+	return err
 }
 
 func (g *signaler) tell(last, next *model.Snapshot, changes []model.Change) error {

@@ -35,6 +35,7 @@ type Agent struct {
 	request  uint64 // the last number given to a ChangeDUState
 	requests map[uint64]model.ChangeRequest
 	tokens   map[string]uint64
+	results  map[uint32]model.Result // of the open operations on deployment units, by job
 }
 
 // New returns an agent with the environments osgi (instance 1, up, run level 1) and lxc (instance 2, disabled), the adapter
@@ -42,7 +43,7 @@ type Agent struct {
 func New() *Agent {
 	a := &Agent{
 		draft: model.NewDraft(), feeds: map[*feed]bool{}, plans: map[uint32][]step{}, goals: map[string]baseline{},
-		requests: map[uint64]model.ChangeRequest{}, tokens: map[string]uint64{},
+		requests: map[uint64]model.ChangeRequest{}, tokens: map[string]uint64{}, results: map[uint32]model.Result{},
 		adapters: []model.AdapterInfo{
 			{Name: "lxc", Version: "0.1", State: "broken", Detail: "five failures in ten minutes", Restarts: 5},
 			{Name: "osgi", Version: "0.1", Capabilities: []string{"auto-start", "run-level"}, State: "running", PID: 4711},
@@ -106,7 +107,8 @@ func (a *Agent) SetAdapters(list []model.AdapterInfo) {
 }
 
 // Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, [Uninstall], [Request], [Restart],
-// [Baseline], [Reset], [Set], [Cancel], ChangeRequest, [AcknowledgeReport] or [SetAttributes].
+// [Baseline], [Reset], [Set], [Cancel], ChangeRequest, [AcknowledgeReport], [SetAttributes]
+// or [AcknowledgeNotifications].
 func (a *Agent) Asked() []any {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -26,7 +26,13 @@ func (a *Agent) begin(operation string, originator model.Origin, objects []model
 	} else {
 		a.plans[id] = append(steps, step{state: model.JobDone})
 	}
-	a.commit(func(d *model.Draft) { d.PutJob(j) })
+	a.commit(func(d *model.Draft) {
+		d.PutJob(j)
+		a.remember(d, j)
+		if j.State.Final() {
+			a.conclude(d, j)
+		}
+	})
 	for a.auto && a.plans[id] != nil {
 		a.step(id)
 	}
@@ -53,6 +59,7 @@ func (a *Agent) step(id uint32) bool {
 		if j.State.Final() {
 			j.Progress = 1
 			delete(a.plans, id)
+			a.conclude(d, &j)
 		}
 		d.PutJob(&j)
 	})
@@ -84,6 +91,7 @@ func (a *Agent) fail(id uint32, state model.JobState, r fault.Reason, message st
 	a.commit(func(d *model.Draft) {
 		j := *d.Job(id)
 		j.State, j.Progress, j.Fault, j.Message = state, 1, r, message
+		a.conclude(d, &j)
 		d.PutJob(&j)
 	})
 }
@@ -299,6 +307,9 @@ func (a *Agent) RestartExecEnv(_ context.Context, instance uint32, reason string
 		return func(d *model.Draft, _ *model.Job) error {
 			n := *d.ExecEnv(instance)
 			change(&n)
+			if n.RestartCount > d.ExecEnv(instance).RestartCount {
+				notify(d, model.Notification{Kind: model.NotifyRestarted, Env: n.ID, Reason: n.RestartReason})
+			}
 			d.PutExecEnv(&n)
 			return nil
 		}

@@ -1,7 +1,11 @@
-// Package usp says in the words of USP what the agent says in its own. Here are the numbers of faults.
+// Package usp says in the words of USP (TR-369 1.4.1) what the agent says in its own: messages, commands, notifications and the numbers of
+// faults.
+//
+// A [Face] answers for Device.SoftwareModules. only. It keeps nothing between two calls: each call reads one snapshot, so what it tells
+// belongs to one moment.
 //
 // The same fault has different numbers, depending on where it is told: in the answer to an Operate message, in the
-// OperationComplete notification, and in the DUStateChange! event. The sources leave gaps; how they are filled is written down in
+// OperationComplete notification, in the DUStateChange! event, and in the answer to a Set. The sources leave gaps; how they are filled is written down in
 // docs/decisions/0001-fault-numbers.md, and docs/faults.md shows the outcome.
 package usp
 
@@ -13,10 +17,22 @@ const (
 	InternalError           uint32 = 7003
 	InvalidArguments        uint32 = 7004
 	ResourcesExceeded       uint32 = 7005
+	InvalidPathSyntax       uint32 = 7008
+	ParameterActionFailed   uint32 = 7009
+	UnsupportedParameter    uint32 = 7010
+	InvalidType             uint32 = 7011
 	InvalidValue            uint32 = 7012
+	NonWritableParameter    uint32 = 7013
+	ValueConflict           uint32 = 7014
 	ObjectDoesNotExist      uint32 = 7016
+	NotATable               uint32 = 7018
+	NonCreatableObject      uint32 = 7019
+	ObjectNotUpdated        uint32 = 7020
+	RequiredParameterFailed uint32 = 7021
 	CommandFailure          uint32 = 7022
 	CommandCanceled         uint32 = 7023
+	DeleteFailure           uint32 = 7024
+	InvalidPath             uint32 = 7026
 	InvalidCommandArguments uint32 = 7027
 	ServerUnreachable       uint32 = 7033
 	ServerInsecure          uint32 = 7034
@@ -74,6 +90,28 @@ func Operate(r fault.Reason) uint32 { return number(r).operate }
 // OperationComplete returns the error code for reason r in the OperationComplete notification (TR-369 1.4.1, cmd_failure).
 // It is 0 for [fault.None].
 func OperationComplete(r fault.Reason) uint32 { return number(r).complete }
+
+// Parameter returns the error code for reason r of a parameter in the answer to a Set (TR-369 1.4.1, Set error codes): what is wrong with the
+// value or with the state that it is set in is 7012, a row that vanished 7016, and what has to do with neither is told as it is. It is 0 for
+// [fault.None].
+func Parameter(r fault.Reason) uint32 {
+	switch r {
+	case fault.None:
+		return 0
+	case fault.InvalidArguments, fault.DisabledExecEnv, fault.InvalidDUState:
+		return InvalidValue
+	case fault.UnknownDU, fault.UnknownExecEnv:
+		return ObjectDoesNotExist
+	case fault.RequestDenied:
+		return RequestDenied
+	case fault.TooManyOperations, fault.SystemResourcesExceeded:
+		return ResourcesExceeded
+	}
+	if _, known := numbers[r]; !known || r == fault.Internal {
+		return InternalError
+	}
+	return ParameterActionFailed
+}
 
 func number(r fault.Reason) struct{ event, operate, complete uint32 } {
 	if n, known := numbers[r]; known || r == fault.None {

@@ -1,0 +1,164 @@
+package dbus
+
+import (
+	"context"
+	"sync"
+
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/mapping/usp"
+)
+
+// board is where the notifications of USP are read. What the agent keeps is told from its snapshot; what is best effort (values, rows that came and
+// went) is made here from the commits, and the last of it is kept in memory.
+//
+// The number of a notification that the agent keeps is its own one, N, in the upper half. What is best effort has the number of the last one
+// before it there, and counts in the lower half. The agent takes a new N at each start, so no number ever repeats.
+type board struct {
+	face  *usp.Face
+	agent Agent
+	makes bool // false: USP is not in use, nothing is made
+
+	mu    sync.Mutex
+	last  *model.Snapshot // up to which all is told; nil: nothing yet
+	count uint32          // of what was made since last.LastNotification
+	posts []post          // what is best effort, in the order of the numbers
+	size  int             // of posts, in bytes
+	told  uint64          // the greatest number that a signal has told
+}
+
+// post is a notification with its number.
+type post struct {
+	id uint64
+	usp.Notification
+}
+
+// What is kept of what is best effort. The oldest go first.
+const (
+	maxPosts     = 4096
+	maxPostBytes = 4 << 20
+)
+
+// maxCount is where counting ends until the agent has taken its next number.
+const maxCount = 1<<32 - 1
+
+// numbered returns the number of a notification that the agent keeps.
+func numbered(id uint64) uint64 { return id << 32 }
+
+// bytes is about how much memory a post takes.
+func (p post) bytes() int {
+	n := 256 + len(p.Object) + len(p.Parameter) + len(p.Value)
+	for k, v := range p.Arguments {
+		n += len(k) + len(v) + 64
+	}
+	return n
+}
+
+// commit takes one entry of the feed and returns the greatest number when it is one that no
+// signal has told. What is made of a commit has numbers below those of what the agent notes with it: the row comes before the event that tells of it.
+func (b *board) commit(c model.Commit) (greatest uint64, news bool) {
+	next := c.Snapshot
+	b.mu.Lock()
+	last := b.last
+	b.mu.Unlock()
+	var made []usp.Notification
+	if last != nil && b.makes {
+		changes := c.Changes
+		if changes == nil {
+			changes = difference(last, next)
+		}
+		made = b.face.Differences(last, next, affected(&view{snap: last}, &view{snap: next}, changes))
+	}
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last == nil {
+		b.told = numbered(next.LastNotification) // whoever comes reads what there is
+	} else {
+		for _, n := range made {
+			b.add(last.LastNotification, n)
+		}
+		if next.LastNotification != last.LastNotification {
+			b.count = 0
+		}
+	}
+	b.last = next
+	greatest = numbered(next.LastNotification)
+	if len(b.posts) > 0 {
+		greatest = max(greatest, b.posts[len(b.posts)-1].id)
+	}
+	news = greatest > b.told
+	b.told = max(b.told, greatest)
+	return greatest, news
+}
+
+func (b *board) add(after uint64, n usp.Notification) {
+	if b.count == maxCount {
+		return
+	}
+	b.count++
+	p := post{numbered(after) | uint64(b.count), n}
+	b.posts = append(b.posts, p)
+	b.size += p.bytes()
+	drop := 0
+	for len(b.posts)-drop > maxPosts || b.size > maxPostBytes && drop < len(b.posts)-1 {
+		b.size -= b.posts[drop].bytes()
+		drop++
+	}
+	b.posts = b.posts[drop:]
+}
+
+// after returns what has a greater number than id, in the order of the numbers.
+func (b *board) after(id uint64) []post {
+	now := b.agent.Snapshot()
+	b.mu.Lock()
+	last, made := b.last, b.posts[:len(b.posts):len(b.posts)]
+	b.mu.Unlock()
+	if last == nil {
+		last = now
+	}
+	waits := map[uint64]bool{}
+	for _, n := range now.Notifications {
+		waits[n.ID] = true
+	}
+	var all []post
+	take := func(p post) {
+		if p.id > id {
+			all = append(all, p)
+		}
+	}
+	// What is newer than the last commit that came is not told yet: what is made of the same commit comes before it.
+	for _, n := range last.Notifications {
+		for len(made) > 0 && made[0].id < numbered(n.ID) {
+			take(made[0])
+			made = made[1:]
+		}
+		if !waits[n.ID] {
+			continue // acknowledged
+		}
+		if told, ok := b.face.Notification(n); ok {
+			take(post{numbered(n.ID), told})
+		}
+	}
+	for _, p := range made {
+		take(p)
+	}
+	return all
+}
+
+// forget removes what has that number or a lower one.
+func (b *board) forget(ctx context.Context, upTo uint64) error {
+	if waiting := b.agent.Snapshot().Notifications; len(waiting) > 0 && numbered(waiting[0].ID) <= upTo {
+		if err := b.agent.AcknowledgeNotifications(ctx, upTo>>32); err != nil {
+			return err
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	drop := 0
+	for drop < len(b.posts) && b.posts[drop].id <= upTo {
+		b.size -= b.posts[drop].bytes()
+		drop++
+	}
+	b.posts = b.posts[drop:]
+	return nil
+}
