@@ -22,5 +22,5 @@ if command -v dbus-send >/dev/null 2>&1; then
 fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
-	systemctl try-restart smmd.service
+	systemctl try-restart smmd.service smmd-usp.service
 fi

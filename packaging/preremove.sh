@@ -5,7 +5,7 @@ case "${1:-remove}" in
 upgrade | 1) exit 0 ;; # of deb, of rpm
 esac
 if [ -d /run/systemd/system ]; then
-	systemctl disable --now smmd.service
+	systemctl disable --now smmd-usp.service smmd.service
 elif [ -x /etc/init.d/smmd ]; then
 	/etc/init.d/smmd stop
 	/etc/init.d/smmd disable

@@ -98,6 +98,7 @@ The agent starts this process by itself; by hand it only says so and ends.`,
 				return nil
 			},
 		},
+		uspCommand(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error {

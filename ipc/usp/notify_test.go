@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -211,7 +212,7 @@ func TestKept(t *testing.T) {
 // TestOperate: the answer to an Operate comes before the news of its end, whatever the agent does first.
 func TestOperate(t *testing.T) {
 	a := newAgent()
-	both := make(chan struct{})
+	var l *link
 	a.operate = func(_ context.Context, command, key string) ([]client.USPOperateResult, error) {
 		switch key {
 		case "fails":
@@ -225,10 +226,16 @@ func TestOperate(t *testing.T) {
 				{Command: sm + "DeploymentUnit.2.Uninstall()", Job: "/org/smmd/Agent1/Job/12"}}, nil
 		}
 		a.tell(complete(1<<20, sm, "InstallDU()", key)) // it has ended before the answer is made
-		close(both)
+		l.mu.Lock()
+		news := l.news
+		l.mu.Unlock()
+		select { // time for what should not come now
+		case <-news:
+		case <-time.After(50 * time.Millisecond):
+		}
 		return []client.USPOperateResult{{Command: command, Job: "/org/smmd/Agent1/Job/7"}}, nil
 	}
-	_, l := joined(t, a)
+	_, l = joined(t, a)
 	l.subscribe("oc", "OperationComplete", sm+"InstallDU()")
 	for key, want := range map[string]string{
 		"fails": `operation_results:{executed_command:"Device.SoftwareModules.InstallDU()" cmd_failure:{err_code:7027 err_msg:"cannot install: URL is missing"}}`,
@@ -247,7 +254,6 @@ func TestOperate(t *testing.T) {
 	quiet.GetBody().GetRequest().GetOperate().SendResp = false
 	l.send(quiet)
 	l.send(operateMsg("quick", sm+"InstallDU()", "k", map[string]string{"URL": "u"}))
-	<-both
 	l.notifies(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -257,7 +263,7 @@ func TestOperate(t *testing.T) {
 	answer := slices.IndexFunc(l.all, func(m *usppb.Msg) bool { return m.GetHeader().GetMsgId() == "quick" })
 	end := slices.IndexFunc(l.all, func(m *usppb.Msg) bool { return m.GetBody().GetRequest().GetNotify() != nil })
 	if answer < 0 || end < answer {
-		t.Errorf("the answer is message %d, the end of the command message %d", answer, end)
+		t.Fatalf("the answer is message %d, the end of the command message %d", answer, end)
 	}
 	if got := l.all[answer].GetBody().GetResponse().GetOperateResp().GetOperationResults()[0].GetReqObjPath(); got != "Device.LocalAgent.Request.7." {
 		t.Errorf("the request is %s", got)
