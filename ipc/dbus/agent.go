@@ -38,6 +38,12 @@ type Agent interface {
 	// returns (Enable, Reset, AutoStart, RunLevel, RequestedState, RequestedRunLevel, InitialExecutionUnitRunLevel). The error
 	// is a *[model.SetError] when single assignments are refused.
 	Set(ctx context.Context, as []model.Assignment, originator model.Origin) ([]uint32, error)
+	// ChangeDUState accepts the operations of one ChangeDUState, or refuses the whole, and returns the number that its report will have.
+	ChangeDUState(ctx context.Context, r model.ChangeRequest) (uint64, error)
+	// AcknowledgeReport forgets a report of the snapshot.
+	AcknowledgeReport(ctx context.Context, id uint64) error
+	// SetAttributes keeps the notification attributes of parameters of CWMP, by their paths with instance numbers, all or none.
+	SetAttributes(ctx context.Context, attributes map[string]int) error
 	// AcknowledgeNotifications forgets the notifications of the snapshot up to a number, as far as there are any.
 	AcknowledgeNotifications(ctx context.Context, upTo uint64) error
 	// Cancel ends a job. One that has ended already, or is past the point of no return, is refused (invalid-du-state).

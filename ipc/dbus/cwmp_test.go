@@ -184,7 +184,11 @@ func TestChangeDUStateRefuses(t *testing.T) {
 	c.call(contract.Root, contract.CWMP+".ChangeDUState", slices.Repeat([]operation{good}, 16), strings.Repeat("k", 32), options{})
 	for _, r := range fault.Reasons() {
 		c.agent.Refuse(fault.Errorf(r, "cannot do it"))
-		if err := c.refused(contract.Root, contract.CWMP+".ChangeDUState", []operation{good}, "", options{}); err.Name != "org.smmd.Error."+r.Name() || err.Body[1] != cwmp.RPC(r) {
+		want := cwmp.RPC(r)
+		if r == fault.NotSupported {
+			want = cwmp.MethodNotSupported
+		}
+		if err := c.refused(contract.Root, contract.CWMP+".ChangeDUState", []operation{good}, "", options{}); err.Name != "org.smmd.Error."+r.Name() || err.Body[1] != want {
 			t.Errorf("%s: %s %v", r, err.Name, err.Body)
 		}
 	}

@@ -80,19 +80,15 @@ func (f *Face) SetParameterAttributes(ctx context.Context, settings []AttributeS
 	if len(wanted) == 0 {
 		return nil
 	}
-	if f.changes == nil {
-		return &Fault{Code: MethodNotSupported, Reason: fault.NotSupported, Message: "cannot set attributes: the agent keeps none"}
-	}
-	if err := f.changes.SetAttributes(ctx, wanted); err != nil {
-		r := fault.ReasonOf(err)
-		code := RPC(r)
-		switch r {
+	if err := f.agent.SetAttributes(ctx, wanted); err != nil {
+		f := refusedCall(err)
+		switch f.Reason {
 		case fault.RequestDenied:
-			code = NotificationRejected
+			f.Code = NotificationRejected
 		case fault.SystemResourcesExceeded: // it keeps no more of them
-			code = ResourcesExceeded
+			f.Code = ResourcesExceeded
 		}
-		return &Fault{Code: code, Reason: r, Message: err.Error()}
+		return f
 	}
 	return nil
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/smmd-project/smmd/mapping/uuidname"
 )
 
-// Changes is what ChangeDUState, its reports and the attributes of parameters need of the agent.
-type Changes interface {
+// Agent is what the face needs of the agent.
+type Agent interface {
+	softwaremodules.Agent
 	// ChangeDUState accepts all operations, durably, or refuses the whole: too-many-operations when there are more than it takes. It returns the
 	// number of the request.
 	ChangeDUState(ctx context.Context, r model.ChangeRequest) (uint64, error)
@@ -75,13 +76,10 @@ func IsField(kind, name string) bool {
 // the same request; an empty one is always a new one.
 //
 // The call is refused as a whole, and nothing is done, with 9001 when it is malformed (no operation, a kind or a field that there is not, a CommandKey that is
-// too long), and with what the agent refuses it with: 9002, or 9004 for more operations than it takes. What is wrong with the values of one operation is its
+// too long), and with what the agent refuses it with: 9002, 9004 for more operations than it takes, or 9000 when CWMP is not in use. What is wrong with the values of one operation is its
 // own fault, told in its result: 9003 for a URL that is missing, malformed or holds user information, 9022 for a malformed UUID, 9023 or 9028 for an
 // environment that does not exist.
 func (f *Face) ChangeDUState(ctx context.Context, operations []Operation, commandKey, token string, originator model.Origin) (uint64, error) {
-	if f.changes == nil {
-		return 0, &Fault{Code: MethodNotSupported, Reason: fault.NotSupported, Message: "cannot change deployment units: the agent does not do that"}
-	}
 	if len(operations) == 0 {
 		return 0, malformed("cannot change deployment units: there is no operation")
 	}
@@ -96,12 +94,20 @@ func (f *Face) ChangeDUState(ctx context.Context, operations []Operation, comman
 			return 0, err
 		}
 	}
-	id, err := f.changes.ChangeDUState(ctx, request)
+	id, err := f.agent.ChangeDUState(ctx, request)
 	if err != nil {
-		r := fault.ReasonOf(err)
-		return 0, &Fault{Code: RPC(r), Reason: r, Message: err.Error()}
+		return 0, refusedCall(err)
 	}
 	return id, nil
+}
+
+// refusedCall is the fault of a call that the agent refuses as a whole. What it does not do at all is 9000.
+func refusedCall(err error) *Fault {
+	r := fault.ReasonOf(err)
+	if r == fault.NotSupported {
+		return &Fault{Code: MethodNotSupported, Reason: r, Message: err.Error()}
+	}
+	return &Fault{Code: RPC(r), Reason: r, Message: err.Error()}
 }
 
 // malformed refuses a whole call for its arguments.

@@ -16,19 +16,17 @@ import (
 
 // Face is the data model as CWMP sees it. Its methods may be called concurrently. Their errors are *[Fault].
 type Face struct {
-	agent   softwaremodules.Agent
-	changes Changes // nil: the agent has none of it
-	root    *dm.Object[softwaremodules.Row]
+	agent Agent
+	root  *dm.Object[softwaremodules.Row]
 }
 
 // New returns the face of agent a, with the data model in one of the versions of package softwaremodules; any other text is the newest.
-func New(a softwaremodules.Agent, version string) *Face {
-	changes, _ := a.(Changes)
+func New(a Agent, version string) *Face {
 	tree := softwaremodules.Tree(dm.CWMPOnly, version)
 	if tree == nil {
 		tree = softwaremodules.Tree(dm.CWMPOnly, softwaremodules.Version)
 	}
-	return &Face{a, changes, tree}
+	return &Face{a, tree}
 }
 
 // A ParameterName is one ParameterInfoStruct (TR-069 Table 17): an object, with a dot at its end, or a parameter. Writable of an

@@ -23,6 +23,11 @@ type agent struct {
 	calls      int
 	jobs       []uint32
 	err        error
+
+	requests     []model.ChangeRequest
+	acknowledged []uint64
+	attributes   map[string]int
+	refusal      error // of all but Set
 }
 
 func (a *agent) Snapshot() *model.Snapshot { return a.snapshot }
@@ -31,6 +36,28 @@ func (a *agent) Set(_ context.Context, as []model.Assignment, originator model.O
 	a.set, a.originator = as, originator
 	a.calls++
 	return a.jobs, a.err
+}
+
+func (a *agent) ChangeDUState(_ context.Context, r model.ChangeRequest) (uint64, error) {
+	if a.refusal != nil {
+		return 0, a.refusal
+	}
+	a.requests = append(a.requests, r)
+	return 40 + uint64(len(a.requests)), nil
+}
+
+func (a *agent) AcknowledgeReport(_ context.Context, id uint64) error {
+	if a.refusal == nil {
+		a.acknowledged = append(a.acknowledged, id)
+	}
+	return a.refusal
+}
+
+func (a *agent) SetAttributes(_ context.Context, attributes map[string]int) error {
+	if a.refusal == nil {
+		a.attributes = attributes
+	}
+	return a.refusal
 }
 
 func newAgent() *agent {

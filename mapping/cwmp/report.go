@@ -95,12 +95,8 @@ func bounded(text string, length int) string {
 
 // AcknowledgeReport forgets a report: the ACS has answered it with the response, not with a fault. A number that no report has is refused.
 func (f *Face) AcknowledgeReport(ctx context.Context, id uint64) error {
-	if f.changes == nil {
-		return &Fault{Code: MethodNotSupported, Reason: fault.NotSupported, Message: "cannot acknowledge a report: the agent has none"}
-	}
-	if err := f.changes.AcknowledgeReport(ctx, id); err != nil {
-		r := fault.ReasonOf(err)
-		return &Fault{Code: RPC(r), Reason: r, Message: err.Error()}
+	if err := f.agent.AcknowledgeReport(ctx, id); err != nil {
+		return refusedCall(err)
 	}
 	return nil
 }
