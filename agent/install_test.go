@@ -339,3 +339,29 @@ func TestUninstallFails(t *testing.T) {
 		}
 	})
 }
+
+// TestModuleVersion: what a controller calls the version stays until it is called something else.
+func TestModuleVersion(t *testing.T) {
+	d := start(t, plain)
+	label := func(id model.RowID) string { return d.agent.Snapshot().DeploymentUnit(id).ModuleVersion }
+	j := d.done(d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a", Vendor: "v"}), ExecEnv: "e", ModuleVersion: "blue"}))
+	du := j.Objects[0].Instance
+	eu := d.eu(du)
+	if got := label(du); got != "blue" || eu.Created.IsZero() {
+		t.Errorf("after the install: ModuleVersion %q, the execution unit made at %v", got, eu.Created)
+	}
+	d.done(d.update(du, fake.Spec{Name: "a", Vendor: "v", Version: "2"}))
+	if got := label(du); got != "blue" || !d.eu(du).Created.Equal(eu.Created) {
+		t.Errorf("after an update without one: %q; the execution unit was made at %v, and now at %v", got, eu.Created, d.eu(du).Created)
+	}
+	green, long := "green", strings.Repeat("x", 33)
+	d.done(d.agent.Update(t.Context(), model.UpdateRequest{DU: du, URL: d.pkg(fake.Spec{Name: "a", Vendor: "v", Version: "3"}), ModuleVersion: &green}))
+	d.restart()
+	if got := label(du); got != "green" {
+		t.Errorf("after an update and a restart of the agent: %q", got)
+	}
+	_, err := d.agent.Install(t.Context(), model.InstallRequest{URL: "http://h/x", ModuleVersion: long})
+	wantReason(t, fault.InvalidArguments, err)
+	_, err = d.agent.Update(t.Context(), model.UpdateRequest{DU: du, ModuleVersion: &long})
+	wantReason(t, fault.InvalidArguments, err)
+}

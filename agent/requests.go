@@ -17,15 +17,16 @@ import (
 	"github.com/smmd-project/smmd/mapping/uuidname"
 )
 
-// The lengths of arguments in characters (TR-069 Table 71, TR-181 DeploymentUnit.{i}.URL).
+// The lengths of arguments in characters (TR-069 Table 71, TR-181 DeploymentUnit.{i}.URL and ModuleVersion).
 const (
-	maxURL         = 2048
-	maxCredentials = 256
+	maxURL           = 2048
+	maxCredentials   = 256
+	maxModuleVersion = 32
 )
 
 // Install accepts an install and returns its job. An error is what can be judged from the request alone.
 func (a *Agent) Install(ctx context.Context, r model.InstallRequest) (uint32, error) {
-	err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password))
+	err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password), checkModuleVersion(r.ModuleVersion))
 	if err == nil && r.UUID != "" {
 		r.UUID, err = uuidname.Parse(r.UUID)
 	}
@@ -49,6 +50,9 @@ func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, erro
 	err := checkCredentials(r.Username, r.Password)
 	if r.URL != "" {
 		err = errors.Join(checkURL(r.URL), err)
+	}
+	if r.ModuleVersion != nil {
+		err = errors.Join(err, checkModuleVersion(*r.ModuleVersion))
 	}
 	if err != nil {
 		return 0, err
@@ -224,6 +228,13 @@ func checkURL(raw string) error {
 		return fault.Errorf(fault.InvalidArguments, "cannot fetch the package: the URL is malformed")
 	case u.User != nil:
 		return fault.Errorf(fault.InvalidArguments, "cannot fetch the package: the URL has user information in it; give it as user name and password")
+	}
+	return nil
+}
+
+func checkModuleVersion(v string) error {
+	if utf8.RuneCountInString(v) > maxModuleVersion {
+		return fault.Errorf(fault.InvalidArguments, "cannot take a ModuleVersion of more than %d characters", maxModuleVersion)
 	}
 	return nil
 }

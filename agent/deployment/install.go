@@ -146,7 +146,7 @@ func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error 
 	row := &model.DeploymentUnit{
 		ID: id, Alias: defaultAlias(id), Env: s.Env, Key: s.Key, UUID: uuid,
 		Version: s.Manifest.Version, Name: s.Manifest.Name, Vendor: s.Manifest.Vendor, Description: s.Manifest.Description,
-		URL: s.Request.URL, Status: model.DUInstalling,
+		URL: s.Request.URL, Status: model.DUInstalling, ModuleVersion: s.Request.ModuleVersion,
 	}
 	s.attempt = attempt{own: true}
 	r.SetObjects(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})
@@ -232,7 +232,7 @@ func (us *Units) installRecord(_ context.Context, r *installRun) (operation.Appl
 		if s.Request.AutoStart != nil {
 			start = *s.Request.AutoStart
 		}
-		if err := us.take(tx, &row, unit, newUnits{autoStart: start, pending: start}); err != nil {
+		if err := us.take(tx, &row, unit, newUnits{autoStart: start, pending: start, restart: s.Request.AutoRestart}); err != nil {
 			return err
 		}
 		return private(tx, row.ID, store.Private{

@@ -185,6 +185,7 @@ func (us *Units) miss(tx *inventory.Tx, old *model.DeploymentUnit) error {
 type newUnits struct {
 	autoStart bool
 	pending   bool // the environment is to be told of autoStart
+	restart   *model.AutoRestart
 }
 
 // take brings the rows of a unit up to date with what its environment says.
@@ -224,7 +225,7 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		default:
 			begin := fresh
 			if m.Inert {
-				begin = newUnits{} // there is nothing to start
+				begin = newUnits{restart: fresh.restart} // there is nothing to start
 			}
 			if unit.Permanent {
 				// Whether it runs when it is seen first tells whether the firmware starts it.
@@ -266,9 +267,13 @@ func (us *Units) newRow(tx *inventory.Tx, du *model.DeploymentUnit, module strin
 		return model.ExecutionUnit{}, err
 	}
 	env := tx.ExecEnvByID(du.Env)
+	restart := model.DefaultAutoRestart
+	if fresh.restart != nil {
+		restart = *fresh.restart
+	}
 	return model.ExecutionUnit{
 		ID: id, Alias: defaultAlias(id), DU: du.ID, Env: du.Env, Module: module, EUID: euid,
-		AutoStart: fresh.autoStart, AutoStartPending: fresh.pending, RunLevel: max(env.InitialExecutionUnitRunLevel, 0),
+		Created: now(), Restart: restart, AutoStart: fresh.autoStart, AutoStartPending: fresh.pending, RunLevel: max(env.InitialExecutionUnitRunLevel, 0),
 		FaultCode: model.NoFault, ExitCode: -1, Memory: model.UnknownSize, Disk: model.UnknownSize,
 	}, nil
 }

@@ -292,6 +292,9 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 			}
 			row := *old
 			row.Status, row.LastUpdate, row.URL, row.Version = model.DUInstalled, now(), s.URL, t.Manifest.Version
+			if s.Request.ModuleVersion != nil {
+				row.ModuleVersion = *s.Request.ModuleVersion
+			}
 			if err := tx.PutDeploymentUnit(&row); err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -95,7 +96,7 @@ func du(id model.RowID) *model.DeploymentUnit {
 }
 
 func eu(id, du model.RowID) *model.ExecutionUnit {
-	return &model.ExecutionUnit{ID: id, DU: du, Env: "osgi", EUID: fmt.Sprintf("osgi/%d", id), Status: model.EUIdle}
+	return &model.ExecutionUnit{ID: id, DU: du, Env: "osgi", EUID: fmt.Sprintf("osgi/%d", id), Status: model.EUIdle, Restart: model.DefaultAutoRestart}
 }
 
 // contents is everything in a snapshot, readable.
@@ -294,6 +295,7 @@ func TestRunTimeStateDoesNotTouchTheDisk(t *testing.T) {
 			u := *tx.ExecutionUnit(1)
 			u.Status, u.FaultCode, u.FaultMessage = model.EUActive, model.FailureOnStart, "why"
 			u.PIDs, u.Memory, u.Disk, u.ExitCode, u.LogPath = []uint32{1}, 2, 3, 4, "/log"
+			u.Restart.Next = time.Unix(1, 0)
 			return tx.PutExecutionUnit(&u)
 		}},
 		{"status of an environment", 0, func(tx *Tx) error {

@@ -98,6 +98,9 @@ func (inv *Inventory) loadExecutionUnits(tx *store.Tx) error {
 		}
 		u.Status, u.FaultCode, u.FaultMessage = model.EUIdle, model.UnStartable, "the environment has not been seen yet"
 		u.Memory, u.Disk, u.ExitCode = model.UnknownSize, model.UnknownSize, -1
+		if u.Restart == (model.AutoRestart{}) { // of a row that is older than that
+			u.Restart = model.DefaultAutoRestart
+		}
 		inv.draft.PutExecutionUnit(&u)
 		return nil
 	})

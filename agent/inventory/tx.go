@@ -132,6 +132,7 @@ func (t *Tx) PutExecutionUnit(u *model.ExecutionUnit) error {
 	if old != nil && reflect.DeepEqual(durable(*old, func(x *model.ExecutionUnit) {
 		x.Status, x.FaultCode, x.FaultMessage = u.Status, u.FaultCode, u.FaultMessage
 		x.PIDs, x.Memory, x.Disk, x.ExitCode, x.LogPath = u.PIDs, u.Memory, u.Disk, u.ExitCode, u.LogPath
+		x.Restart.Next = u.Restart.Next
 	}), *u) {
 		return nil
 	}

@@ -11,22 +11,27 @@ type Origin struct {
 
 // InstallRequest asks for a deployment unit (TR-069 Table 71, TR-181 InstallDU()).
 type InstallRequest struct {
-	URL        string `json:"url"`
-	UUID       string `json:"uuid,omitempty"`     // empty: generated from the package (TR-181 Annex C)
-	ExecEnv    string `json:"exec_env,omitempty"` // ID of the environment; empty: the agent chooses
-	Username   string `json:"-"`
-	Password   string `json:"-"`
-	AutoStart  *bool  `json:"auto_start,omitempty"` // nil: as the environment is configured
-	Originator Origin `json:"originator,omitzero"`
+	URL       string `json:"url"`
+	UUID      string `json:"uuid,omitempty"`     // empty: generated from the package (TR-181 Annex C)
+	ExecEnv   string `json:"exec_env,omitempty"` // ID of the environment; empty: the agent chooses
+	Username  string `json:"-"`
+	Password  string `json:"-"`
+	AutoStart *bool  `json:"auto_start,omitempty"` // nil: as the environment is configured
+	// ModuleVersion is kept in the row, at most 32 characters.
+	ModuleVersion string       `json:"module_version,omitempty"`
+	AutoRestart   *AutoRestart `json:"auto_restart,omitempty"` // of its execution units; nil: [DefaultAutoRestart]
+	Originator    Origin       `json:"originator,omitzero"`
 }
 
 // UpdateRequest asks for another version of an installed deployment unit (TR-069 Table 72, TR-181 Update()).
 type UpdateRequest struct {
-	DU         RowID  `json:"du"`
-	URL        string `json:"url,omitempty"` // empty: the last one, with its credentials
-	Username   string `json:"-"`
-	Password   string `json:"-"`
-	Originator Origin `json:"originator,omitzero"`
+	DU       RowID  `json:"du"`
+	URL      string `json:"url,omitempty"` // empty: the last one, with its credentials
+	Username string `json:"-"`
+	Password string `json:"-"`
+	// ModuleVersion is kept in the row, at most 32 characters; nil: what is there stays.
+	ModuleVersion *string `json:"module_version,omitempty"`
+	Originator    Origin  `json:"originator,omitzero"`
 }
 
 // Attribute is something of a row that can be set.
@@ -43,6 +48,14 @@ const (
 	AutoStart                    Attribute = "AutoStart"                    // bool; ExecutionUnit
 	RunLevel                     Attribute = "RunLevel"                     // int; ExecutionUnit
 	RequestedState               Attribute = "RequestedState"               // string, Idle or Active; ExecutionUnit
+
+	AutoRestartEnable     Attribute = "AutoRestart.Enable"                   // bool; ExecutionUnit, as the next six, which are int, 0..2^32-1
+	AutoRestartMinimum    Attribute = "AutoRestart.RetryMinimumWaitInterval" // seconds
+	AutoRestartMaximum    Attribute = "AutoRestart.RetryMaximumWaitInterval" // seconds
+	AutoRestartMultiplier Attribute = "AutoRestart.RetryIntervalMultiplier"  // thousandths
+	AutoRestartRetries    Attribute = "AutoRestart.MaximumRetryCount"
+	AutoRestartReset      Attribute = "AutoRestart.ResetPeriod" // seconds
+	AutoRestartCount      Attribute = "AutoRestart.RetryCount"
 
 	PolicyEnable              Attribute = "Enable"              // bool; DUStateChangeComplPolicy, as the next three
 	PolicyOperationTypeFilter Attribute = "OperationTypeFilter" // string, a list

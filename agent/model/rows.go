@@ -83,7 +83,9 @@ type DeploymentUnit struct {
 	Resolved    bool      `json:"resolved"`
 	Installed   time.Time `json:"installed"`   // zero: unknown
 	LastUpdate  time.Time `json:"last_update"` // zero: unknown
-	Missing     bool      `json:"missing"`     // the environment is up and does not have it
+	// ModuleVersion is what the controller calls the version; the agent makes nothing of it.
+	ModuleVersion string `json:"module_version,omitempty"`
+	Missing       bool   `json:"missing"` // the environment is up and does not have it
 }
 
 // An ExecutionUnit is one row of the ExecutionUnit table.
@@ -106,6 +108,9 @@ type ExecutionUnit struct {
 	// The environment has not been told yet of what was set: the row holds what was asked for.
 	AutoStartPending bool `json:"auto_start_pending"`
 	RunLevelPending  bool `json:"run_level_pending"`
+
+	Created time.Time   `json:"created,omitzero"` // when its row was made; zero: unknown
+	Restart AutoRestart `json:"auto_restart,omitzero"`
 
 	Status       EUStatus  `json:"-"`
 	FaultCode    FaultCode `json:"-"`

@@ -60,12 +60,14 @@ func TestRoundTrip(t *testing.T) {
 		roundTrip(t, DeploymentUnits, math.MaxUint32, model.DeploymentUnit{
 			ID: math.MaxUint32, Alias: "a", Env: "osgi", Key: "k", UUID: "u", Version: "1", DUID: "12", Name: "n", Vendor: "v",
 			Description: "<&>", URL: "http://x/y?z=1&w", Status: model.DUInstalled, Resolved: true, Installed: at, Missing: true,
+			ModuleVersion: "blue",
 		})
 	})
 	t.Run("execution_unit", func(t *testing.T) {
 		roundTrip(t, ExecutionUnits, 1, model.ExecutionUnit{
 			ID: 1, Alias: "a", DU: 2, Env: "e", Module: "m", EUID: "e/u", Name: "n", Label: "l", Vendor: "v", Version: "1",
 			Description: "d", Inert: true, AutoStart: true, RunLevel: 65535, AutoStartPending: true, RunLevelPending: true,
+			Created: at, Restart: model.AutoRestart{Enable: true, Minimum: 1, Maximum: 2, Multiplier: 3, Retries: 4, Reset: 5, Count: 6, Last: at},
 		})
 	})
 	t.Run("unit_private", func(t *testing.T) {

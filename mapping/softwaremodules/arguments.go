@@ -85,7 +85,7 @@ var (
 		{Name: "EnvVariable.{i}.Key", Type: dm.String, Length: 2048, Since: "2.17", Mandatory: true, Unsupported: true},
 		{Name: "EnvVariable.{i}.Value", Type: dm.String, Length: 2048, Since: "2.17", Mandatory: true, Unsupported: true},
 	}
-	moduleVersion = []*argument{{Name: "ModuleVersion", Type: dm.String, Length: 32, Since: "2.17", Unsupported: true}}
+	moduleVersion = []*argument{{Name: "ModuleVersion", Type: dm.String, Length: 32, Since: "2.17"}}
 	network       = []*argument{
 		{Name: "NetworkConfig.AccessInterfaces", Type: dm.String, List: true, Length: 256, Since: "2.17", Unsupported: true},
 		{Name: "NetworkConfig.PortMapping.{i}.Interface", Type: dm.String, Length: 256, Since: "2.17", Mandatory: true, Unsupported: true},

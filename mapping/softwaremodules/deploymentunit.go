@@ -29,6 +29,7 @@ var deploymentUnitTable = &object{
 		{Name: "ExecutionEnvRef", Type: dm.String, Reference: execEnvPath, Since: "2.1", Text: func(r Row) string { return r.view.execEnvRef(r.du.Env) }},
 		{Name: "Installed", Type: dm.DateTime, Since: "2.16", Time: func(r Row) time.Time { return r.du.Installed }},
 		{Name: "LastUpdate", Type: dm.DateTime, Since: "2.16", Time: func(r Row) time.Time { return r.du.LastUpdate }},
+		{Name: "ModuleVersion", Type: dm.String, Length: 32, Since: "2.17", Protocol: dm.USPOnly, Text: func(r Row) string { return r.du.ModuleVersion }},
 		{Name: "InternalController", Type: dm.String, Since: "2.16", Protocol: dm.USPOnly, Text: empty},
 	},
 	Commands: []*command{

@@ -2,6 +2,7 @@ package softwaremodules
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/smmd-project/smmd/agent/model"
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
@@ -52,6 +53,7 @@ var executionUnitTable = &object{
 		{Name: "MemoryInUse", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.eu.Memory }},
 		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: unknown},
 		{Name: "CPUPercentInUse", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: unknown},
+		{Name: "CreationTime", Type: dm.DateTime, Since: "2.18", Time: func(r Row) time.Time { return r.eu.Created }},
 		{Name: "References", Type: dm.String, List: true, Since: "2.1", Text: empty},
 		{Name: "AssociatedProcessList", Type: dm.String, List: true, Since: "2.1", Text: empty},
 		{Name: "VendorLogList", Type: dm.String, List: true, Since: "2.1", Text: empty},

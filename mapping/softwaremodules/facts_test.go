@@ -68,11 +68,9 @@ var leftOut = map[string]string{
 	"SoftwareModules.ExecutionUnit.{i}.AllocatedEUGID":              "user ids are not managed",
 	"SoftwareModules.ExecutionUnit.{i}.AllocatedHostUID":            "user ids are not managed",
 	"SoftwareModules.ExecutionUnit.{i}.AllocatedHostGID":            "user ids are not managed",
-	"SoftwareModules.ExecutionUnit.{i}.CreationTime":                "not kept",
 	"SoftwareModules.ExecutionUnit.{i}.Uptime":                      "not known of units that are older than the agent's process",
 	"SoftwareModules.ExecutionUnit.{i}.ShutdownDelay":               "the time for a stop is configured",
 	"SoftwareModules.ExecutionUnit.{i}.AutoRestart.":                "not done yet",
-	"SoftwareModules.DeploymentUnit.{i}.ModuleVersion":              "not done yet",
 }
 
 // isLeftOut returns why what a path names is left out, or "".

@@ -38,12 +38,13 @@ func snapshot() *model.Snapshot {
 			{
 				ID: 2, Alias: "cpe-2", Env: "osgi", UUID: "fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", Version: "1.0.0", DUID: "17", Name: "sample1",
 				Vendor: "broadband-forum.org", URL: "https://h/s.jar", Status: model.DUInstalled, Resolved: true, Installed: installed,
+				ModuleVersion: "blue",
 			},
 			{ID: 3, Env: "gone", Status: model.DUInstalling},
 		},
 		[]*model.ExecutionUnit{
 			{
-				ID: 7, Alias: "cpe-7", DU: 2, Env: "osgi", EUID: "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", Name: strings.Repeat("ü", 300), Label: "17",
+				ID: 7, Alias: "cpe-7", DU: 2, Env: "osgi", EUID: "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", Name: strings.Repeat("ü", 300), Label: "17", Created: installed,
 				Status: model.EURestarting, FaultMessage: "left over", AutoStart: true, RunLevel: 5, Memory: -1, Disk: 12, PIDs: []uint32{1},
 				LogPath: "/var/log/x",
 			},
@@ -135,22 +136,24 @@ func TestValues(t *testing.T) {
 func TestValuesOfUSP(t *testing.T) {
 	newer, older := values(t, dm.USPOnly, softwaremodules.Version), values(t, dm.USPOnly, softwaremodules.OlderVersion)
 	for name, want := range map[string]struct{ newer, older string }{
-		"ExecEnv.4.Status":             {"Restarting", "Disabled"},
-		"ExecEnv.4.RestartReason":      {"new settings", absent},
-		"ExecEnv.4.RestartCount":       {"3", absent},
-		"ExecEnv.4.LastRestarted":      {"2026-03-01T12:00:00Z", absent},
-		"ExecEnv.1.LastRestarted":      {"0001-01-01T00:00:00Z", absent},
-		"ExecEnv.1.AvailableRoles":     {"", absent},
-		"ExecEnv.1.Reset":              {absent, absent},
-		"ExecEnv.1.Enable":             {"true", "true"},
-		"ExecutionUnit.7.Status":       {"Restarting", "Starting"},
-		"ExecutionUnit.7.Name":         {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
-		"DeploymentUnit.2.Name":        {"sample1", "sample1"},
-		"DeploymentUnit.2.Installed":   {"2026-03-01T12:00:00Z", absent},
-		"ExecutionUnit.7.EUID":         {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
-		policy + "Enable":              {absent, absent},
-		"ExecEnvClassNumberOfEntries":  {"0", absent},
-		"ExecutionUnitNumberOfEntries": {"4", "4"},
+		"ExecEnv.4.Status":               {"Restarting", "Disabled"},
+		"ExecEnv.4.RestartReason":        {"new settings", absent},
+		"ExecEnv.4.RestartCount":         {"3", absent},
+		"ExecEnv.4.LastRestarted":        {"2026-03-01T12:00:00Z", absent},
+		"ExecEnv.1.LastRestarted":        {"0001-01-01T00:00:00Z", absent},
+		"ExecEnv.1.AvailableRoles":       {"", absent},
+		"ExecEnv.1.Reset":                {absent, absent},
+		"ExecEnv.1.Enable":               {"true", "true"},
+		"ExecutionUnit.7.Status":         {"Restarting", "Starting"},
+		"ExecutionUnit.7.Name":           {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
+		"DeploymentUnit.2.Name":          {"sample1", "sample1"},
+		"DeploymentUnit.2.ModuleVersion": {"blue", absent},
+		"ExecutionUnit.7.CreationTime":   {"2026-03-01T12:00:00Z", absent},
+		"DeploymentUnit.2.Installed":     {"2026-03-01T12:00:00Z", absent},
+		"ExecutionUnit.7.EUID":           {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
+		policy + "Enable":                {absent, absent},
+		"ExecEnvClassNumberOfEntries":    {"0", absent},
+		"ExecutionUnitNumberOfEntries":   {"4", "4"},
 	} {
 		for _, of := range []struct {
 			version string

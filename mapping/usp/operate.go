@@ -45,13 +45,18 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 			return 0, err
 		}
 		return f.agent.Install(ctx, model.InstallRequest{
-			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: env, Username: x.text("Username"), Password: x.text("Password"), Originator: x.origin,
+			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: env, Username: x.text("Username"), Password: x.text("Password"),
+			ModuleVersion: x.text("ModuleVersion"), Originator: x.origin,
 		})
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Update()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
-		return f.agent.Update(ctx, model.UpdateRequest{
+		r := model.UpdateRequest{
 			DU: x.ref.Instance, URL: x.text("URL"), Username: x.text("Username"), Password: x.text("Password"), Originator: x.origin,
-		})
+		}
+		if v, given := x.args["ModuleVersion"].(string); given {
+			r.ModuleVersion = &v
+		}
+		return f.agent.Update(ctx, r)
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Uninstall()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
 		return f.agent.Uninstall(ctx, x.ref.Instance, x.origin)
