@@ -19,9 +19,6 @@ import (
 	"github.com/smmd-project/smmd/mapping/cwmp"
 )
 
-// dataModel is the version of the data model that the tree follows.
-const dataModel = "Device:2.19"
-
 // runAgent is the program as the agent: it ends with an error, or after SIGTERM or SIGINT.
 func runAgent(ctx context.Context, file, busAddress string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
@@ -55,7 +52,10 @@ func runAgent(ctx context.Context, file, busAddress string) error {
 	}
 	defer stopBus()
 	face := func(ctx context.Context, ready func()) error {
-		return serve(ctx, dbus.New(a, dbus.Options{Version: version, DataModel: dataModel, Log: log, Ready: once(ready)}), address, log)
+		opts := dbus.Options{
+			Version: version, DataModel: "Device:" + cfg.DataModel.Version, Faces: cfg.DataModel.Faces, Log: log, Ready: once(ready),
+		}
+		return serve(ctx, dbus.New(a, opts), address, log)
 	}
 	return a.Run(ctx, func() {
 		tellReady(cfg, address, log)
