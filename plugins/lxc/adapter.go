@@ -33,7 +33,7 @@ type lxc struct {
 
 	life  context.Context // ends with the adapter
 	end   context.CancelFunc
-	tasks sync.WaitGroup // what goes on without a caller
+	tasks tasks
 
 	mu        sync.Mutex
 	envs      map[string]*env // nil: not configured

@@ -105,7 +105,7 @@ func openHere(s starter) func(t adaptertest.TB, dir string) (adapter.Adapter, fu
 		return &killable{a, dead}, func() {
 			kill()
 			a.end()
-			a.tasks.Wait()
+			a.tasks.end()
 			a.mu.Lock()
 			over := a.watchOver
 			a.mu.Unlock()

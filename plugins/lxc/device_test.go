@@ -80,7 +80,7 @@ func deviceWith(t *testing.T, env string, s starter, set map[string]any) *device
 		<-read
 		clearStore(t, d.env.store)
 		d.a.end()
-		d.a.tasks.Wait()
+		d.a.tasks.end()
 	})
 	if err := d.a.SetEnabled(t.Context(), "up", env, true, nil); err != nil {
 		t.Fatal(err)

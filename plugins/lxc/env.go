@@ -25,7 +25,7 @@ type env struct {
 	cgroupView string // whose mounts containers are started with: a process, or "self"
 
 	life  context.Context // of the adapter: what goes on without a caller ends with it
-	tasks *sync.WaitGroup // what goes on without a caller
+	tasks *tasks          // of the adapter
 
 	turn chan struct{} // holds one token: who takes it may launch or end the environment
 	wake chan struct{} // tells the watcher to look at the environment at once
@@ -189,12 +189,13 @@ func (e *env) do(ctx context.Context, c *container, kind string, f func(ctx cont
 		mine := a == nil
 		if mine {
 			a = &action{kind: kind, done: make(chan struct{})}
+			if !e.tasks.begin(func() { e.carryOut(c, a, f) }) {
+				e.mu.Unlock()
+				return fmt.Errorf("cannot %s: %w", what, context.Canceled)
+			}
 			c.doing = a
 		}
 		e.mu.Unlock()
-		if mine {
-			e.tasks.Go(func() { e.carryOut(c, a, f) })
-		}
 		if !mine && a.kind == doStop && kind == doStart {
 			return adapter.Errorf(adapter.BadState, "cannot %s: it is being stopped", what)
 		}

@@ -143,7 +143,7 @@ func (e *env) observeEnd(ctx context.Context, c *container, r run, m *adapter.Mo
 
 // lookAgain looks at a container again in a moment.
 func (e *env) lookAgain(c *container) {
-	e.tasks.Go(func() {
+	e.tasks.begin(func() {
 		timer := time.NewTimer(ask)
 		defer timer.Stop()
 		select {
