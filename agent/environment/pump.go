@@ -210,7 +210,7 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 	default:
 		row.Status, row.StatusDetail = model.EEError, cmp.Or(v.detail, "the environment does not run")
 	}
-	row.Attached = v.attached
+	row.Attached, row.Synced = v.attached, v.synced
 	levels := v.desc.Has(adapter.CapRunLevels)
 	if !v.up {
 		if v.ready || !v.state.Up {
