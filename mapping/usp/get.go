@@ -20,17 +20,20 @@ type GetResult struct {
 	Status
 }
 
-// maxAnswer is how many bytes of values one message is answered with. The tree of ten thousand units has a tenth of it; but whoever names it a
-// thousand times is told so instead of filling the memory.
-const maxAnswer = 64 << 20
+// maxAnswer is how many bytes one message is answered with. A bus takes 32 MiB in one message and ends the connection of whoever sends more, so
+// whoever names a big tree many times is told instead.
+const maxAnswer = 28 << 20
+
+// overhead is how many bytes a name and its value take beside their characters.
+const overhead = 16
 
 // answer collects objects and counts their bytes.
 type answer struct{ size int }
 
 func (a *answer) add(list []Object, o Object) []Object {
-	a.size += len(o.Path)
+	a.size += len(o.Path) + overhead
 	for k, v := range o.Parameters {
-		a.size += len(k) + len(v)
+		a.size += len(k) + len(v) + overhead
 	}
 	return append(list, o)
 }

@@ -173,12 +173,13 @@ func (f *Face) Differences(before, after *model.Snapshot, refs []model.Ref) []No
 				changed = append(changed, Notification{Kind: KindValueChange, Parameter: n.Path, Value: is})
 			}
 		}
-		for _, n := range slices.Backward(a.nodes) {
+		for _, n := range a.nodes {
 			if _, known := b.values[n.Path]; n.Parameter == nil && !known {
 				went = append(went, Notification{Kind: KindObjectDeletion, Object: n.Path})
 			}
 		}
 	}
+	slices.Reverse(went)
 	return slices.Concat(came, changed, went)
 }
 

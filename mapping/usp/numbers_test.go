@@ -27,6 +27,8 @@ func TestNumbersAreTotalAndAllowed(t *testing.T) {
 		{"Operate", Operate, slices.Concat(span(7002, 7008), []uint32{7016, 7022, 7026, 7027})},
 		// TR-369 1.4.1, Notify, OperationComplete cmd_failure.
 		{"OperationComplete", OperationComplete, slices.Concat(span(7002, 7008), []uint32{7016, 7022, 7023})},
+		// TR-369 1.4.1, Set; of 7000 and 7001 the whole message would be refused.
+		{"Parameter", Parameter, slices.Concat(span(7002, 7016), []uint32{7020, 7021, 7026})},
 	} {
 		for _, r := range fault.Reasons() {
 			if n := context.number(r); !slices.Contains(context.allowed, n) {

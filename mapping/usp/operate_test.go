@@ -1,0 +1,209 @@
+package usp_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/mapping/softwaremodules"
+	"github.com/smmd-project/smmd/mapping/usp"
+)
+
+// input reads arguments name=value, separated by blanks.
+func input(text string) map[string]string {
+	args := map[string]string{}
+	for _, w := range strings.Fields(text) {
+		k, v, _ := strings.Cut(w, "=")
+		args[k] = v
+	}
+	return args
+}
+
+// executed writes an answer as lines: command, and its job or code.
+func executed(results []usp.Executed) string {
+	var lines []string
+	for _, r := range results {
+		line := strings.TrimPrefix(r.Command, sm)
+		switch {
+		case r.Code != 0:
+			line += fmt.Sprintf(" %d", r.Code)
+		case r.Job != 0:
+			line += fmt.Sprintf(" job %d", r.Job)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, ", ")
+}
+
+func TestOperate(t *testing.T) {
+	install := func(env string) model.InstallRequest { return model.InstallRequest{URL: "http://h/x", ExecEnv: env} }
+	for _, tc := range []struct {
+		command string
+		input   string
+		want    string // "!code" is a failure of the message
+		asked   []any
+	}{
+		{"InstallDU()", "URL=http://h/x", "InstallDU() job 1", []any{install("")}},
+		{"InstallDU()", "URL=http://h/x UUID=u Username=n Password=p ExecutionEnvRef=lxc", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", UUID: "u", ExecEnv: "lxc", Username: "n", Password: "p"}}},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=f3a1", "InstallDU() job 1", []any{install("osgi")}},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.ExecEnv.2", "InstallDU() job 1", []any{install("lxc")}},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.ExecEnv.2.", "InstallDU() job 1", []any{install("lxc")}},
+		{"InstallDU()", `URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.ExecEnv.[Alias=="cpe-lxc"]`, "InstallDU() job 1", []any{install("lxc")}},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=", "InstallDU() job 1", []any{install("")}},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=nowhere", "InstallDU() 7016", nil},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.ExecEnv.", "InstallDU() 7016", nil},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.ExecEnv.*.", "InstallDU() 7016", nil},
+		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.DeploymentUnit.5", "InstallDU() 7016", nil},
+		{"InstallDU()", "URL=http://h/x Bogus=1 Bo.1.gus=2 RetainData=true", "InstallDU() job 1", []any{install("")}}, // unknown here
+		{"InstallDU()", "UUID=u", "InstallDU() 7027", nil},
+		{"InstallDU()", "UUID=u Signature=x", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x Privileged=perhaps", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x UUID=" + strings.Repeat("u", 37), "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x RequiredRoles=Admin", "InstallDU() 7004", nil},
+		{"InstallDU()", "URL=http://h/x HostObject.1.Source=/a HostObject.1.Destination=/b", "InstallDU() 7004", nil},
+		{"InstallDU()", "URL=http://h/x HostObject.1.Source=/a", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x NetworkConfig.AccessInterfaces=lan", "InstallDU() 7004", nil},
+		{"DeploymentUnit.5.Update()", "URL=http://h/y Username=n Password=p", "DeploymentUnit.5.Update() job 1",
+			[]any{model.UpdateRequest{DU: 5, URL: "http://h/y", Username: "n", Password: "p"}}},
+		{"DeploymentUnit.5.Update()", "", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5}}},
+		{"DeploymentUnit.*.Uninstall()", "", "DeploymentUnit.5.Uninstall() job 1, DeploymentUnit.6.Uninstall() job 2", []any{"uninstall 5", "uninstall 6"}},
+		{`DeploymentUnit.[Resolved==true].Uninstall()`, "RetainData=false", "DeploymentUnit.5.Uninstall() job 1", []any{"uninstall 5"}},
+		{`DeploymentUnit.[Status=="Updating"].Uninstall()`, "", "", nil},
+		{"DeploymentUnit.9.Uninstall()", "", "DeploymentUnit.9.Uninstall() 7016", nil},
+		{`DeploymentUnit.[Alias=="x"].Uninstall()`, "", `DeploymentUnit.[Alias=="x"].Uninstall() 7016`, nil},
+		{"ExecEnv.1.Restart()", "Reason=why", `ExecEnv.1.Restart() job 1`, []any{`restart 1 "why"`}},
+		{"DeploymentUnit.*.ExecutionEnvRef+.Restart()", "", `ExecEnv.1.Restart() job 1`, []any{`restart 1 ""`}},
+		{"ExecEnv.1.Reset()", "", "ExecEnv.1.Reset() job 1", []any{"reset 1 usp"}},
+		{"ExecEnv.1.SetRunLevel()", "RequestedRunLevel=4", "ExecEnv.1.SetRunLevel()",
+			[]any{[]model.Assignment{{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.RequestedRunLevel, Value: 4}}}},
+		{"ExecEnv.1.SetRunLevel()", "RequestedRunLevel=70000", "ExecEnv.1.SetRunLevel() 7027", nil},
+		{"ExecEnv.*.SetRunLevel()", "", "ExecEnv.1.SetRunLevel() 7027, ExecEnv.2.SetRunLevel() 7027", nil},
+		{"ExecutionUnit.3.SetRequestedState()", "RequestedState=Idle", "ExecutionUnit.3.SetRequestedState()", []any{"Idle 3"}},
+		{"ExecutionUnit.3.SetRequestedState()", "RequestedState=Dance", "ExecutionUnit.3.SetRequestedState() 7027", nil},
+		{"ExecEnv.1.ActiveExecutionUnits#*+.Restart()", "", "ExecutionUnit.3.Restart()", []any{"Restart 3"}},
+
+		{"RemoveDU()", "", "!7026", nil},
+		{"DeploymentUnit.*.Start()", "", "!7026", nil},
+		{"DeploymentUnit.5.UUID", "", "!7026", nil},
+		{"DUStateChange!", "", "!7026", nil},
+		{"InstallDU(URL)", "", "!7008", nil},
+		{"DeploymentUnit.[Resolved==maybe].Uninstall()", "", "!7008", nil},
+	} {
+		a := newAgent()
+		got, err := usp.New(a, "").Operate(t.Context(), usp.Call{Command: sm + tc.command, CommandKey: "key", Input: input(tc.input), Originator: "proto::c"})
+		text := executed(got)
+		if err != nil {
+			text = "!" + failed(err)
+		}
+		if text != tc.want || !cmp.Equal(a.asked, tc.asked) {
+			t.Errorf("%s(%s): %s, asked %+v; want %s, asked %+v", tc.command, tc.input, text, a.asked, tc.want, tc.asked)
+		}
+		if len(a.asked) == 0 {
+			continue
+		}
+		want := model.Origin{Name: "proto::c"}
+		if last := got[len(got)-1]; last.Job != 0 {
+			want.Command, want.CommandKey = last.Command, "key"
+		}
+		if a.origin != want {
+			t.Errorf("%s: the originator is %+v, want %+v", tc.command, a.origin, want)
+		}
+	}
+}
+
+// Each refusal of the agent is told for the execution, in the numbers of Operate; none makes the message fail.
+func TestOperateThatTheAgentRefuses(t *testing.T) {
+	for _, r := range fault.Reasons() {
+		for command, args := range map[string]string{
+			"InstallDU()": "URL=http://h/x", "DeploymentUnit.*.Update()": "", "DeploymentUnit.5.Uninstall()": "", "ExecEnv.1.Restart()": "", "ExecEnv.1.Reset()": "",
+			"ExecEnv.1.SetRunLevel()": "RequestedRunLevel=1", "ExecutionUnit.3.SetRequestedState()": "RequestedState=Active", "ExecutionUnit.3.Restart()": "",
+		} {
+			a := newAgent()
+			a.err = fault.Errorf(r, "cannot do it")
+			if command == "ExecEnv.1.SetRunLevel()" {
+				a.refuse = func(model.Assignment) error { return a.err }
+			}
+			got, err := usp.New(a, "").Operate(t.Context(), usp.Call{Command: sm + command, Input: input(args)})
+			if err != nil || len(got) == 0 {
+				t.Fatalf("%s, %s: %+v, %v", command, r, got, err)
+			}
+			for _, x := range got {
+				if x.Code != usp.Operate(r) || x.Text != "cannot do it" || x.Job != 0 {
+					t.Errorf("%s, %s: %+v, want code %d", command, r, x, usp.Operate(r))
+				}
+			}
+		}
+	}
+}
+
+// Before 2.16 Reset() has no Request and there is no Restart().
+func TestOperateInOlderVersion(t *testing.T) {
+	a := newAgent()
+	face := usp.New(a, softwaremodules.OlderVersion)
+	got, err := face.Operate(t.Context(), usp.Call{Command: sm + "ExecEnv.1.Reset()", CommandKey: "key"})
+	if err != nil || executed(got) != "ExecEnv.1.Reset()" || a.origin.Command != "" {
+		t.Errorf("Reset(): %+v, %v, by %+v", got, err, a.origin)
+	}
+	if _, err := face.Operate(t.Context(), usp.Call{Command: sm + "ExecEnv.1.Restart()"}); failed(err) != "7026" {
+		t.Errorf("Restart(): %v", err)
+	}
+}
+
+// Every command of the data model is executed or said not to be supported: none is forgotten.
+func TestEveryCommandIsKnown(t *testing.T) {
+	a := newAgent()
+	face := usp.New(a, "")
+	for _, o := range face.GetSupportedDM([]string{"Device."}, usp.Supported{Commands: true})[0].Objects {
+		for _, c := range o.Commands {
+			a.asked = nil
+			path := strings.ReplaceAll(o.Path, "{i}", "*") + c.Name
+			got, err := face.Operate(t.Context(), usp.Call{Command: path, Input: input("URL=http://h/x RequestedRunLevel=1 RequestedState=Idle")})
+			if err != nil || len(got) > 0 && got[0].Code != 0 {
+				t.Errorf("%s: %+v, %v", path, got, err)
+			}
+		}
+	}
+}
+
+func TestRequests(t *testing.T) {
+	a := newAgent()
+	command := sm + "InstallDU()"
+	a.snapshot = model.NewSnapshot(nil, nil, nil, []*model.Job{
+		{ID: 1, State: model.JobQueued, Originator: model.Origin{Name: "c", Command: command, CommandKey: "k"}},
+		{ID: 2, State: model.JobFetching, Originator: model.Origin{Name: "c", Command: command}},
+		{ID: 3, State: model.JobDone, Originator: model.Origin{Name: "c", Command: command}},
+		{ID: 4, State: model.JobQueued, Originator: model.Origin{Name: "somebody else"}},
+	})
+	want := []usp.Request{
+		{1, command, "k", "c", "Requested", "0001-01-01T00:00:00Z"},
+		{2, command, "", "c", "Active", "0001-01-01T00:00:00Z"},
+	}
+	if got := usp.New(a, "").Requests(); !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(got, want))
+	}
+}
+
+func FuzzOperate(f *testing.F) {
+	f.Add("Device.SoftwareModules.InstallDU()", "URL", "http://h/x", "HostObject.1.Source", "/a")
+	f.Add("Device.SoftwareModules.DeploymentUnit.*.Uninstall()", "RetainData", "true", "", "")
+	f.Add(`Device.SoftwareModules.ExecEnv.[Name=="lxc"].SetRunLevel()`, "RequestedRunLevel", "-1", "\xff", "{i}")
+	f.Add("Device.SoftwareModules.ExecEnv.1.ActiveExecutionUnits#*+.SetRequestedState()", "RequestedState", "Idle", "RequestedState.", ".")
+	f.Fuzz(func(t *testing.T, command, k1, v1, k2, v2 string) {
+		got, err := usp.New(newAgent(), "").Operate(t.Context(), usp.Call{Command: command, Input: map[string]string{k1: v1, k2: v2}})
+		if err != nil {
+			if text := failed(err); text != "7008" && text != "7026" {
+				t.Fatalf("%q: %v", command, err)
+			}
+		}
+		for _, r := range got {
+			if r.Command == "" || r.Code >= 8000 || r.Code != 0 && (r.Code < 7002 || r.Text == "" || r.Job != 0) {
+				t.Fatalf("%q: %+v", command, r)
+			}
+		}
+	})
+}
