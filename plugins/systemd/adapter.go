@@ -11,6 +11,33 @@
 // adapter's own directory has to survive a power cut, and /etc is never written.
 //
 // An environment is up while its slice is active. The invocation of the slice names the launch.
+//
+// What is in which file, from the calls down to the bus:
+//
+//	adapter.go     the methods of the contract
+//	settings.go    the settings of an environment
+//	env.go         an environment: its link, its locks, and calls that go on when nobody waits any more
+//	slice.go       its slice, and the drop-ins that bind units to it
+//	launch.go      its launch and end
+//	deploy.go      install, update, revert, discard, uninstall
+//	settle.go      what is open of them after a failure, and the removal of a unit
+//	record.go      the records
+//	package.go     what a package says of itself
+//	tarball.go     the same of archives
+//	raw.go         the same of images of file systems
+//	probe.go       whether a read-only image has its mount points
+//	osrelease.go   os-release
+//	run.go         start and stop of a module
+//	watch.go       what is told, and when
+//	module.go      a deployment unit and its modules as they are told
+//	fault.go       what is wrong with a unit of systemd
+//	journal.go     the last lines of its log
+//	usage.go       what it uses of memory and disk
+//	unit.go        its state, as the manager has it
+//	unitname.go    its name
+//	job.go         jobs of the manager
+//	portable.go    portabled: which images are attached
+//	link.go        the connection to both
 package systemd
 
 import (

@@ -36,7 +36,7 @@ func TestUnitsAreToldWithTheirEnvironment(t *testing.T) {
 	if x := next(); x.Kind != adapter.EventEnv || !x.Env.Up {
 		t.Fatalf("first came %+v", x)
 	}
-	e.mu.Lock() // whoever looks at units waits for it
+	e.mu.Lock() // whoever reads units waits for it
 	defer e.mu.Unlock()
 	for _, want := range []adapter.Event{{Kind: adapter.EventUnit, Key: "first"}, {Kind: adapter.EventUnit, Key: "second"}, {Kind: adapter.EventSynced}} {
 		x := next()

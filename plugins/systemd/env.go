@@ -13,8 +13,8 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
-// lookEnd bounds how long the unit of a look at an image may take to go.
-const lookEnd = 5 * time.Second
+// shortTime bounds what is asked of the manager for the sake of order when nobody waits for it any more.
+const shortTime = 5 * time.Second
 
 // limits are the time limits that are no settings.
 type limits struct {
@@ -37,7 +37,7 @@ type env struct {
 	slice string
 	store store
 	log   *slog.Logger
-	wake  chan struct{} // tells the watcher to look at everything
+	wake  chan struct{} // tells the watcher to read everything again
 	keys  locks         // one for each unit, and one for the environment's launch and end
 
 	dialing sync.Mutex // so that one connection is made
@@ -72,14 +72,14 @@ func (e *env) link(ctx context.Context) (*link, error) {
 	if l != nil {
 		l.close()
 	} else {
-		e.sweep()
+		e.sweepInspections()
 	}
 	l, err := newLink(e.own.life, e.own.limits.connect)
 	if err != nil {
 		return nil, &adapter.Error{Reason: adapter.Unavailable, Message: err.Error(), Cause: err.Error()}
 	}
-	if err := l.sweepLooks(e.lookUnits()); err != nil {
-		e.log.Warn("what is left of a look at a package cannot be removed", "err", err)
+	if err := l.sweepProbes(e.probes()); err != nil {
+		e.log.Warn("what is left of reading a package cannot be removed", "err", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -87,8 +87,8 @@ func (e *env) link(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// look tells the watcher to look at everything.
-func (e *env) look() {
+// changed tells the watcher to read everything again.
+func (e *env) changed() {
 	select {
 	case e.wake <- struct{}{}:
 	default:
@@ -123,7 +123,7 @@ func finish[T any](ctx context.Context, e *env, f func(work context.Context) (T,
 	go func() { // ends with the limit at the latest
 		defer cancel()
 		v, err := f(work)
-		e.look()
+		e.changed()
 		done <- outcome{v, err}
 	}()
 	select {

@@ -33,11 +33,11 @@ func (u unitState) fault(a attempt, lacks []string) (adapter.Reason, string) {
 	}
 	switch {
 	case u.restarting():
-		return u.when(a), fmt.Sprintf("%s; systemd starts it again", u.end())
+		return u.failure(a), fmt.Sprintf("%s; systemd starts it again", u.end())
 	case u.active == "failed" && a.stop && a.run == u.invocation:
 		return adapter.StopFailed, u.end()
 	case u.active == "failed":
-		return u.when(a), u.end()
+		return u.failure(a), u.end()
 	case u.active == "inactive" && u.skipped && u.condition != "":
 		return adapter.Unstartable, "its start was skipped: " + u.condition + " does not hold"
 	case u.active == "inactive" && u.skipped:
@@ -48,9 +48,9 @@ func (u unitState) fault(a attempt, lacks []string) (adapter.Reason, string) {
 	return "", ""
 }
 
-// when tells a failed start from a failure later on. It depends on what systemd has noted of the run, and not on when somebody looks: a service of Type=simple
+// failure tells a failed start from a failure later on. It depends on what systemd has noted of the run, and not on when somebody looks: a service of Type=simple
 // is active as soon as there is a process.
-func (u unitState) when(a attempt) adapter.Reason {
+func (u unitState) failure(a attempt) adapter.Reason {
 	switch {
 	case u.wasActive:
 		return adapter.FailedWhileActive

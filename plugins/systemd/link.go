@@ -175,7 +175,7 @@ func (l *link) release(ctx context.Context, unit string) error {
 	return nil
 }
 
-// releaseOthers lets go of the units that are held and not to be kept: a look may have taken hold of one that was just being removed.
+// releaseOthers lets go of the units that are held and not to be kept: the watch may have taken hold of one that was just being removed.
 func (l *link) releaseOthers(ctx context.Context, keep []string) {
 	l.mu.Lock()
 	var others []string

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -84,4 +85,47 @@ func attached(g generation) (all, some bool) {
 		}
 	}
 	return all, some
+}
+
+// ensure makes a generation attached and bound to the slice. It reports whether the manager has to be reloaded. The drop-ins come last: should the device have a
+// unit of that name, portabled refuses, and the device's unit is not bound to anything.
+func (e *env) ensure(ctx context.Context, l *link, g generation) (changed bool, err error) {
+	if all, some := attached(g); !all {
+		changed = true
+		if some { // half of an attach, or somebody has taken away files
+			if err := l.detach(ctx, e.store.image(g.Image)); err != nil {
+				return changed, err
+			}
+		}
+		if err := l.attach(ctx, e.store.image(g.Image), g.Prefixes, e.set.profile); err != nil {
+			return changed, err
+		}
+	}
+	var errs []error
+	for _, u := range g.Units {
+		did, err := writeRuntime(u+".d/"+dropIn, e.dropInFile(u))
+		changed, errs = changed || did, append(errs, err)
+	}
+	return changed, errors.Join(errs...)
+}
+
+// drop takes a generation out of the manager's sight. Units that keep belongs to stay bound to the slice. It reports whether the manager has to be reloaded.
+func (e *env) drop(ctx context.Context, l *link, g generation, keep []string) (changed bool, err error) {
+	if _, some := attached(g); some {
+		changed = true
+		if err := l.detach(ctx, e.store.image(g.Image)); err != nil {
+			return changed, err
+		}
+	}
+	for _, u := range g.Units {
+		if slices.Contains(keep, u) {
+			continue
+		}
+		did, err := removeDropIn(u)
+		changed = changed || did
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
 }

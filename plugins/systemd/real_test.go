@@ -407,7 +407,7 @@ func TestPackagesRefused(t *testing.T) {
 		_, err = d.s.Install(t.Context(), d.op(), adapter.InstallSpec{Env: home, Key: "bad", Package: p, RunLevel: -1})
 		reasonIs(t, c.name+": Install", err, c.want)
 	}
-	for _, pattern := range []string{d.data + "/*/images/*", d.data + "/*/units/*", d.data + "/*/look/*", "/run/systemd/*/bad*"} {
+	for _, pattern := range []string{d.data + "/*/images/*", d.data + "/*/units/*", d.data + "/*/inspect/*", "/run/systemd/*/bad*"} {
 		if found, err := filepath.Glob(pattern); err != nil || len(found) > 0 {
 			t.Errorf("left are %v, %v", found, err)
 		}

@@ -4,14 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
-
-// poll is how often a unit is looked at that changes without a job.
-const poll = 10 * time.Millisecond
 
 func moduleName(m adapter.ModuleRef) string {
 	return fmt.Sprintf("module %q of unit %q in environment %q", m.Module, m.Key, m.Env)
@@ -42,7 +37,7 @@ func (e *env) start(ctx context.Context, m adapter.ModuleRef, o adapter.StartOpt
 		// The limit of starts is for what systemd starts by itself; somebody who asks has a reason.
 		l.clearFailure(ctx, unit)
 	}
-	defer e.look()
+	defer e.changed()
 	done := make(chan string, 1)
 	if _, err := l.units.StartUnitContext(ctx, unit, "replace", done); err != nil {
 		return e.refusal(ctx, l, s, o, what, err)
@@ -144,7 +139,7 @@ func (e *env) stop(ctx context.Context, m adapter.ModuleRef) error {
 		return nil
 	}
 	e.try(unit, attempt{stop: true, run: s.invocation})
-	defer e.look()
+	defer e.changed()
 	done := make(chan string, 1)
 	if _, err := l.units.StopUnitContext(ctx, unit, "replace", done); err != nil {
 		if errorName(err) == "org.freedesktop.systemd1.NoSuchUnit" {
@@ -168,21 +163,4 @@ func (e *env) stop(ctx context.Context, m adapter.ModuleRef) error {
 		return &adapter.Error{Reason: adapter.StopFailed, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
 	}
 	return nil
-}
-
-// until waits until a unit is as ok wants it.
-func (l *link) until(ctx context.Context, unit string, ok func(unitState) bool) error {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
-		s, err := l.state(ctx, unit)
-		if err != nil || ok(s) {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("cannot wait for %s, which is %s: %w", unit, strings.TrimSpace(s.active+" "+s.sub), ctx.Err())
-		}
-	}
 }

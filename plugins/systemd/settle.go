@@ -2,11 +2,7 @@ package systemd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -236,19 +232,4 @@ func (e *env) restoreOne(ctx context.Context, l *link, key string) (r *record, c
 	}
 	changed, err = e.ensure(ctx, l, r.Current)
 	return r, changed, err
-}
-
-// sweep removes directories of looks at packages that an adapter left that was killed. It runs before this one takes its first look.
-func (e *env) sweep() {
-	dir := filepath.Join(e.store.dir, "look")
-	left, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	for _, x := range left {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, x.Name())))
-	}
-	if err != nil {
-		e.log.Warn("what is left of a look at a package cannot be removed", "err", err)
-	}
 }

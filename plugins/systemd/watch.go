@@ -57,7 +57,7 @@ func (w *watcher) lost(err error) {
 	w.tellEnv(down)
 }
 
-// follow looks at everything, and then again at what signals say has changed, until the link is lost or ctx is done.
+// follow reads everything, and then again what signals say has changed, until the link is lost or ctx is done.
 func (w *watcher) follow(ctx context.Context, l *link) error {
 	signals := make(chan *dbus.Signal, 64)
 	l.bus.Signal(signals)
@@ -76,22 +76,22 @@ func (w *watcher) follow(ctx context.Context, l *link) error {
 	}
 	sample := time.NewTicker(w.env.own.limits.sample)
 	defer sample.Stop()
-	again := time.NewTimer(0) // the first look
+	again := time.NewTimer(0) // at once
 	defer again.Stop()
 	version := l.version(ctx)
 	for {
-		var at glance
+		var stale scope
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.life.Done():
 			return adapter.Errorf(adapter.Unavailable, "the system bus is lost")
 		case sig, ok := <-signals:
-			for more := true; more; { // one look sees what all signals tell that are there already
+			for more := true; more; { // read once what several signals tell of
 				if !ok {
 					return adapter.Errorf(adapter.Unavailable, "the system bus is lost")
 				}
-				at.add(l, s, sig)
+				stale.add(l, s, sig)
 				select {
 				case sig, ok = <-signals:
 				default:
@@ -99,17 +99,17 @@ func (w *watcher) follow(ctx context.Context, l *link) error {
 				}
 			}
 		case <-w.env.wake:
-			at.all = true
+			stale.all = true
 		case <-again.C:
-			at.all = true
+			stale.all = true
 		case <-sample.C:
 			w.measure()
-			at.all = true
+			stale.all = true
 		}
-		if !at.all && len(at.units) == 0 {
+		if !stale.all && len(stale.units) == 0 {
 			continue
 		}
-		if err := w.look(ctx, l, s, version, at); err != nil {
+		if err := w.refresh(ctx, l, s, version, stale); err != nil {
 			return err
 		}
 		for _, u := range w.units {
@@ -120,20 +120,20 @@ func (w *watcher) follow(ctx context.Context, l *link) error {
 	}
 }
 
-// A glance is what has to be looked at.
-type glance struct {
+// A scope is what of an environment has to be read again.
+type scope struct {
 	all   bool
 	units map[string]bool
 }
 
 // add adds what a signal tells of.
-func (g *glance) add(l *link, s *subscriptions, sig *dbus.Signal) {
+func (x *scope) add(l *link, s *subscriptions, sig *dbus.Signal) {
 	unit := ""
 	switch sig.Name {
 	case systemdName + ".Manager.Reloading":
 		l.forget()
 		if len(sig.Body) == 1 && sig.Body[0] == false { // it is done
-			g.all = true
+			x.all = true
 		}
 	case systemdName + ".Manager.JobRemoved":
 		if len(sig.Body) == 4 {
@@ -143,20 +143,20 @@ func (g *glance) add(l *link, s *subscriptions, sig *dbus.Signal) {
 		unit = s.names[sig.Path]
 	}
 	if unit != "" {
-		if g.units == nil {
-			g.units = map[string]bool{}
+		if x.units == nil {
+			x.units = map[string]bool{}
 		}
-		g.units[unit] = true
+		x.units[unit] = true
 	}
 }
 
-// misses reports whether none of a unit's modules has to be looked at.
-func (g glance) misses(u adapter.Unit) bool {
-	return !g.all && !slices.ContainsFunc(u.Modules, func(m adapter.Module) bool { return g.units[m.ID] })
+// misses reports whether none of a unit's modules has to be read again.
+func (x scope) misses(u adapter.Unit) bool {
+	return !x.all && !slices.ContainsFunc(u.Modules, func(m adapter.Module) bool { return x.units[m.ID] })
 }
 
-// look looks at the environment and at its units and tells what is new.
-func (w *watcher) look(ctx context.Context, l *link, s *subscriptions, version string, at glance) error {
+// refresh reads the environment and those of its units that are in the scope, and tells what is new.
+func (w *watcher) refresh(ctx context.Context, l *link, s *subscriptions, version string, stale scope) error {
 	e := w.env
 	slice, err := e.sliceState(ctx, l)
 	if err != nil {
@@ -169,7 +169,7 @@ func (w *watcher) look(ctx context.Context, l *link, s *subscriptions, version s
 	if w.told != nil && w.told.Up && slice.up && w.told.Launch == slice.launch {
 		keepUnnoticed(&now, *w.told)
 	} else {
-		w.units, w.ready, at.all = map[string]adapter.Unit{}, false, true
+		w.units, w.ready, stale.all = map[string]adapter.Unit{}, false, true
 	}
 	if !slice.up {
 		w.tellEnv(now)
@@ -178,11 +178,11 @@ func (w *watcher) look(ctx context.Context, l *link, s *subscriptions, version s
 	if !w.ready {
 		e.settleIdle(ctx, l)
 	}
-	seen, err := w.see(ctx, l, s, at)
+	seen, err := w.readUnits(ctx, l, s, stale)
 	if err != nil {
 		return err
 	}
-	w.tellEnv(now) // not before its units have been looked at, which may take a while: it is told together with them
+	w.tellEnv(now) // not before its units have been read, which may take a while: it is told together with them
 	w.tellUnits(seen)
 	if !w.ready {
 		w.ready = true
@@ -220,11 +220,11 @@ func (e *env) settleIdle(ctx context.Context, l *link) {
 	}
 }
 
-// see returns the units as they are.
-func (w *watcher) see(ctx context.Context, l *link, s *subscriptions, at glance) (map[string]adapter.Unit, error) {
+// readUnits returns all units; those that are not in the scope as they were told last.
+func (w *watcher) readUnits(ctx context.Context, l *link, s *subscriptions, stale scope) (map[string]adapter.Unit, error) {
 	e := w.env
 	seen := map[string]adapter.Unit{}
-	if at.all {
+	if stale.all {
 		if all, err := e.allUnits(); err == nil { // else it is told by the launch
 			l.releaseOthers(ctx, all)
 		}
@@ -233,7 +233,7 @@ func (w *watcher) see(ctx context.Context, l *link, s *subscriptions, at glance)
 		if err := s.unit(name); err != nil {
 			return nil, explain("follow "+name, err)
 		}
-		if u, told := w.units[name]; told && at.misses(u) {
+		if u, told := w.units[name]; told && stale.misses(u) {
 			seen[name] = u
 			continue
 		}
@@ -245,7 +245,7 @@ func (w *watcher) see(ctx context.Context, l *link, s *subscriptions, at glance)
 	}
 	records, _ := e.store.all() // what cannot be read is told by the launch
 	for _, r := range records {
-		if u, told := w.units[r.Key]; told && at.misses(u) {
+		if u, told := w.units[r.Key]; told && stale.misses(u) {
 			seen[r.Key] = u
 			continue
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
-// TestLookLeavesNoUnit: the unit that looks into a squashfs goes with the call, however that ends, and else with the next adapter.
-func TestLookLeavesNoUnit(t *testing.T) {
+// TestProbesAreRemoved: the unit that looks into a squashfs goes with the call, however that ends, and else with the next adapter.
+func TestProbesAreRemoved(t *testing.T) {
 	x := takeDetour(t)
 	envs := map[string]map[string]any{home: {}}
 	d := newDevice(t, envs)
@@ -44,17 +44,17 @@ func TestLookLeavesNoUnit(t *testing.T) {
 		"in order":    {t.Context(), good, ""},
 		"not mounted": {t.Context(), filepath.Join(t.TempDir(), "no-such-image"), adapter.Corrupt},
 	} {
-		err := l.checkMountPoints(c.ctx, e.lookUnits(), c.image, filepath.Join(t.TempDir(), strings.ReplaceAll(name, " ", "-")), basicMountPoints)
+		err := l.checkMountPoints(c.ctx, e.probes(), c.image, filepath.Join(t.TempDir(), strings.ReplaceAll(name, " ", "-")), basicMountPoints)
 		reasonIs(t, name, err, c.want)
 		if c.want == adapter.Corrupt && !says(err, "cannot be mounted") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if left := units("smmd-look-*"); left != "" {
+		if left := units("smmd-probe-*"); left != "" {
 			t.Errorf("%s: left is\n%s", name, left)
 		}
 	}
 
-	mine, others := `smmd-look-home\x2dx-left.service`, "smmd-look-home-left.service"
+	mine, others := `smmd-probe-home\x2dx-left.service`, "smmd-probe-home-left.service"
 	for _, unit := range []string{mine, others} {
 		run(t, "systemd-run", "--quiet", "--unit="+unit, "--remain-after-exit", "true")
 	}
@@ -62,7 +62,7 @@ func TestLookLeavesNoUnit(t *testing.T) {
 	kill(t, d.s)
 	d.open(envs)
 	d.await("the environment", func() bool { return d.envs[home].Up })
-	if left := units("smmd-look-home?x2dx-*"); left != "" {
+	if left := units("smmd-probe-home?x2dx-*"); left != "" {
 		t.Errorf("a new adapter leaves\n%s", left)
 	}
 	if left := units(others); left == "" {
