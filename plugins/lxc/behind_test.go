@@ -12,7 +12,7 @@ import (
 )
 
 // endless runs until it is asked to end.
-const endless = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
+const endless = "trap 'exit 0' TERM; echo > /tmp/ready; while :; do sleep 0.05; done"
 
 // TestBehindTheBack shows that what others do to containers is told.
 func TestBehindTheBack(t *testing.T) {
@@ -106,7 +106,7 @@ func TestForeignContainer(t *testing.T) {
 // TestServiceManagerStops shows that containers are given their grace also when the service manager ends their slice, and outlive that it starts anew.
 func TestServiceManagerStops(t *testing.T) {
 	d := newDevice(t, units{}, nil)
-	d.run("c", "trap 'sleep 2; echo done > /tmp/end; exit 0' TERM; while :; do sleep 0.05; done")
+	d.run("c", "trap 'sleep 2; echo done > /tmp/end; exit 0' TERM; echo > /tmp/ready; while :; do sleep 0.05; done")
 	tool(t, "systemctl", "daemon-reload")
 	tool(t, "systemctl", "daemon-reexec")
 	first := d.first("c")
@@ -134,7 +134,7 @@ func TestEndOfEnvironment(t *testing.T) {
 	other.run("a", endless)
 	d := newDevice(t, units{}, nil)
 	for _, key := range []string{"a", "b", "c"} {
-		d.run(key, "trap 'cat /proc/uptime > /tmp/end; exit 0' TERM; while :; do sleep 0.05; done")
+		d.run(key, "trap 'cat /proc/uptime > /tmp/end; exit 0' TERM; echo > /tmp/ready; while :; do sleep 0.05; done")
 		d.is(key, adapter.Active)
 	}
 	ends := map[string]string{}

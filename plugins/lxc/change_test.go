@@ -16,7 +16,7 @@ func TestCallDuringChange(t *testing.T) {
 	packages := map[string]adapter.Package{}
 	for _, version := range []string{"1", "2", "3"} {
 		spec := imageSpec{title: "c", version: version, layers: [][]entry{base(t)},
-			config: v1Config("/bin/sh", "-c", "trap 'until [ -e /tmp/release ]; do sleep 0.05; done; exit 0' TERM; while :; do sleep 0.05; done")}
+			config: v1Config("/bin/sh", "-c", "trap 'until [ -e /tmp/release ]; do sleep 0.05; done; exit 0' TERM; echo > /tmp/ready; while :; do sleep 0.05; done")}
 		packages[version] = packageOf(t, archiveOf(t, spec))
 	}
 	d := newDevice(t, sessions{}, map[string]any{"stop_timeout": "60s"})
@@ -43,6 +43,7 @@ func TestCallDuringChange(t *testing.T) {
 			_, err := d.a.Install(t.Context(), "install", adapter.InstallSpec{Env: "home", Key: key, Package: packages["1"], RunLevel: -1})
 			must(t, err)
 			d.start(key)
+			d.file(key, "tmp/ready")
 			release := d.rootfs(key, "tmp/release")
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()

@@ -296,13 +296,21 @@ func kit(t *testing.T, run string, open func(adaptertest.TB, string) (adapter.Ad
 		},
 		Environments: func(t adaptertest.TB, dir string) []adapter.EnvConfig {
 			var envs []adapter.EnvConfig
+			settle := "100ms"
+			// On a busy device a program may need some time to fail, and nobody waits for one that has; or to say what is to be done when it is stopped.
+			switch name := t.Name(); {
+			case strings.Contains(name, "/Start/failure"):
+				settle = "20s"
+			case strings.Contains(name, "unclean"), strings.Contains(name, "stopping_module"), strings.Contains(name, "ignores"), strings.Contains(name, "hangs"):
+				settle = "1s"
+			}
 			for _, env := range kitEnvs(run) {
 				data := filepath.Join(dir, env)
 				if err := os.MkdirAll(data, 0o700); err != nil {
 					t.Fatalf("%v", err)
 				}
 				envs = append(envs, adapter.EnvConfig{ID: env, DataDir: data, Settings: []byte(
-					`{"memory": "48MiB", "processes": 50, "max_unpacked": "16MiB", "settle": "100ms", "stop_timeout": "3s"}`)})
+					`{"memory": "48MiB", "processes": 50, "max_unpacked": "16MiB", "settle": "` + settle + `", "stop_timeout": "3s"}`)})
 			}
 			return envs
 		},

@@ -49,7 +49,7 @@ func TestGrace(t *testing.T) {
 	for name, s := range starters {
 		t.Run(name, func(t *testing.T) {
 			d := newDevice(t, s, nil)
-			d.run("slow", "trap 'sleep 2; echo done > /tmp/end; exit 0' TERM; while :; do sleep 0.05; done")
+			d.run("slow", "trap 'sleep 2; echo done > /tmp/end; exit 0' TERM; echo > /tmp/ready; while :; do sleep 0.05; done")
 			d.is("slow", adapter.Active)
 			d.stop("slow")
 			if got := d.file("slow", "tmp/end"); got != "done\n" {
@@ -64,7 +64,7 @@ func TestOthersLeft(t *testing.T) {
 	for name, s := range starters {
 		t.Run(name, func(t *testing.T) {
 			d := newDevice(t, s, nil)
-			d.run("several", "sleep 100000 & trap 'echo done > /tmp/end; exit 0' TERM; wait")
+			d.run("several", "sleep 100000 & trap 'echo done > /tmp/end; exit 0' TERM; echo > /tmp/ready; wait")
 			d.is("several", adapter.Active)
 			d.stop("several") // by force it would fail
 			if got := d.file("several", "tmp/end"); got != "done\n" {

@@ -179,7 +179,7 @@ func (d *device) stop(key string) {
 	d.is(key, adapter.Idle)
 }
 
-// run installs an image with a shell that runs a script, and starts it.
+// run installs an image with a shell that runs a script, and starts it. One that makes the file /tmp/ready, once it can be stopped, is waited for.
 func (d *device) run(key, script string, change ...func(*imageSpec)) {
 	d.t.Helper()
 	spec := imageSpec{title: key, version: "1", layers: [][]entry{base(d.t)}, config: v1Config("/bin/sh", "-c", script)}
@@ -188,6 +188,9 @@ func (d *device) run(key, script string, change ...func(*imageSpec)) {
 	}
 	d.install(key, archiveOf(d.t, spec))
 	d.start(key)
+	if strings.Contains(script, "/tmp/ready") {
+		d.file(key, "tmp/ready")
+	}
 }
 
 func (d *device) name(key string) string { return d.env.store.nameFor(key) }

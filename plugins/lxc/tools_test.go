@@ -74,7 +74,7 @@ func TestImageOfOtherTools(t *testing.T) {
 	archive := filepath.Join(dir, "image.tar")
 	tool(t, "skopeo", "--insecure-policy", "copy", "oci:"+image+":latest", "oci-archive:"+archive)
 
-	d := newDevice(t, units{}, nil)
+	d := newDevice(t, units{}, map[string]any{"settle": "20s"}) // it fails at its start, which may take a while
 	data, err := os.ReadFile(archive)
 	must(t, err)
 	u := d.install("told", data)
