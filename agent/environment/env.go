@@ -35,6 +35,7 @@ type env struct {
 	now     view // what those who wait for something see
 	// told is what the row shows: that of now, and in the transaction that changes now what comes after it.
 	told    view
+	came    int   // how often it has come up with all its units
 	due     bool  // it has come into sight again: what it could not be told is to be told now
 	broken  error // of the last attempt to launch it, until it is seen up
 	resting bool  // it is being restarted: the keeper leaves it alone, Status says so

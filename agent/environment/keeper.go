@@ -175,13 +175,17 @@ func (m *Manager) switchLocked(ctx context.Context, e *env, op adapter.OpID, on 
 	} else {
 		m.opts.Lower(ctx, op, e.id)
 	}
+	e.mu.Lock()
+	came := e.came
+	e.mu.Unlock()
 	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
 	defer stop()
 	if err := m.opts.Adapters[e.adapterName].SetEnabled(cctx, op, e.id, on, first); err != nil {
 		return Classify(err)
 	}
-	// The adapter has told by now, or tells in a moment.
-	err := e.await(cctx, 10*time.Second, func() bool { return e.now.up == on && (!on || e.now.synced) })
+	// The adapter has told by now, or tells in a moment. An environment may be down again before anybody has seen it up: whoever waits for that
+	// here keeps it from being launched once more.
+	err := e.await(cctx, 10*time.Second, func() bool { return e.now.up == on && (!on || e.now.synced) || on && e.came != came })
 	if err != nil && ctx.Err() == nil && on {
 		return adapterSilent(e.id)
 	}

@@ -59,7 +59,8 @@ func (m *Manager) pump(ctx context.Context, e *env) {
 type lesson struct {
 	next        view
 	ended       string      // why it did not run for a while or does not now; empty: it ran all the time
-	before      Observation // what it told before it first ended
+	before      Observation // what it told before it first ended; empty: it did not run
+	came        bool        // it was up with all its units, and may be down again
 	fresh       bool        // it has told all its units
 	observation Observation
 }
@@ -113,7 +114,7 @@ func (e *env) learn(batch []news) lesson {
 			delete(changed, ev.Key)
 			removed[ev.Key] = true
 		case adapter.EventSynced:
-			n.synced, l.fresh = n.up, n.up
+			n.synced, l.fresh, l.came = n.up, n.up, l.came || n.up
 		}
 	}
 	l.observation = e.observation(n, changed, removed)
@@ -145,8 +146,10 @@ func (m *Manager) digest(e *env, batch []news) {
 		e.describe(tx, &row, l.next)
 		if l.ended != "" {
 			// A unit that was stopped before the end was not at work then.
-			if err := m.opts.Observer.Observe(tx, l.before); err != nil {
-				return err
+			if l.before.Env != "" {
+				if err := m.opts.Observer.Observe(tx, l.before); err != nil {
+					return err
+				}
 			}
 			if err := m.opts.Observer.Down(tx, e.id, e.asked(tx), cmp.Or(row.StatusDetail, l.ended)); err != nil {
 				return err
@@ -167,6 +170,9 @@ func (m *Manager) digest(e *env, batch []news) {
 	e.update(func() {
 		e.now = l.next
 		e.due = e.due || l.fresh
+		if l.came {
+			e.came++
+		}
 		if e.usable() || e.now.ready && e.now.attached {
 			e.broken = nil // in the latter case a launch was tried before it was known that there is none
 		}
