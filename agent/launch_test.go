@@ -298,3 +298,41 @@ func TestBringUpThatIsRefused(t *testing.T) {
 		t.Errorf("it was tried %d times", calls)
 	}
 }
+
+// A start that has waited for its environment finds it launched and not yet brought to its level. It is not refused for that.
+func TestStartWaitsForTheLaunch(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]fake.Options{"levels": levels, "plain": plain} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := start(t, o, func(d *device) { d.cfg.ExecEnvs[0].AutoStart = false })
+			du := d.installed(fake.Spec{Name: "a"}).ID
+			launch := make(chan struct{})
+			d.worlds["fake"].Hook("SetEnabled", fake.Before, func(fake.Call) error {
+				<-launch
+				return nil
+			})
+			d.ok(d.console("e").Lose("it died"))
+			d.until("the environment is down", func(s *model.Snapshot) error {
+				if e := s.ExecEnvByID("e"); e.Status == model.EEUp {
+					return errors.New("it is up")
+				}
+				return nil
+			})
+			job, err := d.request(d.eu(du).ID, model.RequestActive)
+			d.ok(err)
+			d.until("the start is under way", func(s *model.Snapshot) error {
+				if j := s.Job(job); j.State == model.JobQueued {
+					return fmt.Errorf("it is %s", j.State)
+				}
+				return nil
+			})
+			close(launch)
+			d.done(job, nil)
+			d.rest(du, model.EUActive)
+			if e := d.up().ExecEnvByID("e"); e.CurrentRunLevel != e.InitialRunLevel {
+				t.Errorf("the environment is at level %d of %d", e.CurrentRunLevel, e.InitialRunLevel)
+			}
+		})
+	}
+}

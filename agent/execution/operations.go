@@ -82,6 +82,12 @@ func (us *Units) request(ctx context.Context, r *operation.Run[RequestState], wh
 	if _, err := us.envs.Ready(ctx, u.Env); err != nil {
 		return err
 	}
+	// A launch that waits for the turn to be brought up is at no level yet.
+	if _, desc := us.envs.Adapter(u.Env); what != model.RequestIdle && !desc.Has(adapter.CapRunLevels) && !us.envs.BroughtUp(u.Env) {
+		if err := us.envs.BringUp(ctx, u.Env, r.OpID()+"-up"); err != nil {
+			return err
+		}
+	}
 	s := us.inv.Snapshot()
 	answer, err := Judge(s, r.State.EU, what)
 	if err != nil || answer == model.Ignore {
