@@ -61,6 +61,12 @@ func (us *Units) call(
 		made = true
 		return f(ctx, a, ref)
 	})
+	if err == nil {
+		// At once: the news that is waited for below need not come.
+		if before, err = us.letGo(u.ID, before); err != nil {
+			return err
+		}
+	}
 	var ae *adapter.Error
 	switch {
 	case environment.Away(err): // in its chain may be why the environment could not be launched, which is no fault of the unit
@@ -79,26 +85,39 @@ func (us *Units) call(
 			if err != nil { // it goes on
 				return now != before
 			}
-			if now.Status == o.want || now == before {
-				return now.Status == o.want
+			if now == before { // there need not be any news of what was so already
+				return now.Status == o.want && now.FaultCode == model.NoFault
+			}
+			if now.Status == o.want {
+				return true
 			}
 			// A unit may be idle when its start is over. It may also be the news of a stop before that, of which the row had not heard.
 			stale := o.want == model.EUActive && before.Status != model.EUIdle && now.FaultCode == model.NoFault
 			return now.Status == model.EUActive || now.Status == model.EUIdle && !stale
 		})
 	}
-	if err == nil {
-		err = us.letGo(u.ID)
-	}
 	return environment.Classify(err)
 }
 
-// letGo ends a fault that was held: what was asked for since has succeeded.
-func (us *Units) letGo(id model.RowID) error {
+// letGo ends a fault that was held: what was asked for since has succeeded. That is no news of the environment: if the row has been before
+// until now, the one that it returns has taken its place.
+func (us *Units) letGo(id model.RowID, before *model.ExecutionUnit) (*model.ExecutionUnit, error) {
 	if u := us.inv.Snapshot().ExecutionUnit(id); u == nil || !u.FaultHeld {
-		return nil
+		return before, nil
 	}
-	return us.setFault(id, model.NoFault, "", false)
+	err := us.inv.Update(func(tx *inventory.Tx) error {
+		old := tx.ExecutionUnit(id)
+		if old == nil {
+			return nil
+		}
+		row := *old
+		SetFault(&row, model.NoFault, "")
+		if old == before {
+			before = &row
+		}
+		return tx.PutExecutionUnit(&row)
+	})
+	return before, err
 }
 
 // shows reports whether an error of a call is a fault of the unit, and not one of the request or the road to the environment.
@@ -207,9 +226,9 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 		})
 	}
 	if u.AutoStartPending && desc.Has(adapter.CapAutoStart) {
-		out := outcome{lost: model.FailureOnStop}
+		out := outcome{model.EUIdle, model.FailureOnStop}
 		if u.AutoStart {
-			out.lost = model.FailureOnStart
+			out = outcome{model.EUActive, model.FailureOnStart}
 		}
 		auto = us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.SetAutoStart(ctx, op, ref, u.AutoStart)
