@@ -356,7 +356,7 @@ func TestTwoNeverDriveOneEnvironment(t *testing.T) {
 	w1.expect(fresh...)
 	locks := filepath.Join(first.o.RuntimeDir, "locks")
 	_, w2, _ := run(t, "good", func(o *Options) {
-		o.StartTimeout, o.BackoffMax = 300*time.Millisecond, time.Hour
+		o.StartTimeout, o.BackoffMax = 3*time.Second, time.Hour // the handshake has to come within it too
 		o.BackoffMin = time.Hour
 		o.Envs = []adapter.EnvConfig{{ID: "e2"}}
 		if err := os.Symlink(locks, filepath.Join(o.RuntimeDir, "locks")); err != nil {
