@@ -144,12 +144,13 @@ func (k *Keeper) stage(tx *inventory.Tx, id uint32, r *Request) {
 	k.staged.requests[id] = r
 	tx.AfterCommit(func() {
 		k.mu.Lock()
-		defer k.mu.Unlock()
 		if k.staged = (staged{}); r == nil {
 			delete(k.requests, id)
 		} else {
 			k.requests[id] = r
 		}
+		k.mu.Unlock()
+		k.Wake() // not before: Run looks which requests there are without waiting for the writer
 	})
 }
 
@@ -225,7 +226,6 @@ func (k *Keeper) Accept(tx *inventory.Tx, asked model.ChangeRequest) (uint64, er
 			}
 		}
 	}
-	tx.AfterCommit(k.Wake)
 	return uint64(id), k.settle(tx, r)
 }
 
@@ -312,7 +312,6 @@ func (k *Keeper) told(tx *inventory.Tx, id uint32) error {
 	}
 	next := r.copied()
 	next.Told, next.ToldAt = true, k.used(r)
-	tx.AfterCommit(k.Wake)
 	return k.put(tx, next)
 }
 
