@@ -104,20 +104,20 @@ func TestAttached(t *testing.T) {
 		a := attach(t, framework, nil)
 		a.launch()
 		if e := a.row(); e.CurrentRunLevel != 5 || e.Name == "" || e.Version == "" || !e.Enable {
-			t.Errorf("the environment is %+v", e)
+			t.Errorf("the environment is %s", support.Show(e))
 		}
 		// What the launcher installed is there as it is: the console, and the host itself.
 		if tree := a.Tree(); len(tree.DeploymentUnits) != 4 {
 			t.Errorf("the units are %v", tree.DeploymentUnits)
 		}
-		wantUnit(t, a.host(), "1.0.0", "Active", true)
-		wantUnit(t, a.named("org.apache.felix.gogo.shell"), "1.1.4", "Active", true)
+		wantUnit(t, a, a.host(), "1.0.0", "Active", true)
+		wantUnit(t, a, a.named("org.apache.felix.gogo.shell"), "1.1.4", "Active", true)
 
 		u := a.Install("sample-1.0.0.jar", a.env)
-		wantUnit(t, u, "1.0.0", "Active", true)
+		wantUnit(t, a, u, "1.0.0", "Active", true)
 		agree(t, a.Device, a.env, a.c)
 		a.Done(a.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: a.URL("sample-2.0.0.jar")}))
-		wantUnit(t, a.Unit(u.Object), "2.0.0", "Active", true)
+		wantUnit(t, a, u, "2.0.0", "Active", true)
 		agree(t, a.Device, a.env, a.c)
 		a.Done(a.Client.Stop(t.Context(), u.EU.Object))
 		wantStates(t, a.Device, []support.Unit{u}, "Idle")
@@ -135,7 +135,7 @@ func TestAttached(t *testing.T) {
 		}
 		set(t, a.Device, "Device.SoftwareModules.ExecEnv.1.InitialExecutionUnitRunLevel", "2")
 		bad := a.InstallWith(a.URL("throws-in-start-1.0.0.jar"), client.InstallOptions{ExecEnv: a.env})
-		wantExecution(t, bad, "FailureOnAutoStart", "boom on purpose")
+		wantExecution(t, a, bad, "FailureOnAutoStart", "boom on purpose")
 		if bad.EU.RunLevel != 2 {
 			t.Errorf("the run level of a new unit is %d", bad.EU.RunLevel)
 		}
@@ -152,7 +152,7 @@ func TestAttached(t *testing.T) {
 		a.at("install file:" + support.BundlePath(t, "sample2-1.0.0.jar"))
 		other := a.named("org.smmd.sample2")
 		a.at("start " + other.EU.Label)
-		wantUnit(t, a.Unit(other.Object), "1.0.0", "Active", true)
+		wantUnit(t, a, other, "1.0.0", "Active", true)
 		a.Done(a.Client.Uninstall(t.Context(), other.Object))
 		agree(t, a.Device, a.env, a.c)
 	})
@@ -188,7 +188,7 @@ func TestAttachedIsNotOurs(t *testing.T) {
 		}
 		support.Until(t, "what was set is taken back", func() error {
 			if now := a.host(); !now.EU.AutoStart || now.EU.RunLevel != 1 {
-				return fmt.Errorf("it is %+v", now.EU)
+				return fmt.Errorf("it is %s", support.Show(now.EU))
 			}
 			return nil
 		})
@@ -240,7 +240,7 @@ func TestAttachedKills(t *testing.T) {
 			a.Done(start, err)
 			wantStates(t, a.Device, []support.Unit{u, low}, "Active", "Idle")
 			if e := a.row(); e.CurrentRunLevel != 5 || e.Name == first || e.RestartCount != 0 {
-				t.Errorf("%s: the environment is %+v", name, e)
+				t.Errorf("%s: the environment is %s", name, support.Show(e))
 			}
 			first = a.row().Name
 			if other := a.Install("no-vendor-1.0.0.jar", a.env); other.EU.RunLevel != 4 {
@@ -310,19 +310,18 @@ func TestAttachedReset(t *testing.T) {
 		}
 		agree(t, a.Device, a.env, a.c)
 		if now := a.row(); a.launcher.PID() != pid || now.Name != name || now.InitialRunLevel != 5 || now.CurrentRunLevel != 5 {
-			t.Errorf("the environment is %+v", now)
+			t.Errorf("the environment is %s", support.Show(now))
 		}
 		if a.Tree().DeploymentUnit(came.Object) != nil {
 			t.Error("what came since the baseline is still there")
 		}
-		back := a.Unit(updated.Object)
-		wantUnit(t, back, "1.0.0", "Active", true)
+		back := wantUnit(t, a, updated, "1.0.0", "Active", true)
 		if back.EU.RunLevel != 2 {
 			t.Errorf("the run level is %d, in the baseline it was 2", back.EU.RunLevel)
 		}
-		wantUnit(t, a.named(removed.Name), "1.0.0", "Active", true)
-		wantUnit(t, a.named(found.Name), "1.0.0", "Idle", false)
-		wantUnit(t, a.host(), "1.0.0", "Active", true)
+		wantUnit(t, a, a.named(removed.Name), "1.0.0", "Active", true)
+		wantUnit(t, a, a.named(found.Name), "1.0.0", "Idle", false)
+		wantUnit(t, a, a.host(), "1.0.0", "Active", true)
 	})
 }
 
@@ -336,14 +335,14 @@ func TestAttachedAsAnotherUser(t *testing.T) {
 		a.launch()
 		u := a.Install("sample-1.0.0.jar", a.env)
 		a.Done(a.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: a.URL("sample-2.0.0.jar")}))
-		wantUnit(t, a.Unit(u.Object), "2.0.0", "Active", true)
+		wantUnit(t, a, u, "2.0.0", "Active", true)
 		a.at("install file:" + support.BundlePath(t, "sample2-1.0.0.jar"))
 		found := a.named("org.smmd.sample2")
 		record(t, a.Device, "first")
 		a.exported("sample2-1.0.0.jar")
 		a.Done(a.Client.Uninstall(t.Context(), found.Object))
 		a.Done(a.Client.ResetExecEnv(t.Context(), a.object, "cwmp"))
-		wantUnit(t, a.named(found.Name), "1.0.0", "Idle", false)
+		wantUnit(t, a, a.named(found.Name), "1.0.0", "Idle", false)
 		agree(t, a.Device, a.env, a.c)
 	})
 }

@@ -132,7 +132,7 @@ func (b *behind) check(what string) {
 	gone := false
 	b.Until("the rows follow "+what, func(tree *client.Tree) error {
 		if e := tree.ExecEnvs[0]; e.Status != "Up" || e.CurrentRunLevel != b.level || e.InitialExecutionUnitRunLevel != b.fresh || e.InitialRunLevel != 1 || e.RestartCount != 0 {
-			return fmt.Errorf("the environment is %+v, not at level %d with %d for new units", e, b.level, b.fresh)
+			return fmt.Errorf("the environment is %s, not at level %d with %d for new units", support.Show(e), b.level, b.fresh)
 		}
 		for name, e := range b.rows {
 			du, eu := tree.DeploymentUnit(e.Object), tree.ExecutionUnit(e.EU.Object)
@@ -163,7 +163,7 @@ func (b *behind) check(what string) {
 func (e *expected) is(du *client.DeploymentUnit, eu *client.ExecutionUnit) error {
 	if du.Instance != e.Instance || eu.Instance != e.EU.Instance || du.UUID != e.UUID || du.Alias != e.Alias || eu.EUID != e.EU.EUID || eu.Alias != e.EU.Alias ||
 		du.Name != e.Name || eu.Name != e.EU.Name || du.URL != e.URL || !du.Installed.Equal(e.Installed) {
-		return fmt.Errorf("its rows are %+v, %+v and were %+v, %+v", *du, *eu, *e.DeploymentUnit, *e.EU)
+		return fmt.Errorf("its rows are %s, %s and were %s, %s", support.Show(du), support.Show(eu), support.Show(e.DeploymentUnit), support.Show(e.EU))
 	}
 	if du.Missing != e.missing || du.Status != "Installed" || du.Resolved == (e.unresolved || e.missing) || du.Version != e.version || eu.Version != e.version {
 		return fmt.Errorf("it is %s in version %s and %s, resolved=%v, missing=%v; want version %s, resolved=%v, missing=%v",
@@ -283,7 +283,7 @@ func (b *behind) foreign() {
 	})
 	found := b.take("found", b.Unit(find(tree).Object))
 	if found.UUID == "" || found.Name != "org.smmd.sample2" || found.URL != "" || found.EU.EUID == "" {
-		b.t.Errorf("the row of the found bundle is %+v with %+v", found.DeploymentUnit, found.EU)
+		b.t.Errorf("the row of the found bundle is %s with %s", support.Show(found.DeploymentUnit), support.Show(found.EU))
 	}
 	found.version, found.status, found.unresolved, found.level, found.auto = "1.0.0", "Idle", true, 1, false
 	b.check("install")
@@ -307,7 +307,7 @@ func (b *behind) foreign() {
 	b.Until("it has its row again", func(tree *client.Tree) error {
 		du := tree.DeploymentUnit(found.Object)
 		if du == nil || du.Missing {
-			return fmt.Errorf("it is %+v", du)
+			return fmt.Errorf("it is %s", support.Show(du))
 		}
 		return nil
 	})

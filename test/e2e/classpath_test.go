@@ -18,7 +18,7 @@ func TestClassPath(t *testing.T) {
 		})
 		c := d.InstallConsole(framework)
 		u := d.Install("consumer-1.0.0.jar", framework)
-		wantUnit(t, u, "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 		agree(t, d, framework, c)
 		if log := d.HostLog(framework); !strings.Contains(log, " to "+spokenName(u, framework)) {
 			t.Errorf("the bundle has not used the class: %s", log)
@@ -37,7 +37,7 @@ func TestClassPath(t *testing.T) {
 		t.Run("without the property", func(t *testing.T) {
 			edit(t, d, `(?m)^"org.osgi.framework.system.packages.extra" = .*\n`, "")
 			restart()
-			wantExecution(t, d.Unit(u.Object), "DependencyFailure", "")
+			wantExecution(t, d, u, "DependencyFailure", "")
 			agree(t, d, framework, c)
 		})
 		t.Run("with a file that is not there", func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestClassPath(t *testing.T) {
 		t.Run("as it was", func(t *testing.T) {
 			d.Configure("")
 			restart()
-			wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, u, "1.0.0", "Active", true)
 		})
 	})
 }

@@ -33,14 +33,14 @@ func TestCredentials(t *testing.T) {
 
 			d.Serve("/unit.jar", fileserver.File{Content: d.Content("sample-1.5.0.jar"), Auth: auth})
 			d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{}))
-			wantUnit(t, d.Unit(u.Object), "1.5.0", "Active", true)
+			wantUnit(t, d, u, "1.5.0", "Active", true)
 			answers = append(answers, everything(t, d)...)
 
 			d.Restart()
 			d.Up()
 			d.Serve("/unit.jar", fileserver.File{Content: d.Content("sample-2.0.0.jar"), Auth: auth})
 			d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{}))
-			wantUnit(t, d.Unit(u.Object), "2.0.0", "Active", true)
+			wantUnit(t, d, u, "2.0.0", "Active", true)
 
 			// The server wants others now; the failure tells nothing of them.
 			auth.Password = "another"

@@ -51,7 +51,7 @@ func TestABundleEndsTheFrameworkWhenAsked(t *testing.T) {
 			})
 			wantStates(t, d, []support.Unit{good}, "Active")
 			agree(t, d, framework, c)
-			wantUnit(t, d.Unit(good.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, good, "1.0.0", "Active", true)
 			if code == "NoFault" {
 				d.Restart() // its pauses between launches begin anew
 				d.Up()
@@ -144,8 +144,8 @@ func TestABundleEndsTheFrameworkAtEachLaunch(t *testing.T) {
 			c = d.Console(framework)
 			wantStates(t, d, []support.Unit{good, bad}, "Active", "Idle")
 			agree(t, d, framework, c)
-			wantUnit(t, d.Unit(good.Object), "1.0.0", "Active", true)
-			wantUnit(t, d.Unit(bad.Object), "1.0.0", "Idle", false) // without a fault: something else has been asked of it
+			wantUnit(t, d, good, "1.0.0", "Active", true)
+			wantUnit(t, d, bad, "1.0.0", "Idle", false) // without a fault: something else has been asked of it
 		}
 		t.Run("AutoStart is set between two launches", func(t *testing.T) {
 			looping(t, "FailureOnAutoStart")
@@ -183,9 +183,9 @@ func TestABundleHangs(t *testing.T) {
 			t.Helper()
 			wantRest(t, d, bad, status, "NoFault", "")
 			agree(t, d, framework, c)
-			wantUnit(t, d.Unit(good.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, good, "1.0.0", "Active", true)
 			other := d.Install("provider-1.0.0.jar", framework)
-			wantUnit(t, other, "1.0.0", "Active", true)
+			wantUnit(t, d, other, "1.0.0", "Active", true)
 			d.Done(d.Client.Stop(t.Context(), other.EU.Object))
 			d.Done(d.Client.Update(t.Context(), other.Object, client.UpdateOptions{URL: d.URL("provider-2.0.0.jar")}))
 			d.Done(d.Client.Uninstall(t.Context(), other.Object))

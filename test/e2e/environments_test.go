@@ -29,7 +29,7 @@ func TestTwoEnvironments(t *testing.T) {
 		}
 		tree := d.Tree()
 		if one, two := tree.ExecEnvs[0], tree.ExecEnvs[1]; one.Vendor == two.Vendor || one.Version == two.Version || one.Name == two.Name || one.Type == "" || one.Alias != "cpe-one" {
-			t.Errorf("the environments are %+v and %+v", one, two)
+			t.Errorf("the environments are %s and %s", support.Show(one), support.Show(two))
 		}
 
 		set(t, d, tree.ExecEnvs[0].Path+".Enable", "false")
@@ -45,8 +45,8 @@ func TestTwoEnvironments(t *testing.T) {
 		set(t, d, tree.ExecEnvs[0].Path+".Enable", "true")
 		d.Up()
 		agree(t, d, "one", d.Console("one"))
-		wantUnit(t, d.Unit(first.Object), "1.0.0", "Active", true)
-		wantUnit(t, d.Unit(second.Object), "2.0.0", "Active", true)
+		wantUnit(t, d, first, "1.0.0", "Active", true)
+		wantUnit(t, d, second, "2.0.0", "Active", true)
 
 		// One is restarted while the other works.
 		restart, err := d.Client.RestartExecEnv(t.Context(), second.ExecEnv, "")
@@ -54,7 +54,7 @@ func TestTwoEnvironments(t *testing.T) {
 			t.Fatal(err)
 		}
 		fourth := d.InstallWith(d.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: string(first.ExecEnv)})
-		wantUnit(t, fourth, "1.0.0", "Active", true)
+		wantUnit(t, d, fourth, "1.0.0", "Active", true)
 		d.Done(restart, nil)
 		agree(t, d, "one", d.Console("one"))
 		agree(t, d, "two", d.Console("two"))

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -211,11 +212,11 @@ func TestABundleThatEndsTheFramework(t *testing.T) {
 		}
 		c = d.Console(framework)
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(sample.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, sample, "1.0.0", "Active", true)
 		if eu := d.Unit(u.Object).EU; eu.AutoStart {
 			t.Error("its AutoStart is true")
 		}
-		wantExecution(t, d.Unit(u.Object), "FailureOnStart", "")
+		wantExecution(t, d, u, "FailureOnStart", "")
 		d.Done(d.Client.Uninstall(t.Context(), u.Object))
 		agree(t, d, framework, c)
 	})
@@ -244,11 +245,11 @@ func TestExecutionFaults(t *testing.T) {
 		} {
 			t.Run(test.bundle, func(t *testing.T) {
 				u := d.Install(test.bundle, framework)
-				wantExecution(t, u, test.auto, test.message)
+				wantExecution(t, d, u, test.auto, test.message)
 				agree(t, d, framework, c)
 				j := d.Job(d.Client.Start(t.Context(), u.EU.Object))
 				wantFault(t, j, test.job, 9001, 7002)
-				wantExecution(t, d.Unit(u.Object), test.explicit, test.message)
+				wantExecution(t, d, u, test.explicit, test.message)
 				agree(t, d, framework, c)
 			})
 		}
@@ -260,20 +261,20 @@ func TestExecutionFaults(t *testing.T) {
 			u := unitNamed(t, d, "org.smmd.fails-on-file")
 			d.Done(d.Client.Start(t.Context(), u.EU.Object))
 			agree(t, d, framework, c)
-			wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, u, "1.0.0", "Active", true)
 		})
 		t.Run("an update to a version that is well", func(t *testing.T) {
 			u := unitNamed(t, d, "org.smmd.throws-in-start")
 			d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("throws-in-start-1.0.1.jar")}))
 			d.Done(d.Client.Start(t.Context(), u.EU.Object))
 			agree(t, d, framework, c)
-			wantUnit(t, d.Unit(u.Object), "1.0.1", "Active", true)
+			wantUnit(t, d, u, "1.0.1", "Active", true)
 		})
 		t.Run("throws in stop", func(t *testing.T) {
 			u := d.Install("throws-in-stop-1.0.0.jar", framework)
-			wantUnit(t, u, "1.0.0", "Active", true)
+			wantUnit(t, d, u, "1.0.0", "Active", true)
 			wantFault(t, d.Job(d.Client.Stop(t.Context(), u.EU.Object)), "StopFailed", 9001, 7002)
-			wantExecution(t, d.Unit(u.Object), "FailureOnStop", "stuck on purpose")
+			wantExecution(t, d, u, "FailureOnStop", "stuck on purpose")
 			agree(t, d, framework, c)
 			d.Done(d.Client.Uninstall(t.Context(), u.Object))
 			agree(t, d, framework, c)
@@ -281,12 +282,12 @@ func TestExecutionFaults(t *testing.T) {
 	})
 }
 
-// wantExecution checks the fault of an execution unit that is idle while its deployment unit is as it should be.
-func wantExecution(t *testing.T, u support.Unit, code, message string) {
+// wantExecution waits until an execution unit is idle with a fault while its deployment unit is as it should be.
+func wantExecution(t *testing.T, d control, u support.Unit, code, message string) {
 	t.Helper()
-	if u.Status != "Installed" || u.EU.Status != "Idle" || u.EU.FaultCode != code || u.EU.FaultMessage == "" || message != "" && u.EU.FaultMessage != message {
-		t.Errorf("%s is %s; its execution unit is %s with %s %q, want %s %q", u.Name, u.Status, u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage, code, message)
-	}
+	untilUnit(t, d, u, fmt.Sprintf("%s is installed, Idle with %s %q", u.Name, code, message), func(u support.Unit) bool {
+		return u.Status == "Installed" && u.EU.Status == "Idle" && u.EU.FaultCode == code && u.EU.FaultMessage != "" && (message == "" || u.EU.FaultMessage == message)
+	})
 }
 
 // unitNamed returns the one deployment unit of that name.

@@ -98,7 +98,7 @@ func TestFaultOfEachOccasion(t *testing.T) {
 			t.Helper()
 			wantRest(t, d, bad, status, code, message)
 			agree(t, d, framework, c)
-			wantUnit(t, d.Unit(good.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, good, "1.0.0", "Active", true)
 		}
 		request := func(t *testing.T, start bool, fault string) {
 			t.Helper()
@@ -152,9 +152,7 @@ func TestFaultOfEachOccasion(t *testing.T) {
 				}
 			}
 			after(t, "Idle", "FailureOnStart", "not for the flag")
-			if eu := d.Unit(bad.Object).EU; !eu.AutoStart {
-				t.Error("its AutoStart is false")
-			}
+			untilUnit(t, d, bad, "its AutoStart is true", func(u support.Unit) bool { return u.EU.AutoStart })
 			x.off("start")
 			request(t, true, "")
 			after(t, "Active", "NoFault", "")
@@ -197,7 +195,7 @@ func TestFaultOfEachOccasion(t *testing.T) {
 			x.on("start", message("not once more")...)
 			d.Done(d.Client.Update(t.Context(), provider.Object, client.UpdateOptions{URL: d.URL("provider-2.0.0.jar")}))
 			after(t, "Idle", "FailureWhileActive", "not once more")
-			wantUnit(t, d.Unit(provider.Object), "2.0.0", "Active", true)
+			wantUnit(t, d, provider, "2.0.0", "Active", true)
 			x.off("start")
 			request(t, true, "")
 			after(t, "Active", "NoFault", "")
@@ -301,10 +299,10 @@ func TestFaultMessages(t *testing.T) {
 				t.Errorf("%s has %d bytes", name, n)
 			}
 		}
-		wantUnit(t, d.Unit(good.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, good, "1.0.0", "Active", true)
 		x.off("start")
 		d.Done(d.Client.Start(t.Context(), bad.EU.Object))
-		wantUnit(t, d.Unit(bad.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, bad, "1.0.0", "Active", true)
 		agree(t, d, framework, c)
 	})
 }

@@ -85,7 +85,7 @@ func TestFoundUnit(t *testing.T) {
 		d := boot(t, support.Env{Framework: framework, InitialRunLevel: 5})
 		c := d.InstallConsole(framework)
 		u := byHand(t, d, c, "sample-1.0.0.jar", "org.smmd.sample")
-		wantUnit(t, u, "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 		location := "file:" + support.BundlePath(t, "sample-1.0.0.jar")
 		id := bundleAt(t, c, location)
 		if u.URL != "" {
@@ -98,23 +98,16 @@ func TestFoundUnit(t *testing.T) {
 		// The framework itself refuses the new content: there is a bundle of that name and version, which is another unit to the agent.
 		other := d.InstallWith(d.URL("sample-2.0.0.jar"), client.InstallOptions{ExecEnv: framework, UUID: "0f9d3c7e-5d4b-5a63-9c4e-2b8f1d6a7c51"})
 		wantFault(t, d.Job(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")})), "VersionExists", 9032, 7226)
-		d.Until("it runs again", func(tree *client.Tree) error {
-			if eu := tree.ExecutionUnit(u.EU.Object); eu == nil || eu.Status != "Active" {
-				return fmt.Errorf("it is %+v", eu)
-			}
-			return nil
-		})
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 		keeps(t, d, framework, id, d.Content("sample-1.0.0.jar"))
 		agree(t, d, framework, c)
 		d.Done(d.Client.Uninstall(t.Context(), other.Object))
 
 		record(t, d, "with it")
 		d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
-		now := d.Unit(u.Object)
-		wantUnit(t, now, "2.0.0", "Active", true)
+		now := wantUnit(t, d, u, "2.0.0", "Active", true)
 		if now.UUID != u.UUID || now.Alias != u.Alias || now.URL == "" || bundleAt(t, c, location) != id {
-			t.Errorf("after the update it is %+v, was %+v", now.DeploymentUnit, u.DeploymentUnit)
+			t.Errorf("after the update it is %s, was %s", support.Show(now.DeploymentUnit), support.Show(u.DeploymentUnit))
 		}
 		keeps(t, d, framework, id, d.Content("sample-2.0.0.jar"))
 		agree(t, d, framework, c)
@@ -123,7 +116,7 @@ func TestFoundUnit(t *testing.T) {
 		d.Done(d.Client.ResetExecEnv(t.Context(), envRow(t, d, framework), "cwmp"))
 		c = d.Console(framework)
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 		if now := d.Unit(u.Object); now.URL != "" {
 			t.Errorf("after the Reset its URL is %q", now.URL)
 		}
@@ -140,23 +133,11 @@ func TestChangedAtTheConsole(t *testing.T) {
 		u := d.Install("sample-1.0.0.jar", framework)
 		id := bundleAt(t, c, u.UUID)
 		c.Run(fmt.Sprintf("update %d file:%s", id, support.BundlePath(t, "sample-1.5.0.jar")))
-		d.Until("the row follows", func(*client.Tree) error {
-			if now := d.Unit(u.Object); now.Version != "1.5.0" || now.EU.Status != "Active" {
-				return fmt.Errorf("it is %s and %s", now.Version, now.EU.Status)
-			}
-			return nil
-		})
+		untilUnit(t, d, u, "the row follows", func(now support.Unit) bool { return now.Version == "1.5.0" && now.EU.Status == "Active" })
 		d.InstallWith(d.URL("sample-2.0.0.jar"), client.InstallOptions{ExecEnv: framework, UUID: "0f9d3c7e-5d4b-5a63-9c4e-2b8f1d6a7c51"})
 		wantFault(t, d.Job(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")})), "VersionExists", 9032, 7226)
-		d.Until("it runs again", func(*client.Tree) error {
-			if now := d.Unit(u.Object); now.EU.Status != "Active" {
-				return fmt.Errorf("it is %s", now.EU.Status)
-			}
-			return nil
-		})
-		if now := d.Unit(u.Object); now.Version != "1.5.0" || now.URL != u.URL {
-			t.Errorf("after the failed update it is %+v", now.DeploymentUnit)
-		}
+		untilUnit(t, d, u, "it runs again", func(now support.Unit) bool { return now.EU.Status == "Active" })
+		untilUnit(t, d, u, "it is as it was before the update that failed", func(now support.Unit) bool { return now.Version == "1.5.0" && now.URL == u.URL })
 		keeps(t, d, framework, id, d.Content("sample-1.5.0.jar"))
 		agree(t, d, framework, c)
 
@@ -209,7 +190,7 @@ func TestKillInExport(t *testing.T) {
 		}
 		d.Start()
 		d.Done(job, err)
-		wantUnit(t, d.Unit(u.Object), "2.0.0", "Active", true)
+		wantUnit(t, d, u, "2.0.0", "Active", true)
 		keeps(t, d, framework, id, d.Content("sample-2.0.0.jar"))
 		agree(t, d, framework, c)
 		if left, err := os.ReadDir(exports); err != nil || len(left) > 0 {

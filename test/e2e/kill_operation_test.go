@@ -234,7 +234,7 @@ func TestKillInstall(t *testing.T) {
 				return k.Client.Install(t.Context(), url, client.InstallOptions{ExecEnv: k.env})
 			})
 			u := k.unitOf(j)
-			wantUnit(t, u, "1.0.0", "Active", true)
+			wantUnit(t, k, u, "1.0.0", "Active", true)
 			k.clean(u, before)
 		})
 		t.Run("adapter and JVM in the transfer", func(t *testing.T) {
@@ -249,18 +249,18 @@ func TestKillInstall(t *testing.T) {
 			close(release)
 			u := k.unitOf(k.one(tree, job))
 			k.whole(theJVM)
-			wantUnit(t, k.Unit(u.Object), "1.0.0", "Active", true)
+			wantUnit(t, k, u, "1.0.0", "Active", true)
 			k.clean(u, before)
 		})
 		for _, v := range victims {
 			t.Run(string(v)+" in the adapter's install", func(t *testing.T) {
 				u := k.unitOf(k.hanging(v, "installing", install("sample-1.0.0.jar")))
-				wantUnit(t, u, "1.0.0", "Active", true)
+				wantUnit(t, k, u, "1.0.0", "Active", true)
 				k.clean(u, before)
 			})
 			t.Run(string(v)+" in the first start", func(t *testing.T) {
 				u := k.unitOf(k.during(v, "starting", install("slow-start-1.0.0.jar")))
-				wantUnit(t, u, "1.0.0", "Active", true)
+				wantUnit(t, k, u, "1.0.0", "Active", true)
 				k.clean(u, before)
 			})
 		}
@@ -293,8 +293,7 @@ func TestKillUpdate(t *testing.T) {
 		next := func(t *testing.T, j *client.Job, url string) {
 			t.Helper()
 			wantDone(t, j)
-			now := k.Unit(u.Object)
-			wantUnit(t, now, versions[0], "Active", true)
+			now := wantUnit(t, k, u, versions[0], "Active", true)
 			want := *u.DeploymentUnit
 			want.Version, want.URL, want.Description, want.LastUpdate = versions[0], url, now.Description, now.LastUpdate
 			if diff := cmp.Diff(&want, now.DeploymentUnit); diff != "" || now.EU.EUID != u.EU.EUID || now.EU.Alias != u.EU.Alias || now.EU.Object != u.EU.Object {
@@ -355,9 +354,7 @@ func TestKillUpdate(t *testing.T) {
 			k.Done(k.Client.Stop(t.Context(), u.EU.Object))
 			url := k.Files.URL + "/sample-" + versions[0] + ".jar"
 			wantDone(t, k.hanging(theAgent, "updating", update))
-			if eu := k.Unit(u.Object).EU; eu.Status != "Idle" || !eu.AutoStart {
-				t.Errorf("the unit was stopped before and is %s, AutoStart %v", eu.Status, eu.AutoStart)
-			}
+			untilUnit(t, k, u, "the unit is stopped as before", func(now support.Unit) bool { return now.EU.Status == "Idle" && now.EU.AutoStart })
 			j := k.Done(k.Client.Start(t.Context(), u.EU.Object))
 			agree(t, k.Device, k.env, k.c)
 			next(t, j, url)

@@ -43,12 +43,7 @@ func TestKillStart(t *testing.T) {
 		for _, v := range victims {
 			t.Run(string(v)+" in a slow start", func(t *testing.T) {
 				wantDone(t, k.during(v, "starting", func() (dbus.ObjectPath, error) { return k.Client.Start(t.Context(), u.EU.Object) }))
-				k.Until("the unit is active", func(*client.Tree) error {
-					if eu := k.Unit(u.Object).EU; eu.Status != "Active" || eu.FaultCode != "NoFault" || eu.AutoStart {
-						return fmt.Errorf("it is %+v", eu)
-					}
-					return nil
-				})
+				wantUnit(t, k, u, "1.0.0", "Active", false)
 				wantDone(t, k.Job(k.Client.Stop(t.Context(), u.EU.Object)))
 				agree(t, k.Device, k.env, k.c)
 			})
@@ -84,9 +79,9 @@ func TestKillStart(t *testing.T) {
 					}
 				}
 				agree(t, k.Device, k.env, k.c)
-				if eu := k.Unit(other.Object).EU; eu.RunLevel != level || eu.AutoStart != auto {
-					t.Errorf("level and AutoStart were set to %d and %v; the unit is %+v", level, auto, eu)
-				}
+				untilUnit(t, k, other, fmt.Sprintf("the unit has run level %d, AutoStart %v", level, auto), func(now support.Unit) bool {
+					return now.EU.RunLevel == level && now.EU.AutoStart == auto
+				})
 				i := slices.IndexFunc(k.Stored(k.env), func(b support.StoredBundle) bool { return b.Location == other.UUID })
 				if b := k.Stored(k.env)[i]; int64(b.Level) != level || b.AutoStart != auto {
 					t.Errorf("on disk it is %+v, want level %d and AutoStart %v", b, level, auto)
@@ -286,10 +281,11 @@ func TestKillAdapterLoop(t *testing.T) {
 				}
 				return nil
 			})
-			k.Adapter("osgi").Kill(t)
+			adapter := k.Adapter("osgi")
+			adapter.Kill(t)
 			support.Until(t, "its death is noticed", func() error {
-				if a := one(); a.State == "running" {
-					return errors.New("it is not")
+				if a := one(); a.State == "running" && int(a.PID) == adapter.PID {
+					return fmt.Errorf("it is %+v", a)
 				}
 				return nil
 			})

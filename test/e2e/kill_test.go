@@ -300,7 +300,7 @@ func TestKillIdle(t *testing.T) {
 						code = "FailureWhileActive"
 					}
 					if eu == nil || eu.Status != "Idle" || eu.FaultCode != code || eu.FaultMessage == "" {
-						return fmt.Errorf("the unit %s is %+v, want %s", name, eu, code)
+						return fmt.Errorf("the unit %s is %s, want %s", name, support.Show(eu), code)
 					}
 				}
 				return nil

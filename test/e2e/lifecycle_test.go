@@ -17,22 +17,21 @@ func TestLifeCycle(t *testing.T) {
 
 		u := d.Install("sample-1.0.0.jar", framework)
 		agree(t, d, framework, c)
-		wantUnit(t, u, "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 
 		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true) // Idle for now: AutoStart stays
+		wantUnit(t, d, u, "1.0.0", "Idle", true) // Idle for now: AutoStart stays
 
 		d.Done(d.Client.Start(t.Context(), u.EU.Object))
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 
 		d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-2.0.0.jar")}))
 		agree(t, d, framework, c)
-		after := d.Unit(u.Object)
-		wantUnit(t, after, "2.0.0", "Active", true)
+		after := wantUnit(t, d, u, "2.0.0", "Active", true)
 		if after.EU.Object != u.EU.Object || after.EU.EUID != u.EU.EUID || after.Alias != u.Alias || after.UUID != u.UUID || !after.Installed.Equal(u.Installed) {
-			t.Errorf("the update changed more than the version: %+v was %+v", after.DeploymentUnit, u.DeploymentUnit)
+			t.Errorf("the update changed more than the version: %s was %s", support.Show(after.DeploymentUnit), support.Show(u.DeploymentUnit))
 		}
 
 		d.Done(d.Client.Restart(t.Context(), u.EU.Object))
@@ -52,11 +51,32 @@ func TestLifeCycle(t *testing.T) {
 	})
 }
 
-func wantUnit(t *testing.T, u support.Unit, version, status string, autoStart bool) {
+// wantUnit waits until a unit is installed in a version and as it should be, without a fault, and returns it.
+func wantUnit(t *testing.T, d control, u support.Unit, version, status string, autoStart bool) support.Unit {
 	t.Helper()
-	if u.Status != "Installed" || u.Version != version || u.EU.Version != version || u.EU.Status != status || u.EU.AutoStart != autoStart || u.EU.FaultCode != "NoFault" || u.EU.FaultMessage != "" {
-		t.Errorf("the unit is %+v with %+v; want version %s, %s, AutoStart %v", u.DeploymentUnit, u.EU, version, status, autoStart)
-	}
+	what := fmt.Sprintf("%s is there in version %s, %s, AutoStart %v, without a fault", u.Name, version, status, autoStart)
+	return untilUnit(t, d, u, what, func(u support.Unit) bool {
+		return u.Status == "Installed" && u.Version == version && u.EU.Version == version && u.EU.Status == status && u.EU.AutoStart == autoStart &&
+			u.EU.FaultCode == "NoFault" && u.EU.FaultMessage == ""
+	})
+}
+
+// control is what every device has.
+type control interface {
+	Until(what string, check func(*client.Tree) error) *client.Tree
+}
+
+// untilUnit waits until a unit is as it should be, and returns it. What a job has led to is told by the environment: its news may come
+// after the end of the job.
+func untilUnit(t *testing.T, d control, u support.Unit, what string, is func(support.Unit) bool) (now support.Unit) {
+	t.Helper()
+	d.Until(what, func(tree *client.Tree) (err error) {
+		if now, err = support.UnitOf(tree, u.Object); err == nil && !is(now) {
+			err = fmt.Errorf("it is %s", now)
+		}
+		return err
+	})
+	return now
 }
 
 // Declarative services from Maven Central, installed before what they need: unresolved, with the reason in the row, until the last
@@ -68,28 +88,28 @@ func TestRealBundlesResolveOneAnother(t *testing.T) {
 
 		scr := d.Install("real/org.apache.felix.scr.jar", framework)
 		agree(t, d, framework, c)
-		wantUnresolved(t, scr)
+		wantUnresolved(t, d, scr)
 		for _, missing := range []string{"org.osgi.service.component", "org.osgi.util.promise"} {
 			d.Install("real/"+missing+".jar", framework)
 			agree(t, d, framework, c)
 		}
-		wantUnresolved(t, d.Unit(scr.Object))
+		wantUnresolved(t, d, scr)
 		d.Install("real/org.osgi.util.function.jar", framework)
 		d.Done(d.Client.Start(t.Context(), scr.EU.Object))
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(scr.Object), scr.Version, "Active", true)
+		wantUnit(t, d, scr, scr.Version, "Active", true)
 
 		// A fragment of what is not there, and then is; and one that has nothing to do with anything.
 		api := d.Install("real/slf4j-api.jar", framework)
 		agree(t, d, framework, c)
-		wantUnresolved(t, api)
+		wantUnresolved(t, d, api)
 		d.Install("real/slf4j-simple.jar", framework)
 		d.Done(d.Client.Start(t.Context(), api.EU.Object))
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(api.Object), api.Version, "Active", true)
+		wantUnit(t, d, api, api.Version, "Active", true)
 		lang := d.Install("real/commons-lang3.jar", framework)
 		agree(t, d, framework, c)
-		wantUnit(t, lang, lang.Version, "Active", true)
+		wantUnit(t, d, lang, lang.Version, "Active", true)
 		if lang.Name == "" || lang.Vendor == "" || lang.Description == "" {
 			t.Errorf("name, vendor and description of commons-lang3 are %q, %q, %q", lang.Name, lang.Vendor, lang.Description)
 		}
@@ -102,11 +122,11 @@ func TestRealBundlesResolveOneAnother(t *testing.T) {
 	})
 }
 
-func wantUnresolved(t *testing.T, u support.Unit) {
+func wantUnresolved(t *testing.T, d control, u support.Unit) {
 	t.Helper()
-	if u.Status != "Installed" || u.Resolved || u.EU.Status != "Idle" || u.EU.FaultCode != "DependencyFailure" || u.EU.FaultMessage == "" {
-		t.Errorf("%s is %s, resolved=%v; its execution unit is %s, %s %q", u.Name, u.Status, u.Resolved, u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
-	}
+	untilUnit(t, d, u, u.Name+" is unresolved", func(u support.Unit) bool {
+		return u.Status == "Installed" && !u.Resolved && u.EU.Status == "Idle" && u.EU.FaultCode == "DependencyFailure" && u.EU.FaultMessage != ""
+	})
 }
 
 // An update or removal of what others need is felt by them, and by nobody else.
@@ -118,39 +138,23 @@ func TestDependents(t *testing.T) {
 		wide, strict, once := d.Install("consumer-1.0.0.jar", framework), d.Install("consumer-strict-1.0.0.jar", framework), d.Install("rewire-1.0.0.jar", framework)
 		agree(t, d, framework, c)
 		for _, u := range []support.Unit{provider, wide, strict, once} {
-			wantUnit(t, u, "1.0.0", "Active", true)
+			wantUnit(t, d, u, "1.0.0", "Active", true)
 		}
 
 		d.Done(d.Client.Update(t.Context(), provider.Object, client.UpdateOptions{URL: "file://" + support.BundlePath(t, "provider-2.0.0.jar")}))
-		d.Until("the dependents have settled", func(*client.Tree) error {
-			if u := d.Unit(strict.Object); u.Resolved || u.EU.FaultCode != "DependencyFailure" {
-				return fmt.Errorf("the strict one is resolved=%v with %s", u.Resolved, u.EU.FaultCode)
-			}
-			if u := d.Unit(once.Object); u.EU.Status != "Idle" || u.EU.FaultMessage != "once is enough" {
-				return fmt.Errorf("the one that starts once is %s with %s %q", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage)
-			}
-			if u := d.Unit(wide.Object); u.EU.Status != "Active" {
-				return fmt.Errorf("the other one is %s", u.EU.Status)
-			}
-			return nil
-		})
+		untilUnit(t, d, once, "the one that starts once is idle", func(u support.Unit) bool { return u.EU.Status == "Idle" && u.EU.FaultMessage == "once is enough" })
+		untilUnit(t, d, wide, "the one that takes either version runs", func(u support.Unit) bool { return u.EU.Status == "Active" })
 		agree(t, d, framework, c)
-		wantUnresolved(t, d.Unit(strict.Object))
-		wantUnit(t, d.Unit(provider.Object), "2.0.0", "Active", true)
+		wantUnresolved(t, d, strict)
+		wantUnit(t, d, provider, "2.0.0", "Active", true)
 
 		d.Done(d.Client.Uninstall(t.Context(), provider.Object))
-		d.Until("the dependent is unresolved", func(*client.Tree) error {
-			if u := d.Unit(wide.Object); u.Resolved {
-				return fmt.Errorf("it is %s", u.EU.Status)
-			}
-			return nil
-		})
+		wantUnresolved(t, d, wide)
 		agree(t, d, framework, c)
-		wantUnresolved(t, d.Unit(wide.Object))
 		d.Install("provider-1.0.0.jar", framework)
 		for _, u := range []support.Unit{wide, strict} {
 			d.Done(d.Client.Start(t.Context(), u.EU.Object))
-			wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, u, "1.0.0", "Active", true)
 		}
 		agree(t, d, framework, c)
 	})
@@ -162,7 +166,7 @@ func TestSpecialBundles(t *testing.T) {
 	each(t, func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework})
 		c := d.InstallConsole(framework)
-		wantUnit(t, d.Install("lazy-1.0.0.jar", framework), "1.0.0", "Starting", true)
+		wantUnit(t, d, d.Install("lazy-1.0.0.jar", framework), "1.0.0", "Starting", true)
 		agree(t, d, framework, c)
 
 		fragment := d.Install("fragment-1.0.0.jar", framework)
@@ -170,16 +174,16 @@ func TestSpecialBundles(t *testing.T) {
 		agree(t, d, framework, c)
 		d.Done(d.Client.Start(t.Context(), fragment.EU.Object))
 		d.Done(d.Client.Stop(t.Context(), fragment.EU.Object))
-		if u := d.Unit(fragment.Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" || !u.Resolved {
-			t.Errorf("the fragment is %s with %s %q, resolved=%v", u.EU.Status, u.EU.FaultCode, u.EU.FaultMessage, u.Resolved)
-		}
+		untilUnit(t, d, fragment, "the fragment is resolved and Idle without a fault", func(u support.Unit) bool {
+			return u.EU.Status == "Idle" && u.EU.FaultCode == "NoFault" && u.Resolved
+		})
 		agree(t, d, framework, c)
 
 		if u := d.Install("localized-1.0.0.jar", framework); u.Vendor != "localized.example" || u.Description != "Words of the default locale" {
 			t.Errorf("vendor and description are %q and %q", u.Vendor, u.Description)
 		}
-		if u := d.Install("no-vendor-1.0.0.jar", framework); u.Vendor != "" || u.Description != "" || u.EU.Status != "Active" {
-			t.Errorf("vendor and description are %q and %q, it is %s", u.Vendor, u.Description, u.EU.Status)
+		if u := wantUnit(t, d, d.Install("no-vendor-1.0.0.jar", framework), "1.0.0", "Active", true); u.Vendor != "" || u.Description != "" {
+			t.Errorf("vendor and description are %q and %q", u.Vendor, u.Description)
 		}
 		agree(t, d, framework, c)
 	})
@@ -195,8 +199,8 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 		if one.UUID != two.UUID || one.EU.EUID != framework+"/"+one.UUID || two.EU.EUID != framework+"/"+one.UUID+"#2" {
 			t.Errorf("UUIDs %s and %s, EUIDs %s and %s", one.UUID, two.UUID, one.EU.EUID, two.EU.EUID)
 		}
-		wantUnit(t, one, "1.0.0", "Active", true)
-		wantUnit(t, two, "2.0.0", "Active", true)
+		wantUnit(t, d, one, "1.0.0", "Active", true)
+		wantUnit(t, d, two, "2.0.0", "Active", true)
 		locations := map[string]bool{}
 		for _, b := range c.Bundles() {
 			locations[b.Location] = true
@@ -218,7 +222,7 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 
 		d.Done(d.Client.Uninstall(t.Context(), one.Object))
 		agree(t, d, framework, c)
-		wantUnit(t, d.Unit(two.Object), "2.0.0", "Active", true)
+		wantUnit(t, d, two, "2.0.0", "Active", true)
 		if u := d.Unit(two.Object); u.EU.EUID != two.EU.EUID {
 			t.Errorf("the EUID was %s and is %s", two.EU.EUID, u.EU.EUID)
 		}

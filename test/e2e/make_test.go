@@ -48,7 +48,7 @@ func TestFrameworkOfAnotherMake(t *testing.T) {
 					return fmt.Errorf("the environment is %s: %q", e.Status, e.StatusDetail)
 				}
 				if eu.Status != "Idle" || tree.DeploymentUnit(u.Object).Missing {
-					return fmt.Errorf("the unit is %+v", eu)
+					return fmt.Errorf("the unit is %s", support.Show(eu))
 				}
 				return nil
 			})
@@ -95,7 +95,7 @@ func TestFrameworkOfAnotherMake(t *testing.T) {
 		set(t, d, d.Tree().ExecEnv(env).Path+".Enable", "true")
 		d.Until("the units are missing", func(tree *client.Tree) error {
 			if e, du := tree.ExecEnv(env), tree.DeploymentUnit(u.Object); e.Status != "Up" || !du.Missing {
-				return fmt.Errorf("the environment is %s, the unit %+v", e.Status, du)
+				return fmt.Errorf("the environment is %s, the unit %s", e.Status, support.Show(du))
 			}
 			return nil
 		})
@@ -103,6 +103,6 @@ func TestFrameworkOfAnotherMake(t *testing.T) {
 			d.Done(d.Client.Uninstall(t.Context(), du.Object))
 		}
 		u = d.Install("sample-1.0.0.jar", framework)
-		wantUnit(t, u, "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 	})
 }

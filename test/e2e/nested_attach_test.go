@@ -74,7 +74,7 @@ func (n *nest) up(launched ...string) {
 		}
 	}
 	if o, i := tree.ExecEnv(n.outer), tree.ExecEnv(n.inner); o.Name == i.Name || i.AllocatedMemory != o.AllocatedMemory {
-		n.t.Errorf("the frameworks are %+v and %+v", o, i)
+		n.t.Errorf("the frameworks are %s and %s", support.Show(o), support.Show(i))
 	}
 	for env, want := range map[dbus.ObjectPath][]string{n.outer: {"", "/", ""}, n.inner: {tree.ExecEnv(n.outer).Path, string(n.outer), string(n.outer)}} {
 		cwmp, bus, typed := parentOf(n.t, n.Device, env)
@@ -148,10 +148,10 @@ func TestNestedInOneJVM(t *testing.T) {
 
 		// What is done in the inner framework is done there alone.
 		u := n.Install("sample-1.0.0.jar", "inner")
-		wantUnit(t, u, "1.0.0", "Active", true)
+		wantUnit(t, n, u, "1.0.0", "Active", true)
 		n.agree()
 		n.Done(n.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: n.URL("sample-2.0.0.jar")}))
-		wantUnit(t, n.Unit(u.Object), "2.0.0", "Active", true)
+		wantUnit(t, n, u, "2.0.0", "Active", true)
 		n.agree()
 		n.Done(n.Client.Stop(t.Context(), u.EU.Object))
 		wantStates(t, n.Device, []support.Unit{u, outer}, "Idle", "Active")
@@ -162,7 +162,7 @@ func TestNestedInOneJVM(t *testing.T) {
 		gone := n.Install("sample2-1.0.0.jar", "inner")
 		n.Done(n.Client.Uninstall(t.Context(), gone.Object))
 		n.agree()
-		wantUnit(t, n.Unit(outer.Object), "1.0.0", "Active", true)
+		wantUnit(t, n, outer, "1.0.0", "Active", true)
 		if now := n.consoles["outer"].Bundles(); !slices.Equal(now, bundles) {
 			t.Errorf("the outer framework had %v and has %v", bundles, now)
 		}
@@ -178,8 +178,9 @@ func TestNestedInOneJVM(t *testing.T) {
 		set(t, n.Device, u.EU.Path+".RunLevel", "4")
 		n.start()
 		wantStates(t, n.Device, []support.Unit{u, outer}, "Active", "Active")
-		if now := n.JVM("outer").PID; now != pid || n.Unit(u.Object).EU.RunLevel != 4 {
-			t.Errorf("the JVM was %d and is %d, the unit has level %d", pid, now, n.Unit(u.Object).EU.RunLevel)
+		untilUnit(t, n, u, "the unit has run level 4", func(now support.Unit) bool { return now.EU.RunLevel == 4 })
+		if now := n.JVM("outer").PID; now != pid {
+			t.Errorf("the JVM was %d and is %d", pid, now)
 		}
 
 		n.disable(outer, u)
@@ -246,7 +247,7 @@ func TestNestedInOneJVMOfAnotherMake(t *testing.T) {
 		n.start()
 		n.kill()
 		wantStates(t, n.Device, []support.Unit{here, there, n.bundle}, "Active", "Active", "Active")
-		wantUnit(t, n.Unit(here.Object), "1.0.0", "Active", true)
-		wantUnit(t, n.Unit(there.Object), "2.0.0", "Active", true)
+		wantUnit(t, n, here, "1.0.0", "Active", true)
+		wantUnit(t, n, there, "2.0.0", "Active", true)
 	})
 }

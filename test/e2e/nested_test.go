@@ -120,8 +120,9 @@ func TestNested(t *testing.T) {
 			d.Up()
 			consoles["outer"], consoles["inner"] = d.Console("outer"), d.Console("inner")
 			both()
-			if eu, e := d.Unit(there.Object).EU, d.Tree().ExecEnv(inner); eu.RunLevel != 2 || e.CurrentRunLevel != 3 {
-				t.Errorf("the unit has level %d, the environment is at level %d", eu.RunLevel, e.CurrentRunLevel)
+			untilUnit(t, d, there, "the unit has run level 2", func(now support.Unit) bool { return now.EU.RunLevel == 2 })
+			if e := d.Tree().ExecEnv(inner); e.CurrentRunLevel != 3 {
+				t.Errorf("the environment is at level %d", e.CurrentRunLevel)
 			}
 		})
 		t.Run("the nested one is disabled alone", func(t *testing.T) {
@@ -170,7 +171,7 @@ func TestNested(t *testing.T) {
 			agree(t, d, "inner", consoles["inner"])
 			tree := d.Tree()
 			if len(tree.ExecEnvs) != 1 || tree.ExecEnv(inner) == nil || tree.DeploymentUnit(here.Object) != nil || d.JVM("inner").PID != pids["inner"] {
-				t.Errorf("the environments are %+v, the units %+v", tree.ExecEnvs, tree.DeploymentUnits)
+				t.Errorf("the environments are %s, the units %s", support.Show(tree.ExecEnvs), support.Show(tree.DeploymentUnits))
 			}
 			if cwmp, bus, typed := parentOf(t, d, inner); cwmp != "" || bus != "/" || typed != "" {
 				t.Errorf("the parent is %q, %q, %q", cwmp, bus, typed)

@@ -128,7 +128,7 @@ func TestParallelEnvironments(t *testing.T) {
 		tree := d.Up()
 		if one, two, three := tree.ExecEnvs[0], tree.ExecEnvs[1], tree.ExecEnvs[2]; one.Vendor == two.Vendor || one.Vendor != three.Vendor ||
 			!strings.HasPrefix(three.Version, versionOf(older[framework][0])) || one.Version == three.Version {
-			t.Errorf("the environments are %+v, %+v, %+v", one, two, three)
+			t.Errorf("the environments are %s, %s, %s", support.Show(one), support.Show(two), support.Show(three))
 		}
 		no := false
 		first := d.Install("sample2-1.0.0.jar", "one")
@@ -308,7 +308,7 @@ func TestParallelEnvironments(t *testing.T) {
 		for env, c := range others {
 			agree(t, d, env, c)
 		}
-		wantUnit(t, d.Unit(first.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, first, "1.0.0", "Active", true)
 		for env, pid := range pids {
 			if now := d.JVM(env).PID; now != pid {
 				t.Errorf("the JVM of %s was process %d and is %d", env, pid, now)

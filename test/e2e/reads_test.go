@@ -86,7 +86,7 @@ func TestReadsGoOnDuringADownload(t *testing.T) {
 		return nil
 	})
 	if tree := d.Tree(); len(tree.DeploymentUnits) != 0 {
-		t.Errorf("there is a row before the package is known: %+v", tree.DeploymentUnits[0])
+		t.Errorf("there is a row before the package is known: %s", support.Show(tree.DeploymentUnits[0]))
 	}
 	u := d.Install("sample-1.0.0.jar", "felix")
 	d.Done(d.Client.Stop(t.Context(), u.EU.Object))

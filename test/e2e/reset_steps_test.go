@@ -45,18 +45,21 @@ func (c *changed) restored() {
 	c.t.Helper()
 	c.Up()
 	agree(c.t, c.Device, c.framework, c.Console(c.framework))
-	wantUnit(c.t, c.Unit(c.updated.Object), "1.0.0", "Active", true)
+	wantUnit(c.t, c, c.updated, "1.0.0", "Active", true)
 	back := unitNamed(c.t, c.Device, c.removed.Name)
-	wantUnit(c.t, back, "1.0.0", "Active", true)
-	wantUnit(c.t, c.Unit(c.configured.Object), "1.0.0", "Active", true)
-	wantUnit(c.t, c.Unit(c.stays.Object), "1.0.0", "Active", true)
+	wantUnit(c.t, c, back, "1.0.0", "Active", true)
+	wantUnit(c.t, c, c.configured, "1.0.0", "Active", true)
+	wantUnit(c.t, c, c.stays, "1.0.0", "Active", true)
 	if back.UUID != c.removed.UUID || back.URL != c.removed.URL {
-		c.t.Errorf("the unit that was installed again is %+v", back.DeploymentUnit)
+		c.t.Errorf("the unit that was installed again is %s", support.Show(back.DeploymentUnit))
 	}
-	tree := c.Tree()
-	if e := tree.ExecEnvs[0]; len(tree.DeploymentUnits) != 7 || e.InitialRunLevel != 3 || e.CurrentRunLevel != 3 || c.Unit(c.configured.Object).EU.RunLevel != 1 {
-		c.t.Errorf("there are %d units, in the baseline 7; the environment is %+v", len(tree.DeploymentUnits), e)
-	}
+	c.Until("there are 7 units and both levels are those of the baseline", func(tree *client.Tree) error {
+		e, configured := tree.ExecEnvs[0], tree.ExecutionUnit(c.configured.EU.Object)
+		if len(tree.DeploymentUnits) != 7 || e.InitialRunLevel != 3 || e.CurrentRunLevel != 3 || configured == nil || configured.RunLevel != 1 {
+			return fmt.Errorf("there are %d; the environment is %s, the unit that had been configured %s", len(tree.DeploymentUnits), support.Show(e), support.Show(configured))
+		}
+		return nil
+	})
 }
 
 // when waits until a job is in a state and does f then, once. It reports whether the job was seen in that state: a state that is over in a

@@ -33,21 +33,19 @@ func TestReset(t *testing.T) {
 		if now, _ := d.Host(framework); now.PID == host.PID {
 			t.Error("the framework was not launched again")
 		}
-		tree := d.Tree()
+		tree := d.Up()
 		if tree.DeploymentUnit(came.Object) != nil {
 			t.Error("what came since the baseline is still there")
 		}
-		wantUnit(t, d.Unit(updated.Object), "1.0.0", "Active", true)
-		if got := d.Unit(updated.Object); got.URL != updated.URL || got.Alias != updated.Alias {
-			t.Errorf("the unit that was rolled back is %+v, was %+v", got.DeploymentUnit, updated.DeploymentUnit)
+		if got := wantUnit(t, d, updated, "1.0.0", "Active", true); got.URL != updated.URL || got.Alias != updated.Alias {
+			t.Errorf("the unit that was rolled back is %s, was %s", support.Show(got.DeploymentUnit), support.Show(updated.DeploymentUnit))
 		}
 		back := unitNamed(t, d, removed.Name)
 		if back.UUID != removed.UUID || back.Version != removed.Version || back.URL != removed.URL {
-			t.Errorf("the unit that was installed again is %+v, was %+v", back.DeploymentUnit, removed.DeploymentUnit)
+			t.Errorf("the unit that was installed again is %s, was %s", support.Show(back.DeploymentUnit), support.Show(removed.DeploymentUnit))
 		}
-		wantUnit(t, back, removed.Version, "Active", true)
-		wantUnit(t, d.Unit(stopped.Object), "1.0.0", "Active", true)
-		if level := d.Unit(stopped.Object).EU.RunLevel; level != stopped.EU.RunLevel {
+		wantUnit(t, d, back, removed.Version, "Active", true)
+		if level := wantUnit(t, d, stopped, "1.0.0", "Active", true).EU.RunLevel; level != stopped.EU.RunLevel {
 			t.Errorf("the run level is %d, in the baseline it was %d", level, stopped.EU.RunLevel)
 		}
 		if e := tree.ExecEnvs[0]; e.InitialRunLevel != 5 || e.CurrentRunLevel != 5 {
@@ -70,7 +68,7 @@ func TestBaselineToken(t *testing.T) {
 		u = d.Install("sample-1.0.0.jar", framework)
 		record(t, d, "boot 2")
 		d.Done(d.Client.ResetExecEnv(t.Context(), envRow(t, d, framework), "cwmp"))
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+		wantUnit(t, d, u, "1.0.0", "Active", true)
 
 		// The other protocol's baseline is that of the first sync.
 		d.Done(d.Client.ResetExecEnv(t.Context(), envRow(t, d, framework), "usp"))
@@ -103,7 +101,7 @@ func TestKillInReset(t *testing.T) {
 			d.Start()
 			d.Done(job, nil)
 			agree(t, d, framework, d.Console(framework))
-			wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", true)
+			wantUnit(t, d, u, "1.0.0", "Active", true)
 			if tree := d.Tree(); len(tree.DeploymentUnits) != 4 {
 				t.Errorf("%s: there are %d units, in the baseline 4", step, len(tree.DeploymentUnits))
 			}

@@ -33,7 +33,7 @@ func wantStates(t *testing.T, d *support.Device, units []support.Unit, states ..
 	d.Until(fmt.Sprintf("the units are %v", states), func(tree *client.Tree) error {
 		for i, u := range units {
 			if eu := tree.ExecutionUnit(u.EU.Object); eu == nil || eu.Status != states[i] {
-				return fmt.Errorf("%s is %+v", u.Name, eu)
+				return fmt.Errorf("%s is %s", u.Name, support.Show(eu))
 			}
 		}
 		return nil
@@ -88,11 +88,9 @@ func TestRunLevels(t *testing.T) {
 		set(t, d, units[2].EU.Path+".AutoStart", "false")
 		j := d.Job(d.Client.Start(t.Context(), units[2].EU.Object))
 		wantFault(t, j, "StartFailed", 9001, 7002)
-		wantExecution(t, d.Unit(units[2].Object), "FailureOnStart", "")
+		wantExecution(t, d, units[2], "FailureOnStart", "")
 		d.Done(d.Client.Start(t.Context(), units[1].EU.Object))
-		if u := d.Unit(units[1].Object); u.EU.Status != "Idle" || u.EU.FaultCode != "NoFault" {
-			t.Errorf("a unit that waits for its level is %s with %s", u.EU.Status, u.EU.FaultCode)
-		}
+		wantUnit(t, d, units[1], "1.0.0", "Idle", true) // it waits for its level
 
 		name := d.Tree().ExecEnv(env).Name
 		set(t, d, path+"InitialRunLevel", "5")
@@ -100,9 +98,9 @@ func TestRunLevels(t *testing.T) {
 		c = d.Console(framework)
 		wantStates(t, d, units, "Active", "Active", "Idle")
 		agree(t, d, framework, c)
-		row := d.Tree().ExecEnv(env)
+		row := d.Up().ExecEnv(env)
 		if row.CurrentRunLevel != 5 || row.RestartReason != "to see it" || row.RestartCount != 1 || row.Name == name {
-			t.Errorf("the environment is %+v, its name was %s", row, name)
+			t.Errorf("the environment is %s, its name was %s", support.Show(row), name)
 		}
 
 		set(t, d, path+"InitialRunLevel", "4", path+"Enable", "false")
@@ -120,17 +118,17 @@ func TestAutoStart(t *testing.T) {
 		d := boot(t, support.Env{Framework: framework, NoAutoStart: true})
 		u := d.Install("sample-1.0.0.jar", framework)
 		units := []support.Unit{u}
-		wantUnit(t, u, "1.0.0", "Idle", false)
+		wantUnit(t, d, u, "1.0.0", "Idle", false)
 		if b := stored(t, d, u); b.AutoStart {
 			t.Errorf("the framework has it as %+v", b)
 		}
 		d.Done(d.Client.Start(t.Context(), u.EU.Object)) // for now only
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Active", false)
+		wantUnit(t, d, u, "1.0.0", "Active", false)
 		if b := stored(t, d, u); b.AutoStart {
 			t.Errorf("a transient start is kept: %+v", b)
 		}
 		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", false)
+		wantUnit(t, d, u, "1.0.0", "Idle", false)
 
 		set(t, d, u.EU.Path+".AutoStart", "true") // starts it
 		wantStates(t, d, units, "Active")
@@ -138,28 +136,28 @@ func TestAutoStart(t *testing.T) {
 			t.Errorf("the framework has it as %+v", b)
 		}
 		d.Done(d.Client.Stop(t.Context(), u.EU.Object))
-		wantUnit(t, d.Unit(u.Object), "1.0.0", "Idle", true)
+		wantUnit(t, d, u, "1.0.0", "Idle", true)
 		if b := stored(t, d, u); !b.AutoStart {
 			t.Errorf("a stop has cleared the flag: %+v", b)
 		}
 		d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{URL: d.URL("sample-1.5.0.jar")}))
-		wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", true) // what is stopped is not started by an update
+		wantUnit(t, d, u, "1.5.0", "Idle", true) // what is stopped is not started by an update
 		d.Done(d.Client.RestartExecEnv(t.Context(), client.ObjectPath(client.KindExecEnv, 1), ""))
 		wantStates(t, d, units, "Active")
 		set(t, d, u.EU.Path+".AutoStart", "false") // stops it
 		wantStates(t, d, units, "Idle")
-		wantUnit(t, d.Unit(u.Object), "1.5.0", "Idle", false)
+		wantUnit(t, d, u, "1.5.0", "Idle", false)
 		if b := stored(t, d, u); b.AutoStart {
 			t.Errorf("the framework has it as %+v", b)
 		}
 
 		yes := true
 		other := d.InstallWith(d.URL("sample2-1.0.0.jar"), client.InstallOptions{ExecEnv: framework, AutoStart: &yes})
-		wantUnit(t, other, "1.0.0", "Active", true)
+		wantUnit(t, d, other, "1.0.0", "Active", true)
 
 		// The activation policy of a bundle is no AutoStart; once that is set, it is obeyed, by the next launch too.
 		lazy := d.Install("lazy-1.0.0.jar", framework)
-		wantUnit(t, lazy, "1.0.0", "Idle", false)
+		wantUnit(t, d, lazy, "1.0.0", "Idle", false)
 		if b := stored(t, d, lazy); b.AutoStart {
 			t.Errorf("the framework has it as %+v", b)
 		}
@@ -205,7 +203,7 @@ func TestTheConsoleIsFollowed(t *testing.T) {
 		c.Run("uninstall " + id)
 		d.Until("the loss is told", func(tree *client.Tree) error {
 			if du := tree.DeploymentUnit(u.Object); du != nil && !du.Missing {
-				return fmt.Errorf("it is %+v", du)
+				return fmt.Errorf("it is %s", support.Show(du))
 			}
 			return nil
 		})
@@ -222,17 +220,19 @@ func TestWhileDisabled(t *testing.T) {
 		const env = "Device.SoftwareModules.ExecEnv.1."
 		set(t, d, one.Path+".Alias", "mine", one.EU.Path+".Alias", "its-part")
 		set(t, d, env+"Enable", "false")
-		tree := d.Tree()
-		if e := tree.ExecEnvs[0]; e.Status != "Disabled" || e.CurrentRunLevel > 0 || len(e.ActiveExecutionUnits) != 0 || e.Version == "" {
-			t.Errorf("the disabled environment is %+v", e)
-		}
+		tree := d.Until("it is disabled, and its units with it", func(tree *client.Tree) error {
+			if e := tree.ExecEnvs[0]; e.Status != "Disabled" || e.CurrentRunLevel > 0 || len(e.ActiveExecutionUnits) != 0 || e.Version == "" {
+				return fmt.Errorf("it is %s", support.Show(e))
+			}
+			for _, u := range units {
+				if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
+					return fmt.Errorf("a unit is %s", support.Show(eu))
+				}
+			}
+			return nil
+		})
 		if _, running := d.Host(framework); running {
 			t.Error("the framework runs although its environment is disabled")
-		}
-		for _, u := range units {
-			if eu := tree.ExecutionUnit(u.EU.Object); eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
-				t.Errorf("%s is %s with %s %q", eu, eu.Status, eu.FaultCode, eu.FaultMessage)
-			}
 		}
 		if err := faces(t, d); err != nil {
 			t.Error(err)
@@ -266,7 +266,7 @@ func TestWhileDisabled(t *testing.T) {
 		set(t, d, one.EU.Path+".AutoStart", "false", two.EU.Path+".RunLevel", "4", two.Path+".Alias", "yours", env+"InitialRunLevel", "5")
 		d.Restart()
 		if e := d.Tree().ExecEnvs[0]; e.Status != "Disabled" || e.InitialRunLevel != 5 {
-			t.Errorf("after the restart of the agent the environment is %+v", e)
+			t.Errorf("after the restart of the agent the environment is %s", support.Show(e))
 		}
 		set(t, d, env+"Enable", "true")
 		d.Up()
@@ -276,9 +276,11 @@ func TestWhileDisabled(t *testing.T) {
 			autoStart bool
 			level     int64
 		}{{"mine", false, 1}, {"yours", true, 4}} {
-			u := d.Unit(units[i].Object)
-			if u.Alias != want.alias || u.EU.AutoStart != want.autoStart || u.EU.RunLevel != want.level || u.EU.EUID != units[i].EU.EUID || u.UUID != units[i].UUID {
-				t.Errorf("the unit is %+v with %+v", u.DeploymentUnit, u.EU)
+			u := untilUnit(t, d, units[i], fmt.Sprintf("%s has AutoStart %v and run level %d", units[i].Name, want.autoStart, want.level), func(u support.Unit) bool {
+				return u.EU.AutoStart == want.autoStart && u.EU.RunLevel == want.level
+			})
+			if u.Alias != want.alias || u.EU.EUID != units[i].EU.EUID || u.UUID != units[i].UUID {
+				t.Errorf("the unit is %s with %s", support.Show(u.DeploymentUnit), support.Show(u.EU))
 			}
 			if b := stored(t, d, u); b.AutoStart != want.autoStart || int64(b.Level) != want.level {
 				t.Errorf("the framework has %s as %+v", u.Name, b)

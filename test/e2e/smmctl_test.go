@@ -106,6 +106,6 @@ func TestSmmctlJSON(t *testing.T) {
 	var tree client.Tree
 	read(&tree, 0, "tree")
 	if len(tree.ExecEnvs) != 1 || len(tree.ExecutionUnits) != 1 || tree.ExecutionUnits[0].Status != "Active" {
-		t.Errorf("the tree is %+v", tree)
+		t.Errorf("the tree is %s", support.Show(tree))
 	}
 }

@@ -2,6 +2,7 @@ package support
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"testing"
@@ -84,19 +85,42 @@ type Unit struct {
 	EU *client.ExecutionUnit
 }
 
+// String tells what a test is mostly about.
+func (u Unit) String() string {
+	return fmt.Sprintf("%s %q version %s, %s, resolved=%v, URL %q, with %s %q version %s, %s, AutoStart %v, run level %d, %s %q", u.DeploymentUnit, u.Name, u.Version,
+		u.Status, u.Resolved, u.URL, u.EU, u.EU.EUID, u.EU.Version, u.EU.Status, u.EU.AutoStart, u.EU.RunLevel, u.EU.FaultCode, u.EU.FaultMessage)
+}
+
+// Show returns every value of rows of the agent: what fmt prints of them is only their names.
+func Show(rows any) string {
+	text, err := json.Marshal(rows)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// UnitOf returns a deployment unit of a tree with its one execution unit.
+func UnitOf(tree *client.Tree, du dbus.ObjectPath) (Unit, error) {
+	u := Unit{DeploymentUnit: tree.DeploymentUnit(du)}
+	if u.DeploymentUnit == nil {
+		return u, fmt.Errorf("there is no %s", du)
+	}
+	if len(u.ExecutionUnits) != 1 {
+		return u, fmt.Errorf("%s has the execution units %v", u.DeploymentUnit, u.ExecutionUnits)
+	}
+	if u.EU = tree.ExecutionUnit(u.ExecutionUnits[0]); u.EU == nil {
+		return u, fmt.Errorf("there is no %s", u.ExecutionUnits[0])
+	}
+	return u, nil
+}
+
 // Unit reads a deployment unit with its one execution unit.
 func (c *Control) Unit(du dbus.ObjectPath) Unit {
 	c.t.Helper()
-	tree := c.Tree()
-	u := Unit{DeploymentUnit: tree.DeploymentUnit(du)}
-	if u.DeploymentUnit == nil {
-		c.t.Fatalf("there is no %s", du)
-	}
-	if len(u.ExecutionUnits) != 1 {
-		c.t.Fatalf("%s has the execution units %v", u.Ref, u.ExecutionUnits)
-	}
-	if u.EU = tree.ExecutionUnit(u.ExecutionUnits[0]); u.EU == nil {
-		c.t.Fatalf("there is no %s", u.ExecutionUnits[0])
+	u, err := UnitOf(c.Tree(), du)
+	if err != nil {
+		c.t.Fatal(err)
 	}
 	return u
 }
