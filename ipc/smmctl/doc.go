@@ -1,7 +1,7 @@
 // Package smmctl is the command line of the agent, for a person at the device and for scripts.
 //
 // Every command takes --json. What it prints then is stable: fields are only ever added. The objects are those of package
-// client, with the names in its JSON tags: ExecEnv, DeploymentUnit, ExecutionUnit, Job, Parameter and Adapter; each of the
+// client, with the names in its JSON tags: ExecEnv, DeploymentUnit, ExecutionUnit, Job, Parameter, Report and Adapter; each of the
 // first four begins with object (D-Bus path), path (data-model path) and instance. Sizes are in KiB, times RFC 3339,
 // references D-Bus paths, "" for none.
 //
@@ -15,6 +15,8 @@
 //	   run-level, restart,
 //	   reset                    {"job": Job or null, "exec_env": ExecEnv}
 //	baseline                    {"baseline": "cwmp" or "usp", "token": …}
+//	reports                     [Report …]
+//	reports ack                 {"report": …}
 //	jobs                        [Job …]
 //	job                         Job
 //	cancel                      {"job": Job}

@@ -94,7 +94,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 the agent cannot be reached.`,
 	root.AddCommand(
 		newTree(a), newGet(a), newSet(a),
 		newInstall(a), newUpdate(a), newUninstall(a), newStart(a), newStop(a), newRestart(a),
-		newExecEnvs(a), newBaseline(a), newJobs(a), newJob(a), newCancel(a), newWatch(a), newAdapters(a),
+		newExecEnvs(a), newBaseline(a), newReports(a), newJobs(a), newJob(a), newCancel(a), newWatch(a), newAdapters(a),
 	)
 	group(root)
 	return root

@@ -172,6 +172,13 @@ func TestExitStatus(t *testing.T) {
 		{statusUsage, `"tr069" is no baseline: give cwmp or usp`, []string{"baseline", "tr069"}},
 		{statusUsage, `"" is no baseline`, []string{"ee", "reset", "osgi", "--baseline", ""}},
 		{statusUsage, "accepts at most 1 arg(s)", []string{"baseline", "cwmp", "usp"}},
+		{statusUsage, `smmctl reports has no command "ak"; did you mean ack?`, []string{"reports", "ak"}},
+		{statusUsage, `"seven" is no report`, []string{"reports", "ack", "seven"}},
+		{statusUsage, "accepts 1 arg(s), received 0", []string{"reports", "ack"}},
+		{statusFailed, "there is none with that number (InvalidArguments, CWMP ", []string{"reports", "ack", "7"}},
+		{statusFailed, "USP 7", []string{"get", "Device.SoftwareModules.ExecEnv.*.Nothing"}},
+		{statusFailed, "USP 7", []string{"set", "Device.SoftwareModules.ExecEnv.*.Status=Up"}},
+		{statusUsage, "set them one after the other", []string{"set", "Device.SoftwareModules.ExecEnv.*.Alias=x", "Device.SoftwareModules.ExecEnv.[cpe-osgi].Enable=true"}},
 		{statusUsage, "accepts 1 arg(s), received 0", []string{"ee", "reset"}},
 		{statusUsage, "invalid argument", []string{"install", "http://files/a.jar", "--auto-start=perhaps"}},
 	} {
@@ -180,7 +187,7 @@ func TestExitStatus(t *testing.T) {
 	s.agent.Refuse(fault.Errorf(fault.DisabledExecEnv, "cannot install http://files/app.jar: osgi is disabled"))
 	s.fails(statusFailed, "smmctl: cannot install http://files/app.jar: osgi is disabled (DisabledExecEnv, CWMP ", "install", "http://files/app.jar")
 
-	for _, args := range [][]string{{"tree"}, {"get", "Device."}, {"install", "http://x/y"}, {"ee", "list"}, {"watch"}, {"adapters"}, {"job", "1"}, {"baseline"}, {"ee", "reset", "osgi"}} {
+	for _, args := range [][]string{{"tree"}, {"get", "Device."}, {"install", "http://x/y"}, {"ee", "list"}, {"watch"}, {"adapters"}, {"job", "1"}, {"baseline"}, {"reports"}, {"ee", "reset", "osgi"}} {
 		other := &shell{t: t, address: ipctest.Bus(t), stdin: s.stdin}
 		other.fails(statusUnreachable, "agent not reachable", args...)
 		other.address = "unix:path=/nonexistent/bus"
@@ -191,7 +198,7 @@ func TestExitStatus(t *testing.T) {
 func TestHelp(t *testing.T) {
 	s := &shell{t: t, stdin: strings.NewReader("")}
 	for _, args := range [][]string{nil, {"tree"}, {"get"}, {"set"}, {"install"}, {"update"}, {"uninstall"}, {"start"}, {"stop"}, {"restart"},
-		{"ee", "list"}, {"ee", "enable"}, {"ee", "disable"}, {"ee", "run-level"}, {"ee", "restart"}, {"ee", "reset"}, {"baseline"}, {"jobs"}, {"job"}, {"cancel"}, {"watch"}, {"adapters"}} {
+		{"ee", "list"}, {"ee", "enable"}, {"ee", "disable"}, {"ee", "run-level"}, {"ee", "restart"}, {"ee", "reset"}, {"baseline"}, {"reports"}, {"reports", "ack"}, {"jobs"}, {"job"}, {"cancel"}, {"watch"}, {"adapters"}} {
 		if got := s.ok(append(args, "--help")...); !strings.Contains(got, "Examples:\n") || !strings.Contains(got, "--json") {
 			t.Errorf("smmctl %v --help:\n%s", args, got)
 		}
