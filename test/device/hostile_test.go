@@ -16,6 +16,7 @@ import (
 	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/test/fileserver"
 	"github.com/smmd-project/smmd/test/images"
+	"github.com/smmd-project/smmd/test/support"
 )
 
 // escaped is what entries of hostile archives are called, wherever they want to be.
@@ -93,7 +94,7 @@ func TestHostileArchives(t *testing.T) {
 			equal(t, name+": files outside", outside(), before)
 			equal(t, name+": files of the environment", d.left(k), files)
 			if rows := d.rows(k); len(rows) > 0 {
-				t.Errorf("%s: there is %+v", name, rows[0])
+				t.Errorf("%s: there is %s", name, support.Show(rows[0]))
 			}
 		}
 	})

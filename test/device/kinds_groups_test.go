@@ -147,6 +147,18 @@ func testLevels(t *testing.T, d *Device, k kind) {
 // fault is what a job that failed has for a fault.
 func fault(j *client.Job) string { return fmt.Sprint(j.FaultName, " ", j.FaultCWMP, " ", j.FaultUSP) }
 
+// prepared waits until a process has seen to a signal: ignores it (SigIgn) or handles it (SigCgt).
+func (d *Device) prepared(pid, how string, s unix.Signal) {
+	d.t.Helper()
+	support.Until(d.t, fmt.Sprintf("signal %d is in %s of process %s", s, how, pid), func() error {
+		set, err := strconv.ParseUint(strings.TrimSpace(d.Machine.Run(d.t, "sed", "-n", "s/^"+how+"://p", "/proc/"+pid+"/status")), 16, 64)
+		if err == nil && set&(1<<(s-1)) == 0 {
+			err = fmt.Errorf("there is %x", set)
+		}
+		return err
+	})
+}
+
 // testFaults is about packages and programs that are not as they should be.
 func testFaults(t *testing.T, d *Device, k kind) {
 	other := kinds[0]
@@ -179,38 +191,33 @@ func testFaults(t *testing.T, d *Device, k kind) {
 	equal(t, "its processes", d.process(good), pid)
 
 	d.Machine.Run(t, "kill", "-KILL", pid)
-	now := d.runs("killed", k, u, good, false)
-	equal(t, "what was killed", now.EU.FaultCode, "FailureWhileActive")
+	d.runs("killed", k, u, good, false, "FailureWhileActive")
 	d.Done(d.Client.Start(t.Context(), u.EU.Object))
-	equal(t, "what was started again", d.runs("started again", k, u, good, true).EU.FaultCode, "NoFault")
+	d.runs("started again", k, u, good, true, "NoFault")
 
 	// Programs that end by themselves, at once or later, or do not end.
 	exits := program{name: k.env + "-exits", version: "1", script: "trap 'echo tired on purpose; exit 7' USR1; " + steady}
 	e := d.install(k, exits)
-	d.Machine.Run(t, "kill", "-USR1", d.process(exits))
-	now = d.runs("ended", k, e, exits, false)
-	equal(t, "its end", fmt.Sprint(now.EU.FaultCode, " ", now.EU.ExitCode), "FailureWhileActive 7")
+	pid = d.process(exits)
+	d.prepared(pid, "SigCgt", unix.SIGUSR1)
+	d.Machine.Run(t, "kill", "-USR1", pid)
+	now := d.runs("ended", k, e, exits, false, "FailureWhileActive")
+	equal(t, "its exit status", now.EU.ExitCode, 7)
 	if !strings.Contains(now.EU.FaultMessage, "7") {
 		t.Errorf("the fault message is %q", now.EU.FaultMessage)
 	}
 	fails := program{name: k.env + "-fails", version: "1", script: "echo boom on purpose; exit 3"}
 	f := d.install(k, fails)
-	now = d.runs("failed", k, f, fails, false)
-	if !slices.Contains([]string{"FailureOnAutoStart", "FailureWhileActive"}, now.EU.FaultCode) || now.EU.ExitCode != 3 || now.Status != "Installed" {
-		t.Errorf("what failed at once is %s, %s, exit status %d", now.Status, now.EU.FaultCode, now.EU.ExitCode)
+	now = d.runs("failed", k, f, fails, false, "FailureOnAutoStart", "FailureWhileActive")
+	if now.EU.ExitCode != 3 || now.Status != "Installed" {
+		t.Errorf("what failed at once is %s, exit status %d", now.Status, now.EU.ExitCode)
 	}
 	holds := program{name: k.env + "-holds", version: "1", script: stubborn}
 	h := d.install(k, holds)
 	pid = d.process(holds)
-	support.Until(t, "it ignores the signal", func() error {
-		ignored, err := strconv.ParseUint(strings.TrimSpace(d.Machine.Run(t, "sed", "-n", "s/^SigIgn://p", "/proc/"+pid+"/status")), 16, 64)
-		if err == nil && ignored&(1<<(unix.SIGTERM-1)) == 0 {
-			err = fmt.Errorf("it ignores %x", ignored)
-		}
-		return err
-	})
+	d.prepared(pid, "SigIgn", unix.SIGTERM)
 	equal(t, "a stop that is ignored", d.Job(d.Client.Stop(t.Context(), h.EU.Object)).FaultName, "StopFailed")
-	equal(t, "what ignored its stop", d.runs("ended by force", k, h, holds, false).EU.FaultCode, "FailureOnStop")
+	d.runs("ended by force", k, h, holds, false, "FailureOnStop")
 
 	d.set(d.env(k).Object, "Enable", false)
 	_, err = d.Client.Install(t.Context(), d.packed(k, program{name: "late", version: "1"}), client.InstallOptions{ExecEnv: k.env})
@@ -238,14 +245,12 @@ func testBehind(t *testing.T, d *Device, k kind) {
 	d.runs("started again", k, u, p, true)
 	k.forget(d, u)
 	d.Until("it is told to be missing", func(tree *client.Tree) error {
-		if du := tree.DeploymentUnit(u.Object); !du.Missing || du.Status != "Installed" {
-			return fmt.Errorf("it is %s, missing %t", du.Status, du.Missing)
+		now, err := support.UnitOf(tree, u.Object)
+		if err == nil && (!now.Missing || now.Status != "Installed" || now.EU.Status != "Idle" || now.EU.FaultCode != "UnStartable") {
+			err = fmt.Errorf("it is %s, missing %t", now, now.Missing)
 		}
-		return nil
+		return err
 	})
-	if eu := d.Unit(u.Object).EU; eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
-		t.Errorf("its unit is %s, %s", eu.Status, eu.FaultCode)
-	}
 	d.remove(u)
 	equal(t, "what is left", d.left(k), before)
 	again := d.install(k, p)

@@ -60,8 +60,8 @@ func TestKindsGoOn(t *testing.T) {
 		t.Helper()
 		d.Up()
 		for _, k := range kinds {
-			now := d.runs(when, k, units[k.env], runs[k.env], true)
-			equal(t, when+": "+k.env, fmt.Sprint(identity(now), now.EU.FaultCode), fmt.Sprint(identity(units[k.env]), "NoFault"))
+			now := d.runs(when, k, units[k.env], runs[k.env], true, "NoFault")
+			equal(t, when+": "+k.env, identity(now), identity(units[k.env]))
 			equal(t, when+": its process", d.process(runs[k.env]), pids[k.env])
 		}
 	}
@@ -81,7 +81,7 @@ func TestKindsGoOn(t *testing.T) {
 	d.Machine.Run(t, "systemctl", "start", "smmd.service")
 	goesOn("without an agent for a while")
 	for _, k := range kinds {
-		equal(t, "what was killed meanwhile", d.runs("then", k, doomed[k.env], dies[k.env], false).EU.FaultCode, "FailureWhileActive")
+		d.runs("what was killed meanwhile", k, doomed[k.env], dies[k.env], false, "FailureWhileActive")
 	}
 }
 
@@ -110,9 +110,9 @@ func TestKindsPower(t *testing.T) {
 			d.Up()
 			var own support.Unit
 			for _, du := range d.rows(services) {
-				own = d.Unit(du.Object)
+				own = d.becomes(du.Object, "Active")
 			}
-			equal(t, "the firmware", fmt.Sprint(own.Status, own.EU.Status, own.EU.AutoStart), "InstalledActivetrue")
+			equal(t, "the firmware", fmt.Sprint(own.Status, own.EU.AutoStart), "Installedtrue")
 			_, err := d.Client.Uninstall(t.Context(), own.Object)
 			var refused *client.Error
 			if !errors.As(err, &refused) || refused.CWMP != 9001 {
@@ -146,11 +146,10 @@ func TestKindsPower(t *testing.T) {
 				d.Up()
 				equal(t, "how many units there are", len(d.Tree().DeploymentUnits), len(units)+1)
 				for path, want := range units {
-					now := d.runs("after a "+c.name, want.k, d.Unit(path), want.p, want.runs)
+					now := d.runs("after a "+c.name, want.k, d.Unit(path), want.p, want.runs, "NoFault")
 					equal(t, "the unit", identity(now), want.identity)
-					equal(t, "its fault", now.EU.FaultCode, "NoFault")
 				}
-				equal(t, "the firmware", identity(d.Unit(own.Object))+d.Unit(own.Object).EU.Status, identity(own)+"Active")
+				equal(t, "the firmware", identity(d.becomes(own.Object, "Active")), identity(own))
 			}
 		})
 	}
@@ -187,7 +186,7 @@ func TestThreeKinds(t *testing.T) {
 			}
 			d.Until(when+": "+env+" is "+want, func(tree *client.Tree) error {
 				if eu := tree.ExecutionUnit(u.EU.Object); eu == nil || eu.Status != want {
-					return fmt.Errorf("it is %+v", eu)
+					return fmt.Errorf("it is %s", support.Show(eu))
 				}
 				return nil
 			})

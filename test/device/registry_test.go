@@ -76,19 +76,20 @@ func TestRegistry(t *testing.T) {
 		}
 	}
 	u := d.InstallWith(repository+":stable", client.InstallOptions{ExecEnv: containers.env, Username: user, Password: password})
-	if u.Name != "pulled" || u.Version != "1.0" || u.EU.Status != "Active" || containers.state(d, u) != "active" {
+	u = d.becomes(u.Object, "Active")
+	if u.Name != "pulled" || u.Version != "1.0" || containers.state(d, u) != "active" {
 		t.Errorf("what was pulled by a tag is %+v, and LXC says %q", u, containers.state(d, u))
 	}
 
 	push("2.0")
 	d.Done(d.Client.Update(t.Context(), u.Object, client.UpdateOptions{}))
-	if now := d.Unit(u.Object); now.Version != "2.0" || now.EU.Status != "Active" || now.URL != repository+":stable" || containers.state(d, now) != "active" {
+	if now := d.becomes(u.Object, "Active"); now.Version != "2.0" || now.URL != repository+":stable" || containers.state(d, now) != "active" {
 		t.Errorf("after an update without a URL it is %+v, and LXC says %q", now, containers.state(d, now))
 	}
 	d.Done(d.Client.Uninstall(t.Context(), u.Object))
 
 	u = d.InstallWith(repository+"@"+first, client.InstallOptions{ExecEnv: containers.env, Username: user, Password: password})
-	if u.Version != "1.0" || containers.state(d, u) != "active" {
+	if u = d.becomes(u.Object, "Active"); u.Version != "1.0" || containers.state(d, u) != "active" {
 		t.Errorf("what was pulled by a digest is %+v, and LXC says %q", u, containers.state(d, u))
 	}
 }

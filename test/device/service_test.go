@@ -49,17 +49,14 @@ const (
 // moment after the environment itself.
 func (d *Device) becomes(du dbus.ObjectPath, status string) support.Unit {
 	d.t.Helper()
-	d.Until(fmt.Sprintf("%s is %s", du, status), func(tree *client.Tree) error {
-		u := tree.DeploymentUnit(du)
-		if u == nil || len(u.ExecutionUnits) != 1 {
-			return fmt.Errorf("it is %+v", u)
+	var u support.Unit
+	d.Until(fmt.Sprintf("%s is %s", du, status), func(tree *client.Tree) (err error) {
+		if u, err = support.UnitOf(tree, du); err == nil && (u.EU.Status != status || u.EU.FaultCode != "NoFault") {
+			err = fmt.Errorf("it is %s", u)
 		}
-		if eu := tree.ExecutionUnit(u.ExecutionUnits[0]); eu.Status != status || eu.FaultCode != "NoFault" {
-			return fmt.Errorf("it is %s, %s %s", eu.Status, eu.FaultCode, eu.FaultMessage)
-		}
-		return nil
+		return err
 	})
-	return d.Unit(du)
+	return u
 }
 
 // equal compares a value with the one it should be.
@@ -232,13 +229,12 @@ func TestSmmctl(t *testing.T) {
 	if got := d.Smmctl("install", url, "--ee", "home"); !strings.Contains(got, "Installed org.smmd.sample 1.0.0") {
 		t.Errorf("smmctl says %q", got)
 	}
-	var found *client.ExecutionUnit
-	for _, eu := range d.Tree().ExecutionUnits {
-		found = eu
-	}
-	if found == nil || found.Status != "Active" {
-		t.Errorf("the unit is %+v", found)
-	}
+	d.Until("its unit is active", func(tree *client.Tree) error {
+		if len(tree.ExecutionUnits) != 1 || tree.ExecutionUnits[0].Status != "Active" {
+			return fmt.Errorf("the units are %s", support.Show(tree.ExecutionUnits))
+		}
+		return nil
+	})
 	if out := d.Smmctl("tree"); !strings.Contains(out, "org.smmd.sample") || !strings.Contains(out, "Active") {
 		t.Errorf("smmctl says %q", out)
 	}
