@@ -8,8 +8,11 @@ import (
 // Patience is how long a test waits for what has to come. It is no measure of anything: machines of tests are busy.
 const Patience = time.Minute
 
-// poll is the pause between two looks.
-const poll = 15 * time.Millisecond
+// The pause between two looks: first, and after a while. What is waited for should find a processor to do it.
+const (
+	firstPoll = 15 * time.Millisecond
+	lastPoll  = 60 * time.Millisecond
+)
 
 // Until waits until check returns nil, and ends the test with what it said last when that takes longer than [Patience].
 func Until(t testing.TB, what string, check func() error) {
@@ -23,9 +26,7 @@ func Until(t testing.TB, what string, check func() error) {
 func within(limit time.Duration, check func() error) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
+	for poll := firstPoll; ; poll = min(poll*5/4, lastPoll) {
 		err := check()
 		if err == nil {
 			return nil
@@ -33,7 +34,7 @@ func within(limit time.Duration, check func() error) error {
 		select {
 		case <-deadline.C:
 			return err
-		case <-tick.C:
+		case <-time.After(poll):
 		}
 	}
 }
