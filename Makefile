@@ -26,10 +26,19 @@ run: deps-run build java build/demo ## Install what is missing, build, and show 
 .PHONY: test
 test: deps-test build java ## Install what is missing and run every layer of tests
 	$(MVN) -f plugins/osgi/host/pom.xml verify
-	CGO_ENABLED=1 go test -race -timeout 28m -parallel 4 ./...
+	status=0; \
+	CGO_ENABLED=1 go test -race -timeout $(TEST_TIME) -parallel 4 $$(go list ./... | grep -v -x -E '$(OUTSIDE)') || status=1; \
+	go test -timeout $(TEST_TIME) -parallel 4 $$(go list ./... | grep -x -E '$(OUTSIDE)') || status=1; \
+	exit $$status
+
+# Tests that stand outside: what they test are programs of their own, in which -race sees nothing.
+OUTSIDE := .*/test/(e2e|device)
+TEST_TIME := 28m
 
 .PHONY: test-all
-test-all: lint test ## The long form of test: lint, and FUZZ_TIME=5m of fuzzing for each parser
+test-all: export SMMD_TEST_LONG = 1
+test-all: TEST_TIME := 4h
+test-all: lint test ## The long form of test, lint, and FUZZ_TIME=5m of fuzzing for each parser
 	packaging/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: build

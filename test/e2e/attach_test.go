@@ -160,7 +160,7 @@ func TestAttached(t *testing.T) {
 
 // What only the launcher can do is refused, and so is everything that would take the host away.
 func TestAttachedIsNotOurs(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		a := attach(t, framework, nil)
 		a.launch()
 		pid := a.launcher.PID()
@@ -201,7 +201,7 @@ func TestAttachedIsNotOurs(t *testing.T) {
 
 // Whoever is killed: what is set holds, and a framework that its launcher launches again is brought to where it should be.
 func TestAttachedKills(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		a := attach(t, framework, nil)
 		a.launch()
 		u, low := a.Install("sample-1.0.0.jar", a.env), a.Install("sample2-1.0.0.jar", a.env)
@@ -330,7 +330,7 @@ func TestAttachedAsAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may run something as another user")
 	}
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		a := attach(t, framework, func(l *support.Launcher) { l.User = 65534 })
 		a.launch()
 		u := a.Install("sample-1.0.0.jar", a.env)

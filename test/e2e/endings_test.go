@@ -30,7 +30,7 @@ func wantLaunches(t *testing.T, d *support.Device, env string, n int) {
 // A bundle that ends the JVM in a start that was asked for, or later while it runs, is the one to blame, and is told so until it runs
 // again. All others come back by themselves.
 func TestABundleEndsTheFrameworkWhenAsked(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		x := newTrouble(t)
 		d := boot(t, support.Env{Framework: framework, Properties: x.properties()})
 		c := d.InstallConsole(framework)
@@ -171,7 +171,7 @@ func TestABundleEndsTheFrameworkAtEachLaunch(t *testing.T) {
 
 // A bundle that hangs holds up nobody but those that wait for it, on both ways; and for no longer than its environment is to run.
 func TestABundleHangs(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		x := newTrouble(t)
 		d := boot(t, support.Env{Framework: framework, Properties: x.properties(), Settings: "call_timeout = \"1s\"\nstop_timeout = \"2s\""})
 		c := d.InstallConsole(framework)

@@ -11,7 +11,7 @@ import (
 // Two frameworks of different make on one device: the same unit on both is two rows of one UUID, and what happens to one environment is
 // not felt in the other.
 func TestTwoEnvironments(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		other := frameworks[1-slices.Index(frameworks, framework)]
 		d := support.Boot(t, support.Options{Programs: programs, Envs: []support.Env{{Name: "one", Framework: framework}, {Name: "two", Framework: other}}})
 		url := d.URL("sample-1.0.0.jar")

@@ -160,7 +160,7 @@ func closedPort(t *testing.T) string {
 
 // An update that cannot be done leaves the old version as it was, running.
 func TestUpdateAndUninstallFaults(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework})
 		c := d.InstallConsole(framework)
 		u := d.Install("sample-1.5.0.jar", framework)

@@ -246,7 +246,7 @@ func inXML(r rune) rune {
 
 // What a bundle says about its failure may be anything. It arrives whole as far as it may, and costs nothing.
 func TestFaultMessages(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		x := newTrouble(t)
 		d := boot(t, support.Env{Framework: framework, Properties: x.properties()})
 		c := d.InstallConsole(framework)

@@ -190,7 +190,7 @@ func (l *ladder) walk(n int) {
 // Units on five start levels are at every moment what the specification says, on every way up and down, and come back as it says after
 // everything that can happen to the framework. The death of agent and adapter is not felt.
 func TestFiveLevels(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		n, random := rounds(t)
 		l := &ladder{
 			crash: newCrash(t, support.Env{Framework: framework, InitialRunLevel: 3}), random: random, level: 3, initial: 3,

@@ -166,7 +166,7 @@ func TestChangedAtTheConsole(t *testing.T) {
 
 // The agent is killed while the framework is asked for the package of what was found: the next one asks again, and the update succeeds.
 func TestKillInExport(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework})
 		c := d.InstallConsole(framework)
 		u := byHand(t, d, c, "sample-1.0.0.jar", "org.smmd.sample")

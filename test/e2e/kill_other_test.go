@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,7 +34,7 @@ func TestKillUninstall(t *testing.T) {
 
 // A start in which somebody dies ends with the unit active, and what was set while the framework hung is in it.
 func TestKillStart(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
 		no := false
 		u := k.InstallWith(k.URL("slow-start-1.0.0.jar"), client.InstallOptions{ExecEnv: k.env, AutoStart: &no})
@@ -119,7 +118,7 @@ func TestKillStart(t *testing.T) {
 
 // An environment that is being disabled or restarted when somebody dies is what was asked for in the end, with all its units.
 func TestKillSwitch(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
 		u := k.Install("slow-stop-1.0.0.jar", k.env) // it keeps the framework busy for two seconds
 		agree(t, k.Device, k.env, k.c)
@@ -201,7 +200,7 @@ func TestKillSwitch(t *testing.T) {
 
 // What was queued in an environment when the agent died is done after it, in the order in which it was asked for.
 func TestKillWithQueue(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
 		var units []support.Unit
 		for _, bundle := range []string{"sample-1.0.0.jar", "sample2-1.0.0.jar", "no-vendor-1.0.0.jar", "throws-in-start-1.0.1.jar", "large-1.0.0.jar"} {
@@ -261,7 +260,7 @@ func (k *crash) spoken(u support.Unit) string {
 
 // An adapter that dies again and again is broken: that is told, operations fail at once, what runs goes on.
 func TestKillAdapterLoop(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		k := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 2})
 		u := k.Install("sample-1.0.0.jar", k.env)
 		agree(t, k.Device, k.env, k.c)
@@ -331,9 +330,9 @@ func TestKillAdapterLoop(t *testing.T) {
 		if now := k.started(); !slices.Equal(said, now) {
 			t.Errorf("the bundles noticed: %v", now)
 		}
-		if os.Getenv("SMMD_TEST_ROUNDS") == "" {
+		if !support.Long() {
 			k.Restart()
-		} else { // the long form: the next attempt of the agent itself comes after two minutes
+		} else { // the next attempt of the agent itself comes after two minutes
 			over, tick := time.After(3*time.Minute), time.NewTicker(time.Second)
 			defer tick.Stop()
 			for one().State == "broken" {

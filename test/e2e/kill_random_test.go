@@ -34,7 +34,7 @@ func rounds(t *testing.T) (n int, random *rand.Rand) {
 	}
 	seed := number("SMMD_TEST_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("SMMD_TEST_SEED=%d", seed)
-	return int(number("SMMD_TEST_ROUNDS", 12)), rand.New(rand.NewPCG(seed, 0))
+	return int(number("SMMD_TEST_ROUNDS", map[bool]uint64{false: 9, true: 60}[support.Long()])), rand.New(rand.NewPCG(seed, 0))
 }
 
 // At whatever moment of an install, an update or an uninstall a process dies, the unit is wholly there or wholly not, at one version or the
@@ -144,10 +144,10 @@ func (k *crash) wholly(what string, was support.Unit, version string) {
 	support.Until(k.t, what+": the unit is wholly at "+version, func() error {
 		u := k.Unit(was.Object)
 		if u.Status != "Installed" || u.Version != version || u.EU.Version != version || u.EU.Status != "Active" || u.Missing {
-			return fmt.Errorf("it is %+v with %+v", u.DeploymentUnit, u.EU)
+			return fmt.Errorf("it is %s with %s", support.Show(u.DeploymentUnit), support.Show(u.EU))
 		}
 		if u.UUID != was.UUID || u.Alias != was.Alias || u.EU.EUID != was.EU.EUID || u.EU.Object != was.EU.Object {
-			return fmt.Errorf("its identity was %+v, %+v", was.DeploymentUnit, was.EU)
+			return fmt.Errorf("its identity was %s, %s", support.Show(was.DeploymentUnit), support.Show(was.EU))
 		}
 		if headers := k.c.Run("headers " + u.DUID); !strings.Contains(headers, "Bundle-Version = "+version) {
 			return fmt.Errorf("the framework has it as %s", headers)

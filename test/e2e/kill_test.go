@@ -237,7 +237,7 @@ func (k *crash) same(rowsBefore, jobsBefore objects, except ...string) {
 // Nobody works: the death of agent and adapter disturbs no bundle, that of the framework is told and mended, and no row changes
 // but in what has changed.
 func TestKillIdle(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		whole := newCrash(t, support.Env{Framework: framework, InitialRunLevel: 5})
 		h := whole.furnish()
 		agree(t, whole.Device, framework, whole.c)

@@ -191,7 +191,7 @@ func TestSpecialBundles(t *testing.T) {
 
 // Two versions of one unit live side by side: one UUID, two rows, locations and EUIDs that tell them apart.
 func TestTwoVersionsSideBySide(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework})
 		c := d.InstallConsole(framework)
 		one, two := d.Install("sample-1.0.0.jar", framework), d.Install("sample-2.0.0.jar", framework)

@@ -55,6 +55,21 @@ var frameworks = []string{"felix", "equinox"}
 // [boot] makes of support.Env{Framework: framework}.
 func each(t *testing.T, f func(t *testing.T, framework string)) {
 	t.Helper()
+	on(t, frameworks, f)
+}
+
+// either is [each] for a test that shows what has nothing to do with the framework: it runs for that one, and for all in the long form.
+func either(t *testing.T, framework string, f func(t *testing.T, framework string)) {
+	t.Helper()
+	if support.Long() {
+		each(t, f)
+		return
+	}
+	on(t, []string{framework}, f)
+}
+
+func on(t *testing.T, frameworks []string, f func(t *testing.T, framework string)) {
+	t.Helper()
 	t.Parallel() // with other tests: the one framework need not wait for the other
 	for _, framework := range frameworks {
 		t.Run(framework, func(t *testing.T) {

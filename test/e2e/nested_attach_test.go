@@ -140,7 +140,7 @@ func (n *nest) kill() {
 
 // A framework that a bundle launches inside its own is managed when it has the host's bundle, and is nested in that other one.
 func TestNestedInOneJVM(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		n := build(t, framework, framework)
 		outer := n.Install("sample-1.0.0.jar", "outer")
 		n.agree()
@@ -238,7 +238,7 @@ func (n *nest) disable(units ...support.Unit) {
 
 // The two frameworks need not be of one make.
 func TestNestedInOneJVMOfAnotherMake(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		n := build(t, framework, frameworks[1-slices.Index(frameworks, framework)])
 		here, there := n.Install("sample-1.0.0.jar", "outer"), n.Install("sample-1.0.0.jar", "inner")
 		n.Done(n.Client.Update(t.Context(), there.Object, client.UpdateOptions{URL: n.URL("sample-2.0.0.jar")}))

@@ -113,7 +113,7 @@ func works(t *testing.T, d *support.Device, env string, c *support.Console) {
 // Whatever one framework does and whatever becomes of it, two others on the same device, of another make and of another version, are not
 // held up: all that is asked of them ends while it is still open in the first.
 func TestParallelEnvironments(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		g, release := newGate(t), filepath.Join(t.TempDir(), "release")
 		d := support.New(t, support.Options{Programs: programs, Envs: []support.Env{
 			{

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -104,7 +103,7 @@ func (c *changed) resetDisturbed(state string, f func()) dbus.ObjectPath {
 // A Reset is killed at each of its steps: the agent, the adapter or the framework, each of which is back by itself or started again. It
 // ends as if nothing had been.
 func TestKillAtEachStepOfAReset(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		c := bootChanged(t, framework)
 		victims := map[string]func(){
 			"agent":     func() { c.Kill() },
@@ -114,7 +113,7 @@ func TestKillAtEachStepOfAReset(t *testing.T) {
 		names := []string{"agent", "framework", "adapter"}
 		states := []string{"uninstalling", "updating", "installing", "configuring", "restarting"}
 		rounds := 1
-		if os.Getenv("SMMD_TEST_ROUNDS") != "" {
+		if support.Long() {
 			rounds = len(names) // each of them at each step
 		}
 		for round := range rounds {
@@ -136,7 +135,7 @@ func TestKillAtEachStepOfAReset(t *testing.T) {
 
 // What cannot be had is told, and keeps nothing else from being restored.
 func TestResetTellsWhatIsNotRestorable(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		c := bootChanged(t, framework)
 		console := c.Console(framework)
 		location := "reference:file:" + support.BundlePath(t, "localized-1.0.0.jar")

@@ -56,7 +56,7 @@ func TestReset(t *testing.T) {
 
 // A second baseline with the same token is the first one; with another it is a new one.
 func TestBaselineToken(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework})
 		record(t, d, "boot 1")
 		u := d.Install("sample-1.0.0.jar", framework)
@@ -80,7 +80,7 @@ func TestBaselineToken(t *testing.T) {
 
 // The agent is killed in the middle of a Reset, at several moments: the next one ends it.
 func TestKillInReset(t *testing.T) {
-	each(t, func(t *testing.T, framework string) {
+	either(t, "equinox", func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework, InitialRunLevel: 2})
 		d.InstallConsole(framework)
 		u := d.Install("sample-1.0.0.jar", framework)

@@ -37,7 +37,7 @@ func TestUUIDVersion(t *testing.T) {
 	if three, five := nameUUID(3, "python.org"), nameUUID(5, "python.org"); three != "6fa459ea-ee8a-3ca4-894e-db77e160355e" || five != "886313e1-3b8a-5372-9b90-0c9aee199e5d" {
 		t.Fatalf("the test itself is wrong: %s, %s", three, five)
 	}
-	each(t, func(t *testing.T, framework string) {
+	either(t, "felix", func(t *testing.T, framework string) {
 		d := boot(t, support.Env{Framework: framework})
 		c := d.InstallConsole(framework)
 		was := d.Install("sample-1.0.0.jar", framework)
