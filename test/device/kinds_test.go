@@ -27,6 +27,8 @@ type kind struct {
 	state func(d *Device, u support.Unit) string
 	// listed says whether the environment's own tools list the deployment unit.
 	listed func(d *Device, u support.Unit) bool
+	// names are those of everything that they list.
+	names func(d *Device) []string
 	// halt stops a unit behind the agent's back, forget takes its deployment unit away.
 	halt, forget func(d *Device, u support.Unit)
 }
@@ -70,6 +72,12 @@ var (
 		listed: func(d *Device, u support.Unit) bool {
 			return strings.Contains(d.Machine.Run(d.t, "portablectl", "--no-pager", "--no-legend", "list"), d.attached(u.EU.Name))
 		},
+		names: func(d *Device) (names []string) {
+			for line := range strings.Lines(d.Machine.Run(d.t, "portablectl", "--no-pager", "--no-legend", "list")) {
+				names = append(names, strings.Join(strings.Fields(line), " "))
+			}
+			return names
+		},
 		halt: func(d *Device, u support.Unit) { d.Machine.Run(d.t, "systemctl", "stop", u.EU.Name) },
 		forget: func(d *Device, u support.Unit) {
 			image := d.attached(u.EU.Name)
@@ -96,6 +104,9 @@ var (
 			return "active"
 		},
 		listed: func(d *Device, u support.Unit) bool { return d.container(u) != "" },
+		names: func(d *Device) []string {
+			return strings.Fields(d.Machine.Run(d.t, "lxc-ls", "-1", "-P", containerStore))
+		},
 		halt: func(d *Device, u support.Unit) {
 			d.Machine.Run(d.t, "lxc-stop", "-k", "-P", containerStore, "-n", d.container(u))
 		},

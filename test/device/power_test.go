@@ -134,7 +134,7 @@ func rounds(t *testing.T) (n int, random *rand.Rand) {
 	}
 	seed := number("SMMD_TEST_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("SMMD_TEST_SEED=%d", seed)
-	return int(number("SMMD_TEST_ROUNDS", 8)), rand.New(rand.NewPCG(seed, 0))
+	return int(number("SMMD_TEST_ROUNDS", map[bool]uint64{false: 8, true: 40}[support.Long()])), rand.New(rand.NewPCG(seed, 0))
 }
 
 // TestPowerCutInOperations: at whatever moment of an install, an update or an uninstall the power is cut, on a disk that forgets: what was
@@ -180,12 +180,7 @@ func TestPowerCutInOperations(t *testing.T) {
 				}
 				d.PowerCut()
 				d.Start()
-				if again := time.Duration(random.Int64N(int64(2 * time.Second))); again < time.Second { // in half of the rounds once more, while the agent recovers
-					what += fmt.Sprintf(", and again %v after the agent was there", again)
-					<-time.After(again)
-					d.PowerCut()
-					d.Start()
-				}
+				what += d.again(random)
 				d.Up()
 				j := d.Job(job, nil) // it was accepted, so it is known
 				t.Logf("%s: %s %s %s", what, j.State, j.FaultName, j.Message)
