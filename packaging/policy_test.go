@@ -26,7 +26,9 @@ import (
 var reading = map[string]bool{
 	xml.Introspectable + ".Introspect": true, xml.ObjectManager + ".GetManagedObjects": true, xml.Properties + ".Get": true,
 	xml.Properties + ".GetAll": true, xml.Peer + ".Ping": true, xml.Peer + ".GetMachineId": true, xml.Agent + ".Adapters": true,
-	xml.CWMP + ".GetParameterNames": true, xml.CWMP + ".GetParameterValues": true,
+	xml.CWMP + ".GetParameterNames": true, xml.CWMP + ".GetParameterValues": true, xml.CWMP + ".GetParameterAttributes": true,
+	xml.CWMP + ".PendingReports": true, xml.CWMP + ".PendingValueChanges": true,
+	xml.USP + ".Get": true, xml.USP + ".GetInstances": true, xml.USP + ".GetSupportedDM": true, xml.USP + ".Notifications": true, xml.USP + ".Requests": true,
 }
 
 // nobody is a user without rights of any kind.
@@ -159,7 +161,7 @@ func TestPolicy(t *testing.T) {
 	for _, c := range []caller{{name: "root", root: true}, {name: "member", group: "smmd"}, {name: "reader", group: "smmd-read"}, {name: "outsider"}} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, iface := range []string{
-				xml.Agent, xml.CWMP, xml.ExecEnv, xml.DeploymentUnit, xml.ExecutionUnit, xml.Job,
+				xml.Agent, xml.CWMP, xml.USP, xml.ExecEnv, xml.DeploymentUnit, xml.ExecutionUnit, xml.Job,
 				xml.ObjectManager, xml.Properties, xml.Introspectable, xml.Peer,
 			} {
 				for _, m := range xml.Lookup(iface).Methods {
