@@ -47,6 +47,10 @@ func (a *noticeAgent) AcknowledgeNotifications(_ context.Context, upTo uint64) e
 	return nil
 }
 
+func (a *noticeAgent) Set(context.Context, []model.Assignment, model.Origin) ([]uint32, error) {
+	return nil, nil
+}
+
 // note is a commit that changes a value, and notes an event when event is set.
 func (a *noticeAgent) note(value int, event bool) *model.Snapshot {
 	return a.commit(func(d *model.Draft) {
