@@ -3,7 +3,6 @@ package usp_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -26,9 +25,7 @@ type agent struct {
 	news     []client.USPNotification
 	acked    uint64
 	requests []client.USPRequest
-	cancels  []dbus.ObjectPath
 	calls    []string // in order
-	objects  []string // rows that exist
 	away     bool     // there is no agent
 	boots    int      // how often there was another one
 	get      func(ctx context.Context, paths []string) ([]client.USPGetResult, error)
@@ -277,7 +274,7 @@ func (a *agent) await(t testing.TB, what string, f func() bool) {
 // serve runs a Service between an agent and a broker until the test ends.
 func serve(t testing.TB, b *broker, a usp.Agent, adjust ...func(*usp.Service)) {
 	t.Helper()
-	s, err := usp.New(usp.Options{Broker: b.path, Dial: func(context.Context) (usp.Agent, error) { return a, nil }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s, err := usp.New(usp.Options{Broker: b.path, Dial: func(context.Context) (usp.Agent, error) { return a, nil }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,231 @@
+package usp_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/ipc/dbus"
+	"github.com/smmd-project/smmd/ipc/ipctest"
+	"github.com/smmd-project/smmd/ipc/usp"
+	"github.com/smmd-project/smmd/ipc/usp/usppb"
+)
+
+// device is an agent in memory behind its real face on a bus of its own, and the real bridge to the double of a broker.
+type device struct {
+	*ipctest.Agent
+	*broker
+	address string
+	stop    func() // of the agent
+}
+
+func newDevice(t *testing.T) *device {
+	t.Helper()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		ipctest.Missing(t, "dbus-daemon is missing")
+	}
+	d := &device{Agent: ipctest.New(), broker: newBroker(t), address: ipctest.Bus(t)}
+	d.start(t)
+	s, err := usp.New(usp.Options{Broker: d.path, Dial: func(ctx context.Context) (usp.Agent, error) {
+		c, err := client.Dial(ctx, d.address)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Hurry()
+	run(t, s)
+	return d
+}
+
+// start puts the agent on the bus.
+func (d *device) start(t *testing.T) {
+	t.Helper()
+	d.stop = ipctest.Serve(t, d.address, d.Agent, dbus.Options{Version: "1.2.3", DataModel: "Device:2.19"})
+}
+
+// join returns the link of the bridge, registered.
+func (d *device) join(t *testing.T) *link {
+	t.Helper()
+	l := d.accept()
+	l.register()
+	return l
+}
+
+// news returns what is told of a notification, in short.
+func news(n *usppb.Notify) string {
+	switch x := n.GetNotification().(type) {
+	case *usppb.Notify_Event_:
+		return fmt.Sprintf("%s: %s%s %s %s", n.GetSubscriptionId(), x.Event.GetObjPath(), x.Event.GetEventName(), x.Event.GetParams()["OperationPerformed"], x.Event.GetParams()["CurrentState"])
+	case *usppb.Notify_OperComplete:
+		return fmt.Sprintf("%s: %s%s %s %d", n.GetSubscriptionId(), x.OperComplete.GetObjPath(), x.OperComplete.GetCommandName(), x.OperComplete.GetCommandKey(), x.OperComplete.GetCmdFailure().GetErrCode())
+	case *usppb.Notify_ObjCreation:
+		return fmt.Sprintf("%s: %s", n.GetSubscriptionId(), x.ObjCreation.GetObjPath())
+	case *usppb.Notify_ObjDeletion:
+		return fmt.Sprintf("%s: %s", n.GetSubscriptionId(), x.ObjDeletion.GetObjPath())
+	case *usppb.Notify_ValueChange_:
+		return fmt.Sprintf("%s: %s = %s", n.GetSubscriptionId(), x.ValueChange.GetParamPath(), x.ValueChange.GetParamValue())
+	}
+	return n.String()
+}
+
+// jobs returns the numbers of the jobs that go on.
+func (d *device) jobs() []uint32 {
+	var list []uint32
+	for j := range d.Snapshot().Jobs() {
+		if !j.State.Final() {
+			list = append(list, j.ID)
+		}
+	}
+	return list
+}
+
+// install begins an installation and returns the path of its Request.
+func (l *link) install(id, key string) string {
+	l.t.Helper()
+	m := l.call(operateMsg(id, sm+"InstallDU()", key, map[string]string{"URL": "http://files/" + key + ".jar", "ExecutionEnvRef": sm + "ExecEnv.1", "Bogus": "1"}))
+	r := m.GetBody().GetResponse().GetOperateResp().GetOperationResults()
+	if len(r) != 1 || r[0].GetExecutedCommand() != sm+"InstallDU()" || !strings.HasPrefix(r[0].GetReqObjPath(), "Device.LocalAgent.Request.") {
+		l.t.Fatalf("the installation %s is answered with %v", key, m)
+	}
+	return r[0].GetReqObjPath()
+}
+
+// TestWhole is a Broker's day: from the registration to the end of two commands at once, with everything in between real.
+func TestWhole(t *testing.T) {
+	d := newDevice(t)
+	l := d.join(t)
+	dm := l.call(supportedMsg("BROKER-1", sm)).GetBody().GetResponse().GetGetSupportedDmResp().GetReqObjResults()
+	if len(dm) != 1 || dm[0].GetErrCode() != 0 || len(dm[0].GetSupportedObjs()) < 4 {
+		t.Fatalf("the data model is %v", dm)
+	}
+	for _, o := range dm[0].GetSupportedObjs() {
+		for _, p := range o.GetSupportedParams() {
+			if p.GetValueType() == usppb.GetSupportedDMResp_PARAM_UNKNOWN || p.GetValueChange() == usppb.GetSupportedDMResp_VALUE_CHANGE_UNKNOWN {
+				t.Errorf("the type of %s%s is not known: %v", o.GetSupportedObjPath(), p.GetParamName(), p)
+			}
+		}
+		for _, c := range o.GetSupportedCommands() {
+			if c.GetCommandType() == usppb.GetSupportedDMResp_CMD_UNKNOWN {
+				t.Errorf("the kind of %s%s is not known", o.GetSupportedObjPath(), c.GetCommandName())
+			}
+		}
+	}
+	if got := told(l.call(getMsg("BROKER-2", subs))); len(got) != 0 {
+		t.Errorf("the subscriptions are %q", got)
+	}
+	l.subscribe("ev", "Event", sm+"DUStateChange!")
+	l.subscribe("oc", "OperationComplete", sm+"InstallDU()")
+	l.subscribe("cr", "ObjectCreation", sm+"DeploymentUnit.")
+	for _, path := range []string{sm + "DeploymentUnit.", sm + "ExecEnv.", sm + "ExecutionUnit."} {
+		r := l.call(instancesMsg("BROKER "+path, path)).GetBody().GetResponse().GetGetInstancesResp().GetReqPathResults()
+		want := map[string]int{sm + "ExecEnv.": 2}[path]
+		if len(r) != 1 || r[0].GetErrCode() != 0 || len(r[0].GetCurrInsts()) != want {
+			t.Errorf("the instances of %s are %v", path, r)
+		}
+	}
+	for path, want := range map[string][]string{
+		sm + `ExecEnv.[Alias=="cpe-lxc"].Status`:   {sm + "ExecEnv.2.Status=Disabled"},
+		sm + "ExecEnv.*.Status":                    {sm + "ExecEnv.1.Status=Up", sm + "ExecEnv.2.Status=Disabled"},
+		sm + "ExecEnv.1.Nothing":                   {sm + "ExecEnv.1.Nothing: 7026"},
+		sm + "DeploymentUnit.*.Name":               {},
+		sm + `ExecEnv.[Status=="Up"].Type`:         {sm + "ExecEnv.1.Type=OSGi 1.10"},
+		sm + "ExecEnvNumberOfEntries":              {sm + "ExecEnvNumberOfEntries=2"},
+		sm + "ExecEnv.[Alias==":                    {sm + "ExecEnv.[Alias==: 7008"},
+		"Device.LocalAgent.RequestNumberOfEntries": {"Device.LocalAgent.RequestNumberOfEntries=0"},
+	} {
+		if got := told(l.call(getMsg("PBROKER "+path, path))); !cmp.Equal(got, want) {
+			t.Errorf("%s is %q, wanted %q", path, got, want)
+		}
+	}
+	ok := l.call(setMsg("set", sm+"ExecEnv.1.", "InitialRunLevel", "7", false)).GetBody().GetResponse().GetSetResp().GetUpdatedObjResults()
+	if len(ok) != 1 || ok[0].GetOperStatus().GetOperSuccess().GetUpdatedInstResults()[0].GetUpdatedParams()["InitialRunLevel"] != "7" {
+		t.Errorf("a Set is answered with %v", ok)
+	}
+	e := l.call(setMsg("bad", sm+"ExecEnv.1.", "InitialRunLevel", "99999999", false)).GetBody().GetError()
+	if e.GetErrCode() != 7004 || len(e.GetParamErrs()) != 1 || e.GetParamErrs()[0].GetParamPath() != sm+"ExecEnv.1.InitialRunLevel" || e.GetParamErrs()[0].GetErrCode() != 7012 {
+		t.Errorf("a Set that is refused is answered with %v", e)
+	}
+	if r := l.call(operateMsg("none", sm+"InstallDU()", "k", nil)).GetBody().GetResponse().GetOperateResp().GetOperationResults(); len(r) != 1 || r[0].GetCmdFailure().GetErrCode() != 7027 {
+		t.Errorf("InstallDU() without URL is answered with %v", r)
+	}
+
+	first, second := l.install("i1", "k1"), l.install("i2", "k2")
+	if got := told(l.call(getMsg("requests", "Device.LocalAgent.Request.*.CommandKey"))); !cmp.Equal(got, []string{first + "CommandKey=k1", second + "CommandKey=k2"}) {
+		t.Errorf("the requests are %q", got)
+	}
+	if got := told(l.call(getMsg("originator", first+"Originator"))); !cmp.Equal(got, []string{first + "Originator=" + them}) {
+		t.Errorf("the originator is %q", got)
+	}
+	if r := l.call(operateMsg("cancel", second+"Cancel()", "c", nil)).GetBody().GetResponse().GetOperateResp().GetOperationResults(); len(r) != 1 || r[0].GetReqOutputArgs() == nil {
+		t.Errorf("Cancel() is answered with %v", r)
+	}
+	l.await("the end of the second command", func() bool {
+		return slices.ContainsFunc(l.asked, func(m *usppb.Msg) bool {
+			return m.GetBody().GetRequest().GetNotify().GetOperComplete().GetCmdFailure().GetErrCode() == 7023
+		})
+	})
+	for _, job := range d.jobs() {
+		d.Finish(job)
+	}
+	var got []string
+	l.await("the end of the first command", func() bool {
+		got = nil
+		for _, m := range l.asked {
+			if n := m.GetBody().GetRequest().GetNotify(); n != nil && n.GetSubscriptionId() != "cr" {
+				got = append(got, news(n))
+			}
+		}
+		return slices.Contains(got, "oc: "+sm+"InstallDU() k1 0")
+	})
+	if want := []string{
+		"ev: " + sm + "DUStateChange! Install Failed", "oc: " + sm + "InstallDU() k2 7023",
+		"ev: " + sm + "DUStateChange! Install Installed", "oc: " + sm + "InstallDU() k1 0",
+	}; !cmp.Equal(got, want) {
+		t.Errorf("told %q, wanted %q", got, want)
+	}
+	if got := told(l.call(getMsg("after", "Device.LocalAgent.RequestNumberOfEntries"))); !cmp.Equal(got, []string{"Device.LocalAgent.RequestNumberOfEntries=0"}) {
+		t.Errorf("after the end %q", got)
+	}
+	l.await("the creation", func() bool {
+		return slices.ContainsFunc(l.asked, func(m *usppb.Msg) bool { return m.GetBody().GetRequest().GetNotify().GetObjCreation() != nil })
+	})
+}
+
+// TestRestarts: what an agent has to tell survives its own restart and that of the broker, over a real bus.
+func TestRestarts(t *testing.T) {
+	d := newDevice(t)
+	l := d.join(t)
+	l.subscribe("ev", "Event", "Device.")
+	d.Notify(model.Notification{Kind: model.NotifyRestarted, Env: "osgi", Reason: "one"})
+	l.notifies(1)
+	d.stop()
+	if code, text := errorOf(l.call(getMsg("away", sm))); code != 7003 {
+		t.Errorf("without an agent a Get is answered with %d %s", code, text)
+	}
+	d.Notify(model.Notification{Kind: model.NotifyRestarted, Env: "osgi", Reason: "two"})
+	d.start(t)
+	if n := l.notifies(2)[1]; news(n) != "ev: "+sm+"ExecEnv.1.Restarted!  " {
+		t.Errorf("after the restart %s, %v", news(n), n)
+	}
+	l.works("back")
+
+	l.conn.Close()
+	l = d.join(t)
+	l.subscribe("again", "ValueChange", sm+"ExecEnv.*.Enable")
+	l.call(setMsg("set", sm+"ExecEnv.2.", "Enable", "true", false))
+	if n := l.notifies(1)[0]; news(n) != "again: "+sm+"ExecEnv.2.Enable = true" {
+		t.Errorf("after the broker's restart %s", news(n))
+	}
+}
