@@ -138,13 +138,11 @@ func setUSP(ctx context.Context, c *client.Client, values []client.Parameter) er
 		if hasAlias(v.Path) {
 			return usagef("%s has an alias, as only CWMP has, and another path can only be read by USP: set them one after the other", v.Path)
 		}
-		object, name := v.Path, ""
-		for segment, rest := cutSegment(v.Path); ; segment, rest = cutSegment(rest) {
-			if rest == "" {
-				object, name = strings.TrimSuffix(v.Path, segment), segment
-				break
-			}
+		name, rest := cutSegment(v.Path)
+		for rest != "" {
+			name, rest = cutSegment(rest)
 		}
+		object := strings.TrimSuffix(v.Path, name)
 		i, known := at[object]
 		if !known {
 			i = len(updates)
