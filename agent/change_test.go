@@ -104,8 +104,12 @@ func TestChangeDUState(t *testing.T) {
 	if failing == "" {
 		t.Error("the UUID of a package that was read is not told")
 	}
+	a := r.Results[0]
+	if a.DU == 0 || len(a.EUs) != 2 {
+		t.Errorf("the first result names no rows: %+v", a)
+	}
 	wantTold(t, "the report", r.Results,
-		`Install Installed du=1 `+uuidA+`@e "1" true eus=[1 2]`,
+		fmt.Sprintf(`Install Installed du=%d %s@e "1" true eus=%v`, a.DU, uuidA, a.EUs), // which number it has depends on what runs in parallel
 		`Install Failed du=0 `+uuidB+`@e "" false eus=[] transfer-file-unavailable`,
 		`Install Failed du=0 @ "" false eus=[] invalid-arguments`,
 		`Install Failed du=0 @nowhere "" false eus=[] unknown-exec-env`,

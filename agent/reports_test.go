@@ -251,7 +251,9 @@ func notified(s *model.Snapshot) (all []string) {
 
 func TestNotifications(t *testing.T) {
 	d := start(t, plain)
-	origin := func(command string) model.Origin { return model.Origin{Name: "usp", Command: "Device." + command, CommandKey: "k"} }
+	origin := func(command string) model.Origin {
+		return model.Origin{Name: "usp", Command: "Device." + command, CommandKey: "k"}
+	}
 	first := d.agent.Snapshot().LastNotification
 	job, err := d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a"}), ExecEnv: "e", UUID: uuidA, Originator: origin("InstallDU()")})
 	d.done(job, err)
