@@ -21,6 +21,7 @@ var (
 	ErrUnknown    = errors.New("not in the data model")
 	ErrNoInstance = errors.New("no such instance")
 	ErrReadOnly   = errors.New("not writable")
+	ErrTooMuch    = errors.New("more references to follow than one path may")
 )
 
 // A Syntax is one of the ways to write a path.

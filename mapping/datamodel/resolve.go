@@ -59,8 +59,22 @@ func resolve[R any](root *Object[R], row R, p Path, purpose Purpose) ([]Node[R],
 	if _, err := Locate(root, p); err != nil {
 		return nil, err
 	}
-	r := resolver[R]{root: root, row: row}
-	nodes := []Node[R]{{Object: root, Row: row}}
+	return (&resolver[R]{root: root, row: row, left: maxFollowed, tables: map[string]Node[R]{}}).resolve(p, purpose)
+}
+
+// resolver goes through what exists at the moment of one request.
+type resolver[R any] struct {
+	root   *Object[R]
+	row    R
+	left   int                // how many references may still be looked at
+	tables map[string]Node[R] // that references led to, by their paths
+}
+
+// maxFollowed is how many references one path may make the agent look at: a search for what several rows refer to can ask for any number.
+const maxFollowed = 1 << 17
+
+func (r *resolver[R]) resolve(p Path, purpose Purpose) ([]Node[R], error) {
+	nodes := []Node[R]{{Object: r.root, Row: r.row}}
 	searched := false
 	for i, seg := range p.Segments {
 		many := seg.many() || seg.Kind == Search && !isKey(nodes[0].Object, seg)
@@ -101,15 +115,9 @@ func distinct[R any](nodes []Node[R]) []Node[R] {
 	})
 }
 
-// resolver goes through what exists at the moment of one request.
-type resolver[R any] struct {
-	root *Object[R]
-	row  R
-}
-
 // step returns what seg names below n; full says that it has to be a parameter, a command or an event. [Locate] has approved the path, so
 // what is not found is no instance.
-func (r resolver[R]) step(n Node[R], seg Segment, full bool) ([]Node[R], error) {
+func (r *resolver[R]) step(n Node[R], seg Segment, full bool) ([]Node[R], error) {
 	switch seg.Kind {
 	case Name:
 		if full {
@@ -141,7 +149,7 @@ func (r resolver[R]) step(n Node[R], seg Segment, full bool) ([]Node[R], error) 
 }
 
 // search returns the rows of a table that satisfy an expression.
-func (r resolver[R]) search(n Node[R], seg Segment) ([]Node[R], error) {
+func (r *resolver[R]) search(n Node[R], seg Segment) ([]Node[R], error) {
 	conditions := make([]condition[R], len(seg.Search))
 	for i, c := range seg.Search {
 		var err error
@@ -151,7 +159,14 @@ func (r resolver[R]) search(n Node[R], seg Segment) ([]Node[R], error) {
 	}
 	var found []Node[R]
 	for row := range n.Children() {
-		if !slices.ContainsFunc(conditions, func(c condition[R]) bool { return !r.holds(row, c) }) {
+		all := true
+		for i := 0; all && i < len(conditions); i++ {
+			var err error
+			if all, err = r.holds(row, conditions[i]); err != nil {
+				return nil, err
+			}
+		}
+		if all {
 			found = append(found, row)
 		}
 	}
@@ -162,28 +177,34 @@ func (r resolver[R]) search(n Node[R], seg Segment) ([]Node[R], error) {
 }
 
 // holds reports whether a condition is true of a row. Where it follows several references, one has to make it true.
-func (r resolver[R]) holds(n Node[R], c condition[R]) bool {
+func (r *resolver[R]) holds(n Node[R], c condition[R]) (bool, error) {
 	nodes := []Node[R]{n}
 	for i, seg := range c.Path {
 		var next []Node[R]
 		for _, n := range nodes {
 			found, err := r.step(n, seg, i == len(c.Path)-1)
-			if err != nil {
+			switch {
+			case errors.Is(err, ErrNoInstance):
 				continue // it refers to nothing
+			case err != nil:
+				return false, err
 			}
 			next = append(next, found...)
 		}
-		nodes = next
+		nodes = distinct(next)
 	}
-	return slices.ContainsFunc(nodes, func(n Node[R]) bool { return holds(c.Component, c.constant, n.Parameter, n.Row) })
+	return slices.ContainsFunc(nodes, func(n Node[R]) bool { return holds(c.Component, c.constant, n.Parameter, n.Row) }), nil
 }
 
 // follow returns the rows that a parameter refers to.
-func (r resolver[R]) follow(n Node[R], seg Segment) ([]Node[R], error) {
+func (r *resolver[R]) follow(n Node[R], seg Segment) ([]Node[R], error) {
 	p := n.Object.parameter(seg.Text)
 	items := []string{strings.TrimSpace(p.Value(n.Row))}
 	if p.List {
 		items = Items(p.Value(n.Row))
+	}
+	if r.left -= len(items); r.left < 0 {
+		return nil, ErrTooMuch
 	}
 	if seg.Number != EveryItem {
 		if uint64(seg.Number) > uint64(len(items)) {
@@ -193,23 +214,43 @@ func (r resolver[R]) follow(n Node[R], seg Segment) ([]Node[R], error) {
 	}
 	var found []Node[R]
 	for _, item := range items {
-		if item == "" {
-			continue // a reference to nothing
+		if row, ok := r.refers(p.Reference, item); ok {
+			found = append(found, row)
 		}
-		target, err := ParsePath(strings.TrimSuffix(item, ".")+".", USP)
-		if err != nil || slices.ContainsFunc(target.Segments, func(s Segment) bool { return s.Kind != Name && s.Kind != Number }) {
-			continue // a value that is no reference refers to nothing
-		}
-		rows, err := resolve(r.root, r.row, target, ForGet)
-		if err != nil {
-			continue
-		}
-		found = append(found, rows...)
 	}
 	if len(found) == 0 {
 		return nil, ErrNoInstance
 	}
 	return found, nil
+}
+
+// refers returns the row that a reference to a table names. A reference to nothing, and a value that is no reference to a row of that table that
+// exists, names none.
+func (r *resolver[R]) refers(table, item string) (Node[R], bool) {
+	at := strings.LastIndexByte(strings.TrimSuffix(item, "."), '.') + 1
+	number, err := parseNumber(strings.TrimSuffix(item[at:], "."))
+	if err != nil {
+		return Node[R]{}, false
+	}
+	n, known := r.tables[item[:at]]
+	if !known {
+		p, err := ParsePath(item[:at], USP)
+		if err != nil || slices.ContainsFunc(p.Segments, func(s Segment) bool { return s.Kind != Name && s.Kind != Number }) {
+			return Node[R]{}, false
+		}
+		place, err := Locate(r.root, p)
+		if err != nil || !place.Table || place.Path != table {
+			return Node[R]{}, false
+		}
+		nodes, err := r.resolve(p, ForGet)
+		if err != nil {
+			return Node[R]{}, false
+		}
+		n = nodes[0]
+		r.tables[item[:at]] = n
+	}
+	row, ok := n.Object.Table.Row(n.Row, number)
+	return n.row(strconv.FormatUint(uint64(number), 10), row), ok
 }
 
 func (n Node[R]) parameter(p *Parameter[R]) Node[R] {

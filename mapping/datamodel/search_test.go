@@ -228,6 +228,25 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// However a path goes from row to row, what it costs has an end.
+func TestFollowingHasAnEnd(t *testing.T) {
+	many := spot{g: &garage{owners: []string{"Ann"}}}
+	for range 1000 {
+		many.g.cars = append(many.g.cars, &car{owners: slices.Repeat([]int{1}, 200)})
+	}
+	for path, want := range map[string]error{
+		`G.Car.1.Owners#*+.Name`: nil, `G.Car.[Owners#*+.Name=="Bob"].`: dm.ErrTooMuch, `G.Car.*.Owners#7+.Name`: dm.ErrTooMuch,
+	} {
+		p, err := dm.ParsePath(path, dm.USP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if nodes, err := dm.Resolve(garageSchema, many, p, dm.ForGet); !errors.Is(err, want) || want == nil && len(nodes) != 1 {
+			t.Errorf("%s: %d places, %v, want %v", path, len(nodes), err, want)
+		}
+	}
+}
+
 func TestParseUSPRefuses(t *testing.T) {
 	for _, s := range []string{
 		`G.Car.[].`, `G.Car.[Name].`, `G.Car.[Name==].`, `G.Car.[=="a"].`, `G.Car.[Name=="a".`, `G.Car.[Name=="a]`, `G.Car.[Name=="a"`, `G.Car.[Name="a"].`,

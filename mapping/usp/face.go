@@ -81,6 +81,8 @@ func status(err error, noInstance uint32) Status {
 		return Status{InvalidPathSyntax, err.Error()}
 	case errors.Is(err, dm.ErrNoInstance):
 		return Status{noInstance, err.Error()}
+	case errors.Is(err, dm.ErrTooMuch):
+		return Status{ResourcesExceeded, err.Error()}
 	}
 	return Status{InvalidPath, err.Error()}
 }

@@ -234,6 +234,24 @@ func TestGetAnswersOnlySoMuch(t *testing.T) {
 	}
 }
 
+func TestMessagesAreBounded(t *testing.T) {
+	a := newAgent()
+	face := usp.New(a, "")
+	paths := slices.Repeat([]string{sm + "ExecEnvClass."}, 5000)
+	get, rows, dm := face.Get(paths, 0), face.GetInstances(paths, true), face.GetSupportedDM(paths, usp.Supported{})
+	deleted, err := face.Delete(slices.Repeat([]string{sm + "DeploymentUnit.9."}, 5000), true)
+	for i, code := range map[int]uint32{0: 0, 4095: 0, 4096: 7005, 4999: 7005} {
+		if get[i].Code != code || rows[i].Code != code || dm[i].Code != code || err != nil || deleted[i].Code != code {
+			t.Errorf("path %d: %+v, %+v, %+v, %+v, %v, want code %d", i, get[i], rows[i], dm[i], deleted[i], err, code)
+		}
+	}
+	update := usp.Update{Path: sm + "ExecutionUnit.*.", Settings: slices.Repeat([]usp.Setting{{Parameter: "RunLevel", Value: "1"}}, 20000)}
+	results, err := face.Set(t.Context(), []usp.Update{update, {Path: sm + "ExecEnv.1."}}, true, model.Origin{})
+	if err != nil || results[0].Code != 7005 || results[1].Code != 7005 || len(a.asked) != 0 {
+		t.Errorf("a big update: %d, %d, %v, asked %d", results[0].Code, results[1].Code, err, len(a.asked))
+	}
+}
+
 func TestGetInstances(t *testing.T) {
 	face := usp.New(newAgent(), "")
 	du := sm + "DeploymentUnit."

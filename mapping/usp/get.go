@@ -24,6 +24,11 @@ type GetResult struct {
 // whoever names a big tree many times is told instead.
 const maxAnswer = 28 << 20
 
+// maxPaths is how many paths one message may have: each costs a search.
+const maxPaths = 4096
+
+var tooMany = Status{ResourcesExceeded, fmt.Sprintf("cannot answer more than %d paths in one message", maxPaths)}
+
 // overhead is how many bytes a name and its value take beside their characters.
 const overhead = 16
 
@@ -51,6 +56,10 @@ func (f *Face) Get(paths []string, maxDepth uint32) []GetResult {
 	results := make([]GetResult, len(paths))
 	for i, path := range paths {
 		results[i].Requested = path
+		if i >= maxPaths {
+			results[i].Status = tooMany
+			continue
+		}
 		nodes, err := f.places(row, path)
 		if err != nil {
 			results[i].Status = status(err, InvalidPath)
@@ -112,6 +121,10 @@ func (f *Face) GetInstances(paths []string, firstLevelOnly bool) []GetResult {
 	results := make([]GetResult, len(paths))
 	for i, path := range paths {
 		results[i].Requested = path
+		if i >= maxPaths {
+			results[i].Status = tooMany
+			continue
+		}
 		p, at, err := f.locate(path, dm.USP)
 		if err == nil && !at.Table {
 			results[i].Status = Status{NotATable, fmt.Sprintf("cannot list the instances of %s: it is not a table", p)}

@@ -62,6 +62,9 @@ type plan struct {
 	failed    *Status // of the whole update; nil: not, so far
 }
 
+// maxWrites is how many parameters of how many rows one message may set.
+const maxWrites = 1 << 15
+
 // key is what a write sets.
 type key struct {
 	row       model.Ref
@@ -74,12 +77,12 @@ type key struct {
 func (f *Face) Set(ctx context.Context, updates []Update, allowPartial bool, originator model.Origin) ([]SetResult, error) {
 	row := softwaremodules.NewRow(f.agent.Snapshot())
 	plans := make([]*plan, len(updates))
-	seen := map[key]bool{}
+	seen, left := map[key]bool{}, maxWrites
 	for i, u := range updates {
 		if allowPartial {
 			seen = map[key]bool{}
 		}
-		plans[i] = f.plan(row, u, seen)
+		plans[i] = f.plan(row, u, seen, &left)
 	}
 	if allowPartial {
 		for _, p := range plans {
@@ -106,8 +109,8 @@ func (f *Face) Set(ctx context.Context, updates []Update, allowPartial bool, ori
 	return results, nil
 }
 
-// plan finds what an update is about and judges its values.
-func (f *Face) plan(row softwaremodules.Row, u Update, seen map[key]bool) *plan {
+// plan finds what an update is about and judges its values. seen is what was set before, left how much may still be.
+func (f *Face) plan(row softwaremodules.Row, u Update, seen map[key]bool, left *int) *plan {
 	p := &plan{requested: u.Path}
 	fail := func(s Status) *plan { p.failed = &s; return p }
 	path, at, err := f.locate(u.Path, dm.USP)
@@ -122,6 +125,9 @@ func (f *Face) plan(row softwaremodules.Row, u Update, seen map[key]bool) *plan 
 	nodes, err := dm.Resolve(f.root, row, path, dm.ForGet)
 	if err != nil {
 		return fail(status(err, ObjectDoesNotExist))
+	}
+	if *left -= 1 + len(nodes)*len(u.Settings); *left < 0 {
+		return fail(Status{ResourcesExceeded, fmt.Sprintf("cannot set more than %d parameters in one message", maxWrites)})
 	}
 	for _, n := range nodes {
 		t := &target{path: n.Path}

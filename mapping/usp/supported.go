@@ -78,6 +78,10 @@ func (f *Face) GetSupportedDM(paths []string, o Supported) []SupportedResult {
 	for i, path := range paths {
 		r := &results[i]
 		r.Requested = path
+		if i >= maxPaths {
+			r.Status = tooMany
+			continue
+		}
 		p, at, err := f.locate(path, dm.Supported)
 		if err == nil && !at.Search && named(p) {
 			_, err = dm.Resolve(f.root, row, p, dm.ForGet)

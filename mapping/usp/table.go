@@ -56,6 +56,8 @@ func (f *Face) Delete(paths []string, allowPartial bool) ([]DeleteResult, error)
 		r.Requested = path
 		p, at, err := f.locate(path, dm.USP)
 		switch {
+		case i >= maxPaths:
+			r.Status = tooMany
 		case err != nil:
 			r.Status = status(err, ObjectDoesNotExist)
 		case !p.Partial || at.Table || len(at.Path) < 4 || at.Path[len(at.Path)-4:] != "{i}.":
