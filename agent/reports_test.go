@@ -138,6 +138,25 @@ func TestAttributesAreSet(t *testing.T) {
 	}
 }
 
+// What was set for a row that is gone is forgotten with the next set: it would only take the room of others.
+func TestAttributesOfRowsThatWent(t *testing.T) {
+	d := start(t, plain)
+	du := d.installed(fake.Spec{Name: "a"})
+	path := fmt.Sprintf("Device.SoftwareModules.DeploymentUnit.%d.Status", du.ID)
+	const env = "Device.SoftwareModules.ExecEnv.1.Status"
+	d.ok(d.agent.SetAttributes(t.Context(), map[string]int{path: 2, env: 1}))
+	d.ok(d.agent.SetAttributes(t.Context(), map[string]int{env: 2}))
+	if a := d.agent.Snapshot().Attributes; !maps.Equal(a, map[string]int{path: 2, env: 2}) {
+		t.Errorf("the attributes are %v", a)
+	}
+	d.done(d.agent.Uninstall(t.Context(), du.ID, model.Origin{}))
+	d.ok(d.agent.SetAttributes(t.Context(), map[string]int{env: 0}))
+	d.restart()
+	if a := d.agent.Snapshot().Attributes; !maps.Equal(a, map[string]int{env: 0}) {
+		t.Errorf("after the unit has gone the attributes are %v", a)
+	}
+}
+
 // A baseline of CWMP drops what waits and what is to come of earlier requests; the same one again does not, and one of USP neither.
 func TestBaselineDropsReports(t *testing.T) {
 	d := start(t, plain)

@@ -2,9 +2,12 @@ package report
 
 import (
 	"maps"
+	"strconv"
+	"strings"
 
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
 )
 
 // maxAttributes bounds the parameter paths that have a notification attribute of their own, maxPath the length of one (TR-069 A.3.2.5: 256 characters).
@@ -13,14 +16,15 @@ const (
 	maxPath       = 256
 )
 
-// SetAttributes sets the notification attributes of parameters: 0 off, 1 passive, 2 active (TR-069 A.3.2.4). Errors are invalid-arguments and
-// system-resources-exceeded.
+// SetAttributes sets the notification attributes of parameters: 0 off, 1 passive, 2 active (TR-069 A.3.2.4). Those of rows that are gone are
+// forgotten on the way: their numbers never come again. Errors are invalid-arguments and system-resources-exceeded.
 func (k *Keeper) SetAttributes(tx *inventory.Tx, set map[string]int) error {
 	all := maps.Clone(tx.Attributes)
 	if all == nil {
 		all = map[string]int{}
 	}
 	maps.Copy(all, set)
+	maps.DeleteFunc(all, func(path string, _ int) bool { return gone(&tx.Snapshot, path) })
 	if len(all) > maxAttributes {
 		return fault.Errorf(fault.SystemResourcesExceeded, "cannot set the notification attributes: more than %d parameters would have one", maxAttributes)
 	}
@@ -32,10 +36,42 @@ func (k *Keeper) SetAttributes(tx *inventory.Tx, set map[string]int) error {
 		if a < 0 || a > 2 || path == "" || len(path) > maxPath {
 			return fault.Errorf(fault.InvalidArguments, "cannot set the notification attribute of %.80q to %d: it is 0, 1 or 2", path, a)
 		}
+		if _, kept := all[path]; !kept {
+			continue
+		}
 		if err := attributes.Put(st, path, a); err != nil {
+			return err
+		}
+	}
+	for path := range tx.Attributes {
+		if _, kept := all[path]; kept {
+			continue
+		}
+		if err := attributes.Delete(st, path); err != nil {
 			return err
 		}
 	}
 	tx.SetAttributes(all)
 	return nil
+}
+
+// gone reports whether a path is of a row that does not exist.
+func gone(s *model.Snapshot, path string) bool {
+	parts := strings.SplitN(path, ".", 5) // Device, SoftwareModules, the table, the number, what is in the row
+	if len(parts) < 5 || parts[1] != "SoftwareModules" {
+		return false
+	}
+	n, err := strconv.ParseUint(parts[3], 10, 32)
+	if err != nil {
+		return false
+	}
+	switch model.Kind(parts[2]) {
+	case model.KindExecEnv:
+		return s.ExecEnv(uint32(n)) == nil
+	case model.KindDeploymentUnit:
+		return s.DeploymentUnit(uint32(n)) == nil
+	case model.KindExecutionUnit:
+		return s.ExecutionUnit(uint32(n)) == nil
+	}
+	return false
 }
