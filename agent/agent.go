@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/smmd-project/smmd/agent/autorestart"
 	"github.com/smmd-project/smmd/agent/baseline"
 	"github.com/smmd-project/smmd/agent/config"
 	"github.com/smmd-project/smmd/agent/deployment"
@@ -68,6 +69,7 @@ type Agent struct {
 	dus   *deployment.Units
 	base  *baseline.Keeper
 	rep   *report.Keeper
+	again *autorestart.Keeper
 
 	adapters []Adapter // by name
 	envOps   environment.Operations
@@ -180,6 +182,9 @@ func (a *Agent) wire() (err error) {
 	if err := a.eng.Load(); err != nil {
 		return err
 	}
+	a.again = autorestart.New(autorestart.Options{Inventory: a.inv, Log: log, Start: func(tx *inventory.Tx, eu model.RowID) (uint32, error) {
+		return a.request(tx, eu, model.RequestActive, model.Origin{Name: "AutoRestart"})
+	}})
 	return a.dus.Orphans(a.eng)
 }
 
@@ -304,6 +309,7 @@ func (a *Agent) work(ctx context.Context, ready func()) error {
 	g.Go(func() error { return a.collectPackages(ctx) })
 	g.Go(func() error { return a.base.Run(ctx) })
 	g.Go(func() error { return a.rep.Run(ctx) })
+	g.Go(func() error { return a.again.Run(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return a.state("stopping")

@@ -150,7 +150,7 @@ func (k keeping) configuration() string {
 			if u == nil || du.Missing || du.Status != model.DUInstalled || du.Version != u.Present.Spec.Version {
 				return fmt.Errorf("the environment does not have what the row says: %+v", *du)
 			}
-			line := fmt.Sprintf("%s %s %s %s resolved=%t kept=%d", du.Name, du.Version, du.UUID, du.Alias, du.Resolved, len(u.Kept))
+			line := fmt.Sprintf("%s %s %s %s %q resolved=%t kept=%d", du.Name, du.Version, du.UUID, du.Alias, du.ModuleVersion, du.Resolved, len(u.Kept))
 			modules := map[string]*fake.ModuleState{}
 			for _, m := range u.Modules {
 				modules[m.ID] = m
@@ -161,7 +161,7 @@ func (k keeping) configuration() string {
 					string(eu.Status) != string(m.Status) {
 					return fmt.Errorf("the environment has %+v, the row is %+v", m, *eu)
 				}
-				line += fmt.Sprintf("; %s %s %t %d %s", eu.Module, eu.EUID, eu.AutoStart, eu.RunLevel, eu.Status)
+				line += fmt.Sprintf("; %s %s %t %d %s %+v", eu.Module, eu.EUID, eu.AutoStart, eu.RunLevel, eu.Status, eu.Restart.Settings())
 				delete(modules, eu.Module)
 			}
 			if len(modules) > 0 {
@@ -203,12 +203,16 @@ func diverged(t *testing.T) (k keeping, want string) {
 	stays := k.eu(k.row("stays").ID)
 	k.set(ref(model.KindExecutionUnit, stays.ID), model.AutoStart, false)
 	k.set(ref(model.KindExecutionUnit, stays.ID), model.RunLevel, 2)
+	k.set(ref(model.KindExecutionUnit, stays.ID), model.AutoRestartRetries, 77)
 	k.ok(k.console("e").Upgrade("2.0"))
 	e := k.ee("e")
 	k.done(k.agent.RestartExecEnv(t.Context(), e.Instance, "", model.Origin{Name: "test"}))
 	k.set(ref(model.KindExecEnv, e.Instance), model.InitialRunLevel, 2)
 	k.set(ref(model.KindExecEnv, e.Instance), model.InitialExecutionUnitRunLevel, 3)
-	k.done(k.update(k.row("updated").ID, fake.Spec{Name: "updated", Vendor: "v", Version: "2"}))
+	label := "newer"
+	k.done(k.agent.Update(t.Context(), model.UpdateRequest{
+		DU: k.row("updated").ID, URL: k.pkg(fake.Spec{Name: "updated", Vendor: "v", Version: "2"}), ModuleVersion: &label,
+	}))
 	k.done(k.uninstall(k.row("removed").ID))
 	k.installed(fake.Spec{Name: "new"})
 	taken := k.row("taken")

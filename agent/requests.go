@@ -121,8 +121,15 @@ func (a *Agent) request(tx *inventory.Tx, eu model.RowID, r model.Request, origi
 	if _, err := execution.Judge(&tx.Snapshot, eu, r); err != nil {
 		return 0, err
 	}
+	row := *tx.ExecutionUnit(eu)
+	if r == model.RequestRestart && row.Restart.Count != 0 { // TR-181, Restart()
+		row.Restart.Count = 0
+		if err := tx.PutExecutionUnit(&row); err != nil {
+			return 0, err
+		}
+	}
 	return operation.Submit(a.eng, tx, a.euOps.Requests[r], &execution.RequestState{EU: eu}, operation.Request{
-		Originator: originator, Envs: []string{tx.ExecutionUnit(eu).Env},
+		Originator: originator, Envs: []string{row.Env},
 		Objects: []model.Ref{{Kind: model.KindExecutionUnit, Instance: eu}},
 	})
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -169,6 +170,20 @@ func (s *setting) executionUnit(row model.ExecutionUnit, x model.Assignment) (er
 		s.configureUnit(row)
 	case model.RequestedState:
 		return s.requestedState(row, x)
+	case model.AutoRestartEnable:
+		row.Restart.Enable, err = typed[bool](x)
+	case model.AutoRestartMinimum:
+		row.Restart.Minimum, err = counter(x)
+	case model.AutoRestartMaximum:
+		row.Restart.Maximum, err = counter(x)
+	case model.AutoRestartMultiplier:
+		row.Restart.Multiplier, err = counter(x)
+	case model.AutoRestartRetries:
+		row.Restart.Retries, err = counter(x)
+	case model.AutoRestartReset:
+		row.Restart.Reset, err = counter(x)
+	case model.AutoRestartCount:
+		row.Restart.Count, err = counter(x)
 	default:
 		return unknownAttribute(x)
 	}
@@ -283,6 +298,15 @@ func level(x model.Assignment, lowest int) (int, error) {
 		err = fault.Errorf(fault.InvalidArguments, "cannot set %s to %d: it is not in %d..%d", x.Attribute, v, lowest, model.MaxRunLevel)
 	}
 	return v, err
+}
+
+// counter checks an unsignedInt.
+func counter(x model.Assignment) (uint32, error) {
+	v, err := typed[int](x)
+	if err == nil && (int64(v) < 0 || int64(v) > math.MaxUint32) {
+		err = fault.Errorf(fault.InvalidArguments, "cannot set %s to %d: it is not in 0..%d", x.Attribute, v, uint32(math.MaxUint32))
+	}
+	return uint32(v), err
 }
 
 func typed[T any](x model.Assignment) (T, error) {

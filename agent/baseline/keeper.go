@@ -135,10 +135,11 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 func unit(tx *inventory.Tx, du *model.DeploymentUnit, p store.Private) Unit {
 	u := Unit{
 		Key: du.Key, UUID: du.UUID, Version: du.Version, Name: du.Name, Alias: du.Alias, URL: du.URL,
-		Package: File{p.SHA256, p.Size}, Credentials: p.Credentials,
+		Package: File{p.SHA256, p.Size}, Credentials: p.Credentials, ModuleVersion: du.ModuleVersion,
 	}
 	for eu := range tx.ExecutionUnitsOf(du.ID) {
-		u.Modules = append(u.Modules, Module{eu.Module, eu.AutoStart, eu.RunLevel})
+		restart := eu.Restart.Settings()
+		u.Modules = append(u.Modules, Module{eu.Module, eu.AutoStart, eu.RunLevel, &restart})
 	}
 	return u
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/store"
 )
 
@@ -58,6 +59,8 @@ type Unit struct {
 	Permanent   bool     `json:"permanent,omitempty"`
 	Credentials []byte   `json:"credentials,omitempty"`
 	Modules     []Module `json:"modules"`
+	// ModuleVersion is what the controller called the version.
+	ModuleVersion string `json:"module_version,omitempty"`
 }
 
 // lacks reports whether a package is needed to restore the unit and is not there.
@@ -68,6 +71,8 @@ type Module struct {
 	ID        string `json:"id"`
 	AutoStart bool   `json:"auto_start"`
 	RunLevel  int    `json:"run_level"`
+	// Restart is how it was to be restarted; nil: the baseline is older than that.
+	Restart *model.AutoRestart `json:"auto_restart,omitempty"`
 }
 
 // records is the table of baselines; the key is <kind>|<environment>.

@@ -203,11 +203,11 @@ func restorable(u Unit) error {
 func wanted(env string, u Unit) deployment.Wanted {
 	return deployment.Wanted{
 		Env: env, Key: u.Key, UUID: u.UUID, Version: u.Version, Alias: u.Alias, URL: u.URL,
-		SHA256: u.Package.SHA256, Size: u.Package.Size, Credentials: u.Credentials,
+		SHA256: u.Package.SHA256, Size: u.Package.Size, Credentials: u.Credentials, ModuleVersion: u.ModuleVersion,
 	}
 }
 
-// configure restores levels and AutoStart.
+// configure restores levels, AutoStart and AutoRestart.
 func (k *Keeper) configure(ctx context.Context, r *run) error {
 	s := r.State
 	err := k.Inventory.Update(func(tx *inventory.Tx) error {
@@ -237,15 +237,20 @@ func (k *Keeper) configure(ctx context.Context, r *run) error {
 	return nil
 }
 
-// configureUnit restores one unit's levels and AutoStart; the restart at the end makes the rest of it.
+// configureUnit restores one unit's levels, AutoStart and AutoRestart; the restart at the end makes the rest of it.
 func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
 	for _, m := range c.to.Modules {
 		for eu := range k.Inventory.Snapshot().ExecutionUnitsOf(c.row.ID) {
-			if eu.Module != m.ID || eu.AutoStart == m.AutoStart && eu.RunLevel == m.RunLevel {
+			restart := eu.Restart
+			if m.Restart != nil && *m.Restart != eu.Restart.Settings() {
+				restart = *m.Restart
+			}
+			if eu.Module != m.ID || eu.AutoStart == m.AutoStart && eu.RunLevel == m.RunLevel && restart == eu.Restart {
 				continue
 			}
 			err := k.Inventory.Update(func(tx *inventory.Tx) error {
 				row := *tx.ExecutionUnit(eu.ID)
+				row.Restart = restart
 				row.AutoStartPending, row.RunLevelPending = row.AutoStart != m.AutoStart, row.RunLevel != m.RunLevel
 				row.AutoStart, row.RunLevel = m.AutoStart, m.RunLevel
 				return tx.PutExecutionUnit(&row)

@@ -20,6 +20,7 @@ type Wanted struct {
 	SHA256                              string
 	Size                                int64
 	Credentials                         []byte // sealed
+	ModuleVersion                       string
 }
 
 // The methods below are steps of larger operations (package baseline). Each leaves a state that the data model tells truthfully,
@@ -157,6 +158,7 @@ func (us *Units) settle(id model.RowID, w Wanted, unit adapter.Unit, what model.
 		}
 		row := *old
 		row.Status, row.Version, row.URL, row.LastUpdate = model.DUInstalled, w.Version, w.URL, now()
+		row.ModuleVersion = w.ModuleVersion
 		if row.Installed.IsZero() {
 			row.Installed = now()
 		}

@@ -26,6 +26,12 @@ var DefaultAutoRestart = AutoRestart{Minimum: 5, Maximum: 600, Multiplier: 2000,
 // shortestWait bounds the wait before a restart from below, whatever is set: each one is an operation with its records.
 const shortestWait = time.Second
 
+// Settings returns a without what has happened by it.
+func (a AutoRestart) Settings() AutoRestart {
+	a.Count, a.Last, a.Next = 0, time.Time{}, time.Time{}
+	return a
+}
+
 // Exhausted reports whether there have been as many restarts as there may be.
 func (a AutoRestart) Exhausted() bool { return a.Retries != 0 && a.Count >= a.Retries }
 

@@ -11,6 +11,7 @@ const (
 	argumentsPage  = "0012-arguments-that-are-not-supported.md"
 	referencesPage = "0013-references-and-uuids.md"
 	statesPage     = "0014-states-times-and-baselines.md"
+	restartsPage   = "0015-automatic-restarts.md"
 )
 
 var disagreements = []disagreement{
@@ -38,6 +39,7 @@ var disagreements = []disagreement{
 	{"Version, ExecutionEnvRef and UUID of Update() and Uninstall()", "in TR-369 I.3 and I.4; not among the arguments in TR-181", "ignored, as what is unknown", rowPage},
 	{"the environment in InstallDU()", "ExecEnvRef in TR-369; ExecutionEnvRef in TR-181, and ExecEnvRef among its outputs", "as TR-181", rowPage},
 	{"an argument that is known and not supported", "nothing is said", "7004", argumentsPage},
+	{"trying a start again", "TR-069 VI.5.2 forbids it for one that was asked for; AutoRestart of TR-181 wants it", "only what ended while it was Active, by its AutoRestart", restartsPage},
 	{"StartTime", "of the operation in TR-069; of the transfer in TR-181", "each in its protocol", statesPage},
 	{"what a Reset goes back to", "the last `0 BOOTSTRAP` in CWMP; the last Boot! after a factory reset in USP", "two baselines", statesPage},
 }

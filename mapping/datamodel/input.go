@@ -17,7 +17,7 @@ var (
 )
 
 // Read reads the arguments that a command is given, by name, and returns their values: a bool, an int or a string for each one that is given or
-// has a default. One that the command does not know is ignored (TR-369 R-OPR.6). The error wraps [ErrMissing] (R-OPR.5) or [ErrUnsupported], or
+// has a default; a default of one in an object holds when something of that object is given. One that the command does not know is ignored (TR-369 R-OPR.6). The error wraps [ErrMissing] (R-OPR.5) or [ErrUnsupported], or
 // says what is wrong with a value; of several mistakes the missing argument is told, then the first one in alphabetical order.
 func (c *Command) Read(given map[string]string) (map[string]any, error) {
 	known := map[string]*Argument{} // by the name that was given
@@ -65,13 +65,21 @@ func (c *Command) Read(given map[string]string) (map[string]any, error) {
 		}
 		values[name] = v
 	}
+	inside[""] = "" // what is in no object
 	for _, a := range c.Inputs {
-		if _, ok := values[a.Name]; !ok && a.Default != "" && a.Object() == "" && !a.Unsupported {
-			v, err := a.parameter(a.Name).Parse(a.Default)
-			if err != nil {
-				return nil, fmt.Errorf("the default of %s: %w", a.Name, err)
+		if a.Default == "" || a.Unsupported {
+			continue
+		}
+		for _, in := range sorted(inside) {
+			name := strings.TrimPrefix(in+a.Name[len(a.Object()):], ".")
+			if _, ok := values[name]; ok || inside[in] != a.Object() {
+				continue
 			}
-			values[a.Name] = v
+			v, err := a.parameter(name).Parse(a.Default)
+			if err != nil {
+				return nil, fmt.Errorf("the default of %s: %w", name, err)
+			}
+			values[name] = v
 		}
 	}
 	return values, nil

@@ -32,7 +32,7 @@ func TestCommandRead(t *testing.T) {
 		{"Cups=2 Bogus=1 Cup.1.x=2 Milk.Foam=1 {i}=3", map[string]any{"Cups": 2, "Kind": "Black"}, nil},
 		{"Cups=2 Hot=1 Sugar=", map[string]any{"Cups": 2, "Kind": "Black"}, nil},
 		{"Cups=2 Milk.Kind=oat Milk.Warm=true", map[string]any{"Cups": 2, "Kind": "Black", "Milk.Kind": "oat", "Milk.Warm": true}, nil},
-		{"Cups=2 Milk.Kind=oat Milk.Spoon.7.Size=3", map[string]any{"Cups": 2, "Kind": "Black", "Milk.Kind": "oat", "Milk.Spoon.7.Size": 3}, nil},
+		{"Cups=2 Milk.Kind=oat Milk.Spoon.7.Size=3", map[string]any{"Cups": 2, "Kind": "Black", "Milk.Kind": "oat", "Milk.Warm": false, "Milk.Spoon.7.Size": 3}, nil},
 		{"Cups=2 Milk.Spoon.07.Size=3", map[string]any{"Cups": 2, "Kind": "Black"}, nil}, // no name of the command
 		{"", nil, dm.ErrMissing},
 		{"Kind=Green Hot=false", nil, dm.ErrMissing},

@@ -29,6 +29,9 @@ func (t Type) XSD() string { return "xsd:" + string(t) }
 // UnknownTime is the dateTime that says that the time is not known (TR-106, date and time rules).
 const UnknownTime = "0001-01-01T00:00:00Z"
 
+// InfiniteTime is what never happens (TR-106, date and time rules).
+var InfiniteTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // FormatTime returns t as a dateTime, in UTC and whole seconds; the zero time is [UnknownTime].
 func FormatTime(t time.Time) string {
 	if t.IsZero() {

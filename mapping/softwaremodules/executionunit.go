@@ -27,6 +27,14 @@ func faultMessage(r Row) string {
 	return r.eu.FaultMessage
 }
 
+// nextRestart is AutoRestart.NextRestart, which is never when none is planned.
+func nextRestart(r Row) time.Time {
+	if r.eu.Restart.Next.IsZero() {
+		return dm.InfiniteTime
+	}
+	return r.eu.Restart.Next
+}
+
 var executionUnitTable = &object{
 	Name: "ExecutionUnit", UniqueKeys: [][]string{{"EUID"}, {"Alias"}},
 	Table: &table{Rows: executionUnits, Row: executionUnit, Alias: func(r Row) string { return r.eu.Alias }},
@@ -71,6 +79,25 @@ var executionUnitTable = &object{
 		{Name: "Restart()", Since: "2.16"},
 	},
 	Objects: []*object{
+		// CWMP can see it (TR-181, CWMP, Device.SoftwareModules.).
+		{Name: "AutoRestart", Since: "2.16", Parameters: []*parameter{
+			{Name: "Enable", Type: dm.Boolean, Since: "2.16", Protocol: dm.CWMPOnly, Bool: func(r Row) bool { return r.eu.Restart.Enable }},
+			{Name: "Enable", Type: dm.Boolean, Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartEnable), Bool: func(r Row) bool { return r.eu.Restart.Enable }},
+			{Name: "RetryMinimumWaitInterval", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Protocol: dm.CWMPOnly, Int: func(r Row) int64 { return int64(r.eu.Restart.Minimum) }},
+			{Name: "RetryMinimumWaitInterval", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartMinimum), Int: func(r Row) int64 { return int64(r.eu.Restart.Minimum) }},
+			{Name: "RetryMaximumWaitInterval", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Protocol: dm.CWMPOnly, Int: func(r Row) int64 { return int64(r.eu.Restart.Maximum) }},
+			{Name: "RetryMaximumWaitInterval", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartMaximum), Int: func(r Row) int64 { return int64(r.eu.Restart.Maximum) }},
+			{Name: "RetryIntervalMultiplier", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.CWMPOnly, Int: func(r Row) int64 { return int64(r.eu.Restart.Multiplier) }},
+			{Name: "RetryIntervalMultiplier", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartMultiplier), Int: func(r Row) int64 { return int64(r.eu.Restart.Multiplier) }},
+			{Name: "MaximumRetryCount", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.CWMPOnly, Int: func(r Row) int64 { return int64(r.eu.Restart.Retries) }},
+			{Name: "MaximumRetryCount", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartRetries), Int: func(r Row) int64 { return int64(r.eu.Restart.Retries) }},
+			{Name: "ResetPeriod", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Protocol: dm.CWMPOnly, Int: func(r Row) int64 { return int64(r.eu.Restart.Reset) }},
+			{Name: "ResetPeriod", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartReset), Int: func(r Row) int64 { return int64(r.eu.Restart.Reset) }},
+			{Name: "RetryCount", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.CWMPOnly, Int: func(r Row) int64 { return int64(r.eu.Restart.Count) }},
+			{Name: "RetryCount", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.USPOnly, Attribute: attribute(model.AutoRestartCount), Int: func(r Row) int64 { return int64(r.eu.Restart.Count) }},
+			{Name: "LastRestarted", Type: dm.DateTime, Since: "2.16", Time: func(r Row) time.Time { return r.eu.Restart.Last }},
+			{Name: "NextRestart", Type: dm.DateTime, Since: "2.16", Time: nextRestart},
+		}},
 		{Name: "NetworkConfig", Since: "2.17", Parameters: []*parameter{
 			{Name: "AccessInterfaceRefList", Type: dm.String, List: true, Since: "2.17", Text: empty},
 			{Name: "PortMappingRefList", Type: dm.String, List: true, Since: "2.17", Text: empty},

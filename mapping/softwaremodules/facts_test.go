@@ -70,7 +70,6 @@ var leftOut = map[string]string{
 	"SoftwareModules.ExecutionUnit.{i}.AllocatedHostGID":            "user ids are not managed",
 	"SoftwareModules.ExecutionUnit.{i}.Uptime":                      "not known of units that are older than the agent's process",
 	"SoftwareModules.ExecutionUnit.{i}.ShutdownDelay":               "the time for a stop is configured",
-	"SoftwareModules.ExecutionUnit.{i}.AutoRestart.":                "not done yet",
 }
 
 // isLeftOut returns why what a path names is left out, or "".

@@ -45,7 +45,8 @@ func snapshot() *model.Snapshot {
 		[]*model.ExecutionUnit{
 			{
 				ID: 7, Alias: "cpe-7", DU: 2, Env: "osgi", EUID: "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", Name: strings.Repeat("ü", 300), Label: "17", Created: installed,
-				Status: model.EURestarting, FaultMessage: "left over", AutoStart: true, RunLevel: 5, Memory: -1, Disk: 12, PIDs: []uint32{1},
+				Restart: model.AutoRestart{Enable: true, Minimum: 1, Maximum: 2, Multiplier: 3, Retries: 4, Reset: 5, Count: 6, Last: installed, Next: installed},
+				Status:  model.EURestarting, FaultMessage: "left over", AutoStart: true, RunLevel: 5, Memory: -1, Disk: 12, PIDs: []uint32{1},
 				LogPath: "/var/log/x",
 			},
 			{ID: 8, DU: 2, Env: "osgi", Status: model.EUActive, FaultCode: model.FailureOnStop, FaultMessage: "boom\x00", RunLevel: -3},
@@ -122,6 +123,11 @@ func TestValues(t *testing.T) {
 		"ExecutionUnit.7.ExecutionEnvRef": "Device.SoftwareModules.ExecEnv.4", "ExecutionUnit.7.Alias": "cpe-7",
 		"ExecutionUnit.8.ExecutionFaultCode": "FailureOnStop", "ExecutionUnit.8.ExecutionFaultMessage": "boom\uFFFD", "ExecutionUnit.8.RunLevel": "0",
 		"ExecutionUnit.8.Status": "Active", "ExecutionUnit.10.ExecutionFaultCode": "UnStartable",
+		"ExecutionUnit.7.AutoRestart.Enable": "true", "ExecutionUnit.7.AutoRestart.RetryMinimumWaitInterval": "1",
+		"ExecutionUnit.7.AutoRestart.RetryMaximumWaitInterval": "2", "ExecutionUnit.7.AutoRestart.RetryIntervalMultiplier": "3",
+		"ExecutionUnit.7.AutoRestart.MaximumRetryCount": "4", "ExecutionUnit.7.AutoRestart.ResetPeriod": "5", "ExecutionUnit.7.AutoRestart.RetryCount": "6",
+		"ExecutionUnit.7.AutoRestart.LastRestarted": "2026-03-01T12:00:00Z", "ExecutionUnit.7.AutoRestart.NextRestart": "2026-03-01T12:00:00Z",
+		"ExecutionUnit.8.AutoRestart.LastRestarted": "0001-01-01T00:00:00Z", "ExecutionUnit.8.AutoRestart.NextRestart": "9999-12-31T23:59:59Z",
 		"ExecutionUnit.7.NetworkConfig.AccessInterfaceRefList": "", "ExecutionUnit.7.AllocatedMemory": "-1", "ExecutionUnit.7.CPUPercentInUse": "-1",
 
 		policy + "Enable": "true", policy + "OperationTypeFilter": "Install,Uninstall", policy + "ResultTypeFilter": "Both", policy + "FaultCodeFilter": "9001,9032",
@@ -182,6 +188,10 @@ var attributes = map[dm.Protocol]map[string][]model.Attribute{
 		"ExecEnvClass": {model.Alias}, "ApplicationData": {model.Alias}, "HostObject": {model.Alias}, "EnvVariable": {model.Alias},
 	},
 	dm.USPOnly: {
+		"AutoRestart": {
+			model.AutoRestartEnable, model.AutoRestartMinimum, model.AutoRestartMaximum, model.AutoRestartMultiplier, model.AutoRestartRetries,
+			model.AutoRestartReset, model.AutoRestartCount,
+		},
 		"ExecEnv":       {model.Enable, model.InitialRunLevel, model.InitialExecutionUnitRunLevel},
 		"ExecutionUnit": {model.AutoStart, model.RunLevel},
 	},
@@ -196,7 +206,7 @@ func TestAttributes(t *testing.T) {
 			for _, x := range o.Parameters {
 				if x.Writable() {
 					got[o.Name] = append(got[o.Name], model.Attribute(x.Attribute))
-					if x.Attribute != x.Name {
+					if x.Attribute != x.Name && x.Attribute != o.Name+"."+x.Name {
 						t.Errorf("writing %s.%s sets %s", o.Name, x.Name, x.Attribute)
 					}
 				}

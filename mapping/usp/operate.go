@@ -46,7 +46,7 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 		}
 		return f.agent.Install(ctx, model.InstallRequest{
 			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: env, Username: x.text("Username"), Password: x.text("Password"),
-			ModuleVersion: x.text("ModuleVersion"), Originator: x.origin,
+			ModuleVersion: x.text("ModuleVersion"), AutoRestart: autoRestart(x.args), Originator: x.origin,
 		})
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Update()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
@@ -81,6 +81,19 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 	"Device.SoftwareModules.ExecutionUnit.{i}.Restart()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
 		return f.agent.Request(ctx, x.ref.Instance, model.RequestRestart, x.origin)
 	},
+}
+
+// autoRestart returns what the arguments of that object say; nil: none of it is given.
+func autoRestart(args map[string]any) *model.AutoRestart {
+	enable, given := args["AutoRestart.Enable"].(bool)
+	if !given {
+		return nil
+	}
+	number := func(name string) uint32 { n, _ := args["AutoRestart."+name].(int); return uint32(n) }
+	return &model.AutoRestart{
+		Enable: enable, Minimum: number("RetryMinimumWaitInterval"), Maximum: number("RetryMaximumWaitInterval"),
+		Multiplier: number("RetryIntervalMultiplier"), Retries: number("MaximumRetryCount"), Reset: number("ResetPeriod"),
+	}
 }
 
 // Operate answers the message of that name (TR-369, Operate): the command is executed for each object that its path stands for, and each
