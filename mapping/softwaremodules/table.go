@@ -102,6 +102,3 @@ var views = func() map[dm.Protocol]map[string]*object {
 
 // Tree returns the data model as a protocol sees it, [dm.CWMPOnly] or [dm.USPOnly], in one of the two versions. It is never changed.
 func Tree(p dm.Protocol, version string) *dm.Object[Row] { return views[p][version] }
-
-// Root is the data model as CWMP sees it in [Version].
-var Root = Tree(dm.CWMPOnly, Version)

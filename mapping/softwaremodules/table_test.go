@@ -294,7 +294,7 @@ func TestRef(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodes, err := dm.Resolve(softwaremodules.Root, softwaremodules.NewRow(snapshot()), p, dm.ForGet)
+		nodes, err := dm.Resolve(softwaremodules.Tree(dm.CWMPOnly, softwaremodules.Version), softwaremodules.NewRow(snapshot()), p, dm.ForGet)
 		if err != nil || len(nodes) != 1 || nodes[0].Row.Ref() != want {
 			t.Errorf("%s: %v, %v, want %v", path, nodes, err, want)
 		}

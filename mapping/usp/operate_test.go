@@ -60,6 +60,12 @@ func TestOperate(t *testing.T) {
 		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.ExecEnv.*.", "InstallDU() 7016", nil},
 		{"InstallDU()", "URL=http://h/x ExecutionEnvRef=Device.SoftwareModules.DeploymentUnit.5", "InstallDU() 7016", nil},
 		{"InstallDU()", "URL=http://h/x Bogus=1 Bo.1.gus=2 RetainData=true", "InstallDU() job 1", []any{install("")}}, // unknown here
+		{"InstallDU()", "URL=http://h/x ModuleVersion=blue AutoRestart.Enable=true AutoRestart.RetryMinimumWaitInterval=1 " +
+			"AutoRestart.RetryMaximumWaitInterval=4294967295 AutoRestart.RetryIntervalMultiplier=3 AutoRestart.ResetPeriod=5", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", ModuleVersion: "blue", AutoRestart: &model.AutoRestart{
+				Enable: true, Minimum: 1, Maximum: 4294967295, Multiplier: 3, Retries: 10, Reset: 5,
+			}}}},
+		{"InstallDU()", "URL=http://h/x AutoRestart.Enable=true", "InstallDU() 7027", nil},
 		{"InstallDU()", "UUID=u", "InstallDU() 7027", nil},
 		{"InstallDU()", "UUID=u Signature=x", "InstallDU() 7027", nil},
 		{"InstallDU()", "URL=http://h/x Privileged=perhaps", "InstallDU() 7027", nil},
@@ -70,6 +76,7 @@ func TestOperate(t *testing.T) {
 		{"InstallDU()", "URL=http://h/x NetworkConfig.AccessInterfaces=lan", "InstallDU() 7004", nil},
 		{"DeploymentUnit.5.Update()", "URL=http://h/y Username=n Password=p", "DeploymentUnit.5.Update() job 1",
 			[]any{model.UpdateRequest{DU: 5, URL: "http://h/y", Username: "n", Password: "p"}}},
+		{"DeploymentUnit.5.Update()", "ModuleVersion=", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5, ModuleVersion: new(string)}}},
 		{"DeploymentUnit.5.Update()", "", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5}}},
 		{"DeploymentUnit.*.Uninstall()", "", "DeploymentUnit.5.Uninstall() job 1, DeploymentUnit.6.Uninstall() job 2", []any{"uninstall 5", "uninstall 6"}},
 		{`DeploymentUnit.[Resolved==true].Uninstall()`, "RetainData=false", "DeploymentUnit.5.Uninstall() job 1", []any{"uninstall 5"}},
