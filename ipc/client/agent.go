@@ -39,6 +39,8 @@ type InstallOptions struct {
 	Username  string
 	Password  string
 	AutoStart *bool // nil: as the environment is configured
+	// ModuleVersion is kept with the unit, at most 32 characters.
+	ModuleVersion string
 }
 
 // Install begins an installation and returns its job.
@@ -51,6 +53,7 @@ func (c *Client) Install(ctx context.Context, url string, o InstallOptions) (dbu
 	if o.AutoStart != nil {
 		opts.put("auto_start", *o.AutoStart)
 	}
+	opts.put("module_version", o.ModuleVersion)
 	var job dbus.ObjectPath
 	_, err := c.call(ctx, "cannot install", Root, BusName+".Install", []any{url, opts}, &job)
 	return job, err
@@ -61,6 +64,8 @@ type UpdateOptions struct {
 	URL      string // empty: the last one, with its credentials
 	Username string
 	Password string
+	// ModuleVersion is kept with the unit, at most 32 characters; empty: it stays as it is.
+	ModuleVersion string
 }
 
 // Update begins an update of a deployment unit and returns its job.
@@ -69,6 +74,7 @@ func (c *Client) Update(ctx context.Context, du dbus.ObjectPath, o UpdateOptions
 	opts.put("url", o.URL)
 	opts.put("username", o.Username)
 	opts.put("password", o.Password)
+	opts.put("module_version", o.ModuleVersion)
 	return c.job(ctx, "cannot update", du, KindDeploymentUnit, "Update", opts)
 }
 

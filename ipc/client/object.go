@@ -62,6 +62,7 @@ type DeploymentUnit struct {
 	ExecutionUnits []dbus.ObjectPath `dbus:"ExecutionUnitList" json:"execution_units"`
 	Installed      time.Time         `dbus:"Installed" json:"installed,omitzero"`
 	LastUpdate     time.Time         `dbus:"LastUpdate" json:"last_update,omitzero"`
+	ModuleVersion  string            `dbus:"ModuleVersion" json:"module_version,omitempty"`
 }
 
 // An ExecutionUnit is something that runs: Device.SoftwareModules.ExecutionUnit.{i}. as properties of

@@ -157,9 +157,12 @@ func TestMethodsReachTheAgent(t *testing.T) {
 	}{
 		{contract.Root, contract.Agent + ".Install", []any{"file:///x", options{
 			"uuid": v("u"), "exec_env": v(godbus.ObjectPath(row("ExecEnv", "2"))), "username": v("n"), "password": v("p"), "auto_start": v(false),
-		}}, model.InstallRequest{URL: "file:///x", UUID: "u", ExecEnv: "lxc", Username: "n", Password: "p", AutoStart: &no, Originator: origin}},
+			"module_version": v("blue"),
+		}}, model.InstallRequest{URL: "file:///x", UUID: "u", ExecEnv: "lxc", Username: "n", Password: "p", AutoStart: &no, ModuleVersion: "blue", Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"url": v("u"), "username": v("n"), "password": v("p")}},
 			model.UpdateRequest{DU: 1, URL: "u", Username: "n", Password: "p", Originator: origin}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"module_version": v("")}},
+			model.UpdateRequest{DU: 1, ModuleVersion: new(string), Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{}}, ipctest.Uninstall{DU: 1, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Start", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestActive, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestIdle, Originator: origin}},

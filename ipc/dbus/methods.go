@@ -29,6 +29,8 @@ func install(c *call) ([]any, error) {
 		"username":   intoString(&r.Username),
 		"password":   intoString(&r.Password),
 		"auto_start": intoBool(&r.AutoStart),
+
+		"module_version": intoString(&r.ModuleVersion),
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +109,12 @@ func resetExecEnv(c *call) ([]any, error) {
 
 func update(c *call) ([]any, error) {
 	r := model.UpdateRequest{DU: c.object.ref.Instance}
+	var label string
 	err := parse(options(c, 0), map[string]option{
+		"module_version": func(key string, value any) error {
+			r.ModuleVersion = &label
+			return intoString(&label)(key, value)
+		},
 		"url":      intoString(&r.URL),
 		"username": intoString(&r.Username),
 		"password": intoString(&r.Password),

@@ -80,6 +80,7 @@ var properties = map[string][]property{
 		from("ExecutionEnvRef", func(v *view, u *model.DeploymentUnit) any { return v.env(u.Env) }),
 		of("Installed", func(u *model.DeploymentUnit) any { return dateTime(u.Installed) }),
 		of("LastUpdate", func(u *model.DeploymentUnit) any { return dateTime(u.LastUpdate) }),
+		of("ModuleVersion", func(u *model.DeploymentUnit) any { return text(u.ModuleVersion) }),
 	},
 	xml.ExecutionUnit: {
 		from("DeploymentUnit", func(v *view, u *model.ExecutionUnit) any { return v.deploymentUnit(u.DU) }),
