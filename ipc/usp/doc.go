@@ -1,4 +1,4 @@
-// Package usp puts the agent behind a USP Broker: a USP Service (TR-369 1.4, "Software Modularization") on a Unix domain socket that
+// Package usp puts the agent behind a USP Broker: a USP Service (TR-369 1.4) on a Unix domain socket that
 // is nothing but a client of org.smmd.USP1.
 //
 // A [Service] connects to the socket on which the Broker awaits Agents, registers Device.SoftwareModules., and answers what the Broker
@@ -12,9 +12,9 @@
 // written. So an Event or an OperationComplete is told after a restart of either side, and the order of the agent is kept. An
 // OperationComplete never overtakes the answer to its Operate.
 //
-// A connection is one session. Its reader never waits for the agent: requests that read are served side by side by a bounded number of
-// workers, requests that change something one after another in the order in which they came, and each has a time limit, because a Broker
-// may stand still until it is answered. What cannot be understood is answered with an Error where there is a message to answer, and
-// dropped otherwise. A session that ends, for whatever reason, is followed by another one after a random 1 to 5 seconds (TR-369 R-UDS.6); an agent that is
+// A connection is one session. Requests that read are served side by side by a bounded number of workers, requests that change something
+// one after another in the order in which they came, and each has a time limit, because a Broker may stand still until it is
+// answered; the reader of the connection waits only while all of them are busy. What cannot be understood is answered with an Error where there is a message to answer, and
+// dropped otherwise. A session that ends, for whatever reason, is followed by another one after a random 1 to 5 seconds; an agent that is
 // restarted does not end it.
 package usp

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
+	dm "github.com/smmd-project/smmd/mapping/datamodel"
 )
 
 // Hurry makes a Service wait only as long as a test likes to.
@@ -66,3 +67,18 @@ const (
 
 // LocalModel is what a session serves itself.
 var LocalModel = localModel
+
+// Covers reports whether news with that path are for a subscription of that type and ReferenceList, and false when the list is none. found
+// is what the agent tells of every path that it is asked for.
+func Covers(notifType, list, path string, found []string) bool {
+	if checkReferences(list) != nil {
+		return false
+	}
+	for _, item := range dm.Items(list) {
+		r := newReference(item, notifType)
+		if r.covers(path, func(string) []string { return found }) {
+			return true
+		}
+	}
+	return false
+}

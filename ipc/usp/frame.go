@@ -11,7 +11,7 @@ import (
 // maxFrame is how long a frame may be after its first 8 bytes. It is the limit of OB-USP-AGENT for frames and for messages.
 const maxFrame = 5 << 20
 
-// frameSync is what every frame begins with (TR-369, UNIX Domain Socket Binding, "USP UDS Frames").
+// frameSync is what every frame begins with (TR-369, UNIX Domain Socket Binding).
 const frameSync = "_USP"
 
 // The types of what a frame holds. Others are ignored.

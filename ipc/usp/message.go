@@ -15,7 +15,7 @@ import (
 // protocolVersion is the version of USP that this package speaks.
 const protocolVersion = "1.4"
 
-// The codes of TR-369 ("Error Codes") that this package gives itself. All others are the agent's.
+// The codes of TR-369 that this package gives itself. All others are the agent's.
 const (
 	codeNotSupported  = 7001 // message not supported
 	codeInternal      = 7003 // internal error

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/smmd-project/smmd/ipc/client"
+	"github.com/smmd-project/smmd/ipc/usp"
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
 )
 
@@ -103,6 +104,21 @@ func TestReferences(t *testing.T) {
 			}
 		})
 	}
+}
+
+func FuzzReferences(f *testing.F) {
+	f.Add("Event", "Device.X., "+sm+"DUStateChange!", sm+"DUStateChange!")
+	f.Add("ValueChange", sm+`ExecutionUnit.[Name=="a"].Status`, sm+"ExecutionUnit.3.Status")
+	f.Add("ValueChange", sm+"DeploymentUnit.1.ExecutionUnitList#*+.", sm+"ExecutionUnit.3.Name")
+	f.Add("ObjectDeletion", sm+"DeploymentUnit.*", sm+"DeploymentUnit.1.")
+	f.Add("OperationComplete", "Device.", sm+"InstallDU()")
+	f.Fuzz(func(t *testing.T, kind, list, path string) {
+		if usp.Covers(kind, list, path, []string{sm + "ExecutionUnit.3."}) {
+			if !usp.Covers(kind, "Device.", path, nil) {
+				t.Errorf("%q covers %q, and Device. does not", list, path)
+			}
+		}
+	})
 }
 
 // TestGone: what a search stood for counts for what is told of its end.

@@ -12,7 +12,7 @@ import (
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
 )
 
-// A reference is one item of a ReferenceList: what a subscription is about (TR-369, "Notifications and Subscription Mechanism").
+// A reference is one item of a ReferenceList: what a subscription is about (TR-369, Notify).
 //
 // Names, instance numbers and wildcards are compared with the path of the news. What it takes the tree to know, search expressions and
 // followed references, the agent is asked for; what a reference stood for when it was last asked counts too, because a row that is gone

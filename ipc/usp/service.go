@@ -18,7 +18,7 @@ import (
 
 // What a Service is without other words.
 const (
-	DefaultBroker     = "/var/run/usp/broker_controller_path" // where a Broker awaits Agents (TR-369, "UNIX Domain Socket Binding")
+	DefaultBroker     = "/var/run/usp/broker_controller_path" // where a Broker awaits Agents (TR-369, UNIX Domain Socket Binding)
 	DefaultEndpointID = "proto::smmd"
 )
 
@@ -60,7 +60,7 @@ type Service struct {
 
 // times are the times that a Service takes.
 type times struct {
-	retryMin, retryMax time.Duration // between two sessions (TR-369 R-UDS.6)
+	retryMin, retryMax time.Duration // between two sessions
 	handshake          time.Duration // for the Broker's handshake, and for its answer to the registration
 	request            time.Duration // for an answer to the Broker
 	write              time.Duration // for the Broker to take a frame
@@ -88,10 +88,13 @@ func New(o Options) (*Service, error) {
 	}}, nil
 }
 
-// checkEndpointID checks that id has the form scheme:authority:instance (TR-369, "Endpoint Identifier"); the authority may be empty.
+// maxEndpointID is how long an endpoint identifier may be here. TR-369 limits its parts only.
+const maxEndpointID = 256
+
+// checkEndpointID checks that id has the form scheme:authority:instance (TR-369, Endpoint Identifier); the authority may be empty.
 func checkEndpointID(id string) error {
 	parts := strings.SplitN(id, ":", 3)
-	if len(parts) != 3 || parts[0] == "" || parts[2] == "" || len(id) > 64 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if len(parts) != 3 || parts[0] == "" || parts[2] == "" || len(id) > maxEndpointID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("cannot be the endpoint %q: an endpoint identifier is scheme:authority:instance, for example %s", id, DefaultEndpointID)
 	}
 	return nil

@@ -96,7 +96,7 @@ func (s *session) run(ctx context.Context, ready func()) error {
 	return group.Wait()
 }
 
-// handshake exchanges endpoint identifiers: ours first (TR-369, "Establishing a Connection").
+// handshake exchanges endpoint identifiers: ours first (TR-369, UNIX Domain Socket Binding).
 func (s *session) handshake(in *bufio.Reader) error {
 	if err := s.conn.SetDeadline(time.Now().Add(s.s.times.handshake)); err != nil {
 		return err

@@ -304,7 +304,7 @@ func TestTooLong(t *testing.T) {
 }
 
 func TestEndpointID(t *testing.T) {
-	for _, id := range []string{"smmd", "proto:smmd", ":a:b", "proto::", "proto::a b", "proto::ä", "proto::" + strings.Repeat("x", 60)} {
+	for _, id := range []string{"smmd", "proto:smmd", ":a:b", "proto::", "proto::a b", "proto::ä", "proto::" + strings.Repeat("x", 250)} {
 		if _, err := usp.New(usp.Options{EndpointID: id}); err == nil {
 			t.Errorf("%q is an endpoint identifier", id)
 		}
