@@ -2,6 +2,7 @@ package dbus
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/smmd-project/smmd/agent/model"
@@ -20,10 +21,15 @@ type board struct {
 
 	mu    sync.Mutex
 	last  *model.Snapshot // up to which all is told; nil: nothing yet
+	known settled         // the environments whose rows count
 	count uint32          // of what was made since last.LastNotification
 	posts []post          // what is best effort, in the order of the numbers
 	size  int             // of posts, in bytes
 	told  uint64          // the greatest number that a signal has told
+}
+
+func newBoard(face *usp.Face, agent Agent, makes bool) *board {
+	return &board{face: face, agent: agent, makes: makes, known: settled{}}
 }
 
 // post is a notification with its number.
@@ -58,19 +64,13 @@ func (p post) bytes() int {
 func (b *board) commit(c model.Commit) (greatest uint64, news bool) {
 	next := c.Snapshot
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	last := b.last
-	b.mu.Unlock()
 	var made []usp.Notification
 	if last != nil && b.makes {
-		changes := c.Changes
-		if changes == nil {
-			changes = difference(last, next)
-		}
-		made = b.face.Differences(last, next, affected(&view{snap: last}, &view{snap: next}, changes))
+		made = b.differences(last, c)
 	}
-
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.known.learn(next)
 	if last == nil {
 		b.told = numbered(next.LastNotification) // whoever comes reads what there is
 	} else {
@@ -89,6 +89,18 @@ func (b *board) commit(c model.Commit) (greatest uint64, news bool) {
 	news = greatest > b.told
 	b.told = max(b.told, greatest)
 	return greatest, news
+}
+
+// differences returns what a commit has changed, as far as it counts.
+func (b *board) differences(last *model.Snapshot, c model.Commit) []usp.Notification {
+	changes := c.Changes
+	if changes == nil {
+		changes = difference(last, c.Snapshot)
+	}
+	refs := slices.DeleteFunc(affected(&view{snap: last}, &view{snap: c.Snapshot}, changes), func(r model.Ref) bool {
+		return r.Kind == model.KindJob || !b.known.counts(last, c.Snapshot, r)
+	})
+	return b.face.Differences(last, c.Snapshot, refs)
 }
 
 func (b *board) add(after uint64, n usp.Notification) {

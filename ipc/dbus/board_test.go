@@ -24,7 +24,7 @@ type noticeAgent struct {
 func newNoticeAgent() *noticeAgent {
 	a := &noticeAgent{draft: model.NewDraft()}
 	a.commit(func(d *model.Draft) {
-		d.PutExecEnv(&model.ExecEnv{ID: "osgi", Instance: 1})
+		d.PutExecEnv(&model.ExecEnv{ID: "osgi", Instance: 1, Synced: true})
 		d.LastNotification = 1 // taken at the start
 	})
 	return a
@@ -64,8 +64,6 @@ func (a *noticeAgent) note(value int, event bool) *model.Snapshot {
 	})
 }
 
-func newBoard(a Agent) *board { return &board{face: usp.New(a, ""), agent: a, makes: true} }
-
 // what writes the posts after a number as words: values and "event".
 func what(b *board, after uint64) string {
 	var words []string
@@ -84,7 +82,7 @@ func what(b *board, after uint64) string {
 
 func TestBoard(t *testing.T) {
 	a := newNoticeAgent()
-	b := newBoard(a)
+	b := newBoard(usp.New(a, ""), a, true)
 	take := func(s *model.Snapshot) uint64 {
 		t.Helper()
 		id, news := b.commit(model.Commit{Snapshot: s})
@@ -129,10 +127,31 @@ func TestBoard(t *testing.T) {
 	}
 }
 
+// What the agent learns of an environment at its start is no change.
+func TestBoardWaitsForEnvironments(t *testing.T) {
+	a := newNoticeAgent()
+	of := func(synced bool, level int) *model.Snapshot {
+		return a.commit(func(d *model.Draft) {
+			d.PutExecEnv(&model.ExecEnv{ID: "osgi", Instance: 1, Synced: synced, InitialRunLevel: level})
+			d.PutDeploymentUnit(&model.DeploymentUnit{ID: uint32(10 + level), Env: "osgi"})
+		})
+	}
+	b := newBoard(usp.New(a, ""), a, true)
+	b.commit(model.Commit{Snapshot: of(false, 1)})
+	b.commit(model.Commit{Snapshot: of(false, 2)})
+	b.commit(model.Commit{Snapshot: of(true, 3)})
+	if got := what(b, 0); got != "2 3" { // DeploymentUnitNumberOfEntries is of no environment
+		t.Errorf("at the start there is %q", got)
+	}
+	b.commit(model.Commit{Snapshot: of(false, 4)})
+	if got := what(b, 0); got != "2 3 ObjectCreation 4 4" {
+		t.Errorf("afterwards there is %q", got)
+	}
+}
+
 func TestBoardOfAProtocolThatIsNotInUse(t *testing.T) {
 	a := newNoticeAgent()
-	b := newBoard(a)
-	b.makes = false
+	b := newBoard(usp.New(a, ""), a, false)
 	b.commit(model.Commit{Snapshot: a.snap})
 	if id, news := b.commit(model.Commit{Snapshot: a.note(1, false)}); news || what(b, 0) != "" {
 		t.Errorf("%d is news: %q", id, what(b, 0))
@@ -141,7 +160,7 @@ func TestBoardOfAProtocolThatIsNotInUse(t *testing.T) {
 
 func TestBoardIsBounded(t *testing.T) {
 	a := newNoticeAgent()
-	b := newBoard(a)
+	b := newBoard(usp.New(a, ""), a, true)
 	for i := range uint64(maxPosts + 10) {
 		b.add(1, usp.Notification{Kind: usp.KindValueChange, Value: fmt.Sprint(i)})
 	}
@@ -169,7 +188,7 @@ func TestBoardIsBounded(t *testing.T) {
 func TestBoardReader(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := newNoticeAgent()
-		b := newBoard(a)
+		b := newBoard(usp.New(a, ""), a, true)
 		b.commit(model.Commit{Snapshot: a.snap})
 		var got, want []string
 		var seen uint64

@@ -24,7 +24,7 @@ type valueChanges struct {
 
 	mu      sync.Mutex
 	last    *model.Snapshot // up to which values are compared; nil: nothing yet
-	known   map[string]bool // the environments that count, by ID
+	known   settled         // the environments that count
 	life    uint64          // of this life of the agent, in the upper bits of every cursor
 	count   uint64          // of the changes so far: the lower bits
 	pending map[model.Ref]map[string]uint64
@@ -51,7 +51,7 @@ const lifeBits = 40
 
 func newValueChanges(face *cwmp.Face, agent Agent) *valueChanges {
 	return &valueChanges{
-		face: face, agent: agent, wake: make(chan struct{}, 1), known: map[string]bool{}, life: uint64(rand.Uint32N(1<<23-1)+1) << lifeBits,
+		face: face, agent: agent, wake: make(chan struct{}, 1), known: settled{}, life: uint64(rand.Uint32N(1<<23-1)+1) << lifeBits,
 		pending: map[model.Ref]map[string]uint64{},
 	}
 }
@@ -63,7 +63,7 @@ func (v *valueChanges) commit(c model.Commit) {
 	last, next := v.last, c.Snapshot
 	v.last = next
 	if last == nil {
-		v.learn(next)
+		v.known.learn(next)
 		return
 	}
 	changes := merge(c.Changes)
@@ -71,7 +71,7 @@ func (v *valueChanges) commit(c model.Commit) {
 		changes = difference(last, next)
 	}
 	refs := slices.DeleteFunc(affected(&view{snap: last}, &view{snap: next}, changes), func(r model.Ref) bool {
-		return r.Kind == model.KindJob || !v.counts(last, next, r)
+		return r.Kind == model.KindJob || !v.known.counts(last, next, r)
 	})
 	for _, ref := range append(refs, model.Ref{Kind: model.KindPolicy}) {
 		for _, p := range v.face.Changed(last, next, []model.Ref{ref}) {
@@ -84,33 +84,7 @@ func (v *valueChanges) commit(c model.Commit) {
 		}
 	}
 	v.writes = slices.DeleteFunc(v.writes, func(w *write) bool { return w.upTo != 0 && w.upTo <= next.Seq })
-	v.learn(next)
-}
-
-// learn takes note of the environments whose state is known by now.
-func (v *valueChanges) learn(s *model.Snapshot) {
-	for e := range s.ExecEnvs() {
-		if e.Synced || e.Status == model.EEDisabled {
-			v.known[e.ID] = true
-		}
-	}
-}
-
-// counts reports whether a row is of an environment whose state was known before.
-func (v *valueChanges) counts(last, next *model.Snapshot, r model.Ref) bool {
-	found := row(next, r)
-	if found == nil {
-		found = row(last, r)
-	}
-	switch x := found.(type) {
-	case *model.ExecEnv:
-		return v.known[x.ID]
-	case *model.DeploymentUnit:
-		return v.known[x.Env]
-	case *model.ExecutionUnit:
-		return v.known[x.Env]
-	}
-	return true
+	v.known.learn(next)
 }
 
 // put makes a change pending, unless it is one of the ACS itself.

@@ -75,7 +75,7 @@ func New(agent Agent, opts Options) *Server {
 	if opts.uses("cwmp") {
 		s.acs = newValueChanges(s.cwmp, agent)
 	}
-	s.board = &board{face: s.usp, agent: agent, makes: opts.uses("usp")}
+	s.board = newBoard(s.usp, agent, opts.uses("usp"))
 	s.interfaces = bind()
 	return s
 }

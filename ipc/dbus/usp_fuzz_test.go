@@ -15,7 +15,7 @@ import (
 // uspCall returns a call of a method of USP1 as it comes in.
 func uspCall(t *testing.T, a *noticeAgent, method string, body ...any) *call {
 	face := usp.New(a, "")
-	s := &session{Server: &Server{agent: a, usp: face, board: newBoard(a)}, origins: newOrigins(), ctx: t.Context()}
+	s := &session{Server: &Server{agent: a, usp: face, board: newBoard(face, a, true)}, origins: newOrigins(), ctx: t.Context()}
 	return &call{session: s, method: bind()[xml.USP].methods[method], sender: ":1.1", body: body}
 }
 
@@ -122,7 +122,7 @@ func check(t *testing.T, method string, answer any) {
 func TestUSPTextsFitTheWire(t *testing.T) {
 	a := newNoticeAgent()
 	a.commit(func(d *model.Draft) {
-		d.PutExecEnv(&model.ExecEnv{ID: "osgi", Instance: 1, Name: "a\x00b", Vendor: "\xff", Alias: "\uFFFE"})
+		d.PutExecEnv(&model.ExecEnv{ID: "osgi", Instance: 1, Synced: true, Name: "a\x00b", Vendor: "\xff", Alias: "\uFFFE"})
 	})
 	c := uspCall(t, a, "Get", []string{"Device.SoftwareModules.ExecEnv."}, uint32(0))
 	answer, err := c.method.serve(c)
