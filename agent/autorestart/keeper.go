@@ -160,7 +160,10 @@ func (k *Keeper) wanted(s *model.Snapshot, eu *model.ExecutionUnit, u *unit) boo
 		return false
 	}
 	env, du := s.ExecEnvByID(eu.Env), s.DeploymentUnit(eu.DU)
-	return env != nil && env.Status == model.EEUp && du != nil && du.Status == model.DUInstalled && !du.Missing
+	if env == nil || env.Status != model.EEUp || env.CurrentRunLevel >= 0 && eu.RunLevel > env.CurrentRunLevel {
+		return false
+	}
+	return du != nil && du.Status == model.DUInstalled && !du.Missing
 }
 
 // show tells in the row when the unit is restarted next.

@@ -50,7 +50,7 @@ func run(t *testing.T, a model.AutoRestart, f func(b *box)) {
 		b := &box{Inventory: inv, t: t}
 		b.update(func(tx *inventory.Tx) error {
 			return errors.Join(
-				tx.PutExecEnv(&model.ExecEnv{ID: "e", Instance: 1, Enable: true, Status: model.EEUp}),
+				tx.PutExecEnv(&model.ExecEnv{ID: "e", Instance: 1, Enable: true, Status: model.EEUp, CurrentRunLevel: 1}),
 				tx.PutDeploymentUnit(&model.DeploymentUnit{ID: 3, Env: "e", Key: "k", UUID: "u", Status: model.DUInstalled}),
 				tx.PutExecutionUnit(&model.ExecutionUnit{ID: unitID, DU: 3, Env: "e", EUID: "e/u", Status: model.EUActive, FaultCode: model.NoFault, Restart: a}),
 			)
@@ -180,6 +180,10 @@ func TestWhatIsNotRestarted(t *testing.T) {
 		"runs again": func(b *box) {
 			b.becomes(model.EUIdle, model.FailureWhileActive)
 			b.becomes(model.EUActive, model.NoFault)
+		},
+		"above the run level": func(b *box) {
+			b.change(func(u *model.ExecutionUnit) { u.RunLevel = 2 })
+			b.becomes(model.EUIdle, model.FailureWhileActive)
 		},
 		"an update began": func(b *box) {
 			b.becomes(model.EUIdle, model.FailureWhileActive)
