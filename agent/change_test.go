@@ -277,20 +277,24 @@ func TestChangeAboveMaxOpen(t *testing.T) {
 	}
 }
 
-// A unit that another operation is at is busy.
+// A unit that another operation is at is busy, and with it the element wherever that is about it.
 func TestChangeOfABusyUnit(t *testing.T) {
-	d := start(t, plain)
+	d := start(t, plain, two)
 	du := d.installed(fake.Spec{Name: "a"})
-	entered, release := d.worlds["fake"].Block("Update")
+	d.report(d.change(d.installOp(du.UUID, "f", fake.Spec{Name: "a"})))
+	entered, release := d.worlds["fake"].Block("Inspect") // the row does not tell yet that it is busy
 	job, err := d.update(du.ID, fake.Spec{Name: "a", Version: "2"})
 	d.ok(err)
 	<-entered
 	r := d.report(d.change(uninstallOp(du.UUID), d.updateOp(du.UUID, fake.Spec{Name: "a", Version: "3"}))).Results
 	release()
-	if len(r) != 2 || r[0].Fault != fault.InvalidDUState || r[1].Fault != fault.InvalidDUState || r[0].DU != du.ID {
-		t.Errorf("the results are %v", told(r))
-	}
 	d.done(job, nil)
+	if len(r) != 4 || r[0].DU != du.ID || r[2].DU != du.ID || slices.ContainsFunc(r, func(r model.Result) bool { return r.Fault != fault.InvalidDUState }) {
+		t.Errorf("the results are %q", told(r))
+	}
+	if n := len(d.units("f")); n != 1 {
+		t.Errorf("there are %d units on f", n)
+	}
 }
 
 // When its time is over a request is told as it is: what has not ended has failed, and what becomes of it later is no autonomous change.
