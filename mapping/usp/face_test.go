@@ -57,6 +57,9 @@ func (a *agent) ask(what any, o model.Origin) (uint32, error) {
 }
 
 func (a *agent) Install(_ context.Context, r model.InstallRequest) (uint32, error) {
+	if r.ExecEnv != "" && a.snapshot.ExecEnvByID(r.ExecEnv) == nil {
+		return 0, fault.Errorf(fault.UnknownExecEnv, "cannot find the environment %s", r.ExecEnv)
+	}
 	o := r.Originator
 	r.Originator = model.Origin{}
 	return a.ask(r, o)

@@ -40,12 +40,8 @@ func (x execution) text(name string) string { s, _ := x.args[name].(string); ret
 // commands is what each command of the data model does. It returns the job of an asynchronous one.
 var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint32, error){
 	"Device.SoftwareModules.InstallDU()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
-		env, err := f.execEnv(x.row, x.text("ExecutionEnvRef"))
-		if err != nil {
-			return 0, err
-		}
 		return f.agent.Install(ctx, model.InstallRequest{
-			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: env, Username: x.text("Username"), Password: x.text("Password"),
+			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: f.execEnv(x.row, x.text("ExecutionEnvRef")), Username: x.text("Username"), Password: x.text("Password"),
 			ModuleVersion: x.text("ModuleVersion"), AutoRestart: autoRestart(x.args), Originator: x.origin,
 		})
 	},
@@ -155,41 +151,28 @@ func refusedInput(err error) Status {
 }
 
 // execEnv returns the ID of the environment that an ExecutionEnvRef names: by its path, with or without the dot at the end, or by
-// its name. It is empty for the empty reference.
-func (f *Face) execEnv(row softwaremodules.Row, ref string) (string, error) {
-	if ref == "" {
-		return "", nil
-	}
+// its name. The empty reference stays empty. One that names no environment is returned as it is, which is no ID: the agent judges the
+// request and tells of it what is to be told.
+func (f *Face) execEnv(row softwaremodules.Row, ref string) string {
 	s := f.agent.Snapshot()
 	for e := range s.ExecEnvs() {
-		if e.ID == ref || e.Name == ref {
-			return e.ID, nil
+		if ref != "" && (e.ID == ref || e.Name == ref) {
+			return e.ID
 		}
 	}
-	unknown := fault.Errorf(fault.UnknownExecEnv, "cannot find the environment %q", shorten(ref))
 	p, err := dm.ParsePath(strings.TrimSuffix(ref, ".")+".", dm.USP)
 	if err != nil {
-		return "", unknown
+		return ref
 	}
 	nodes, err := dm.Resolve(f.root, row, p, dm.ForGet)
-	if err != nil || len(nodes) != 1 {
-		return "", unknown
+	if err != nil || len(nodes) != 1 || nodes[0].Table {
+		return ref
 	}
 	at := nodes[0].Row.Ref()
-	e := s.ExecEnv(at.Instance)
-	if at.Kind != model.KindExecEnv || e == nil || nodes[0].Table {
-		return "", unknown
+	if e := s.ExecEnv(at.Instance); at.Kind == model.KindExecEnv && e != nil {
+		return e.ID
 	}
-	return e.ID, nil
-}
-
-// shorten cuts what a message repeats.
-func shorten(s string) string {
-	const longest = 256
-	if len(s) > longest {
-		return s[:longest] + "…"
-	}
-	return s
+	return ref
 }
 
 // A Request is a command that goes on, as Device.LocalAgent.Request.{i}. has it.
