@@ -14,6 +14,7 @@ import (
 
 	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/ipc/usp"
+	"github.com/smmd-project/smmd/ipc/usp/usptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -254,7 +255,7 @@ func (a *agent) WatchUSPNotifications(ctx context.Context, f func(uint64) error)
 // await waits until f, called under the lock of the agent, is true.
 func (a *agent) await(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), usptest.Patience)
 	defer cancel()
 	for {
 		a.mu.Lock()
@@ -272,9 +273,9 @@ func (a *agent) await(t testing.TB, what string, f func() bool) {
 }
 
 // serve runs a Service between an agent and a broker until the test ends.
-func serve(t testing.TB, b *broker, a usp.Agent, adjust ...func(*usp.Service)) {
+func serve(t testing.TB, b *usptest.Broker, a usp.Agent, adjust ...func(*usp.Service)) {
 	t.Helper()
-	s, err := usp.New(usp.Options{Broker: b.path, Dial: func(context.Context) (usp.Agent, error) { return a, nil }, Log: slog.New(slog.DiscardHandler)})
+	s, err := usp.New(usp.Options{Broker: b.Path, Dial: func(context.Context) (usp.Agent, error) { return a, nil }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/smmd-project/smmd/ipc/usp"
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
+	"github.com/smmd-project/smmd/ipc/usp/usptest"
 )
 
 const (
@@ -46,15 +47,6 @@ func carrying(t testing.TB, payload []byte) []byte {
 	})
 }
 
-// ask returns a message with a request.
-func ask(id string, kind usppb.Header_MsgType, r *usppb.Request) *usppb.Msg {
-	return &usppb.Msg{Header: &usppb.Header{MsgId: id, MsgType: kind}, Body: &usppb.Body{MsgBody: &usppb.Body_Request{Request: r}}}
-}
-
-func getMsg(id string, paths ...string) *usppb.Msg {
-	return ask(id, usppb.Header_GET, &usppb.Request{ReqType: &usppb.Request_Get{Get: &usppb.Get{ParamPaths: paths}}})
-}
-
 // garbled returns a message as bytes in which the first mark is replaced by a byte that no UTF-8 has.
 func garbled(t testing.TB, m *usppb.Msg) []byte {
 	t.Helper()
@@ -86,18 +78,18 @@ func TestFieldNumbers(t *testing.T) {
 		msg  *usppb.Msg
 		want []byte
 	}{
-		"Get": {ask("7", usppb.Header_GET, &usppb.Request{ReqType: &usppb.Request_Get{Get: &usppb.Get{ParamPaths: []string{"Device."}, MaxDepth: 2}}}),
+		"Get": {usptest.Request("7", usppb.Header_GET, &usppb.Request{ReqType: &usppb.Request_Get{Get: &usppb.Get{ParamPaths: []string{"Device."}, MaxDepth: 2}}}),
 			msg(1, within(1, within(1, fixed(text(nil, 1, "Device."), 2, 2))))},
-		"Operate": {ask("7", usppb.Header_OPERATE, &usppb.Request{ReqType: &usppb.Request_Operate{Operate: &usppb.Operate{
+		"Operate": {usptest.Request("7", usppb.Header_OPERATE, &usppb.Request{ReqType: &usppb.Request_Operate{Operate: &usppb.Operate{
 			Command: "C()", CommandKey: "k", SendResp: true, InputArgs: map[string]string{"URL": "u"}}}}),
 			msg(6, within(1, within(7, append(varint(text(text(nil, 1, "C()"), 2, "k"), 3, 1), within(4, text(text(nil, 1, "URL"), 2, "u"))...))))},
 		"Error": {&usppb.Msg{Header: &usppb.Header{MsgId: "7"}, Body: &usppb.Body{MsgBody: &usppb.Body_Error{Error: &usppb.Error{
 			ErrCode: 7004, ErrMsg: "m", ParamErrs: []*usppb.Error_ParamError{{ParamPath: "p", ErrCode: 7012, ErrMsg: "n"}}}}}},
 			append(within(1, text(nil, 1, "7")), within(2, within(3, append(text(fixed(nil, 1, 7004), 2, "m"), within(3, text(fixed(text(nil, 1, "p"), 2, 7012), 3, "n"))...)))...)},
-		"Register": {ask("7", usppb.Header_REGISTER, &usppb.Request{ReqType: &usppb.Request_Register{Register: &usppb.Register{
+		"Register": {usptest.Request("7", usppb.Header_REGISTER, &usppb.Request{ReqType: &usppb.Request_Register{Register: &usppb.Register{
 			RegPaths: []*usppb.Register_RegistrationPath{{Path: "P."}}}}}),
 			msg(19, within(1, within(10, within(2, text(nil, 1, "P.")))))},
-		"OperationComplete": {ask("7", usppb.Header_NOTIFY, &usppb.Request{ReqType: &usppb.Request_Notify{Notify: &usppb.Notify{SubscriptionId: "s",
+		"OperationComplete": {usptest.Request("7", usppb.Header_NOTIFY, &usppb.Request{ReqType: &usppb.Request_Notify{Notify: &usppb.Notify{SubscriptionId: "s",
 			Notification: &usppb.Notify_OperComplete{OperComplete: &usppb.Notify_OperationComplete{ObjPath: "o.", CommandName: "C()", CommandKey: "k",
 				OperationResp: &usppb.Notify_OperationComplete_CmdFailure{CmdFailure: &usppb.Notify_OperationComplete_CommandFailure{ErrCode: 7022, ErrMsg: "m"}}}}}}}),
 			msg(3, within(1, within(8, append(text(nil, 1, "s"), within(7, append(text(text(text(nil, 1, "o."), 2, "C()"), 3, "k"), within(5, text(fixed(nil, 1, 7022), 2, "m"))...))...))))},
@@ -117,27 +109,27 @@ func TestFieldNumbers(t *testing.T) {
 }
 
 func TestDecode(t *testing.T) {
-	zero := ask("9", usppb.Header_OPERATE, &usppb.Request{ReqType: &usppb.Request_Operate{Operate: &usppb.Operate{Command: "C()", InputArgs: map[string]string{"a\x00": "b"}}}})
+	zero := usptest.Request("9", usppb.Header_OPERATE, &usppb.Request{ReqType: &usppb.Request_Operate{Operate: &usppb.Operate{Command: "C()", InputArgs: map[string]string{"a\x00": "b"}}}})
 	for name, c := range map[string]struct {
 		record []byte
 		id     string
 		class  error  // nil: it is read, or code says what is answered
 		code   uint32 // of the Error message
 	}{
-		"a message":             {encoded(t, getMsg("1", "Device.")), "1", nil, 0},
+		"a message":             {encoded(t, usptest.Get("1", "Device.")), "1", nil, 0},
 		"no record":             {[]byte("\xff\xff"), "", usp.ErrRecord, 0},
 		"for somebody else":     {record(t, &usppb.Record{ToId: "proto::other", FromId: them, RecordType: &usppb.Record_UdsConnect{UdsConnect: &usppb.UDSConnectRecord{}}}), "", usp.ErrDropped, 0},
 		"secured":               {record(t, &usppb.Record{ToId: us, PayloadSecurity: usppb.Record_TLS12, RecordType: &usppb.Record_NoSessionContext{}}), "", usp.ErrDropped, 0},
 		"with a session":        {record(t, &usppb.Record{ToId: us, RecordType: &usppb.Record_SessionContext{SessionContext: &usppb.SessionContextRecord{}}}), "", usp.ErrDropped, 0},
 		"empty":                 {record(t, &usppb.Record{ToId: us}), "", usp.ErrDropped, 0},
 		"no message":            {carrying(t, []byte("\xff\xff")), "", usp.ErrDropped, 0},
-		"no id":                 {encoded(t, getMsg("", "Device.")), "", usp.ErrDropped, 0},
-		"request not in UTF-8":  {carrying(t, garbled(t, getMsg("2", "Device.#."))), "2", nil, 7004},
-		"id not in UTF-8":       {carrying(t, garbled(t, getMsg("#", "Device."))), "", usp.ErrDropped, 0},
+		"no id":                 {encoded(t, usptest.Get("", "Device.")), "", usp.ErrDropped, 0},
+		"request not in UTF-8":  {carrying(t, garbled(t, usptest.Get("2", "Device.#."))), "2", nil, 7004},
+		"id not in UTF-8":       {carrying(t, garbled(t, usptest.Get("#", "Device."))), "", usp.ErrDropped, 0},
 		"response not in UTF-8": {carrying(t, garbled(t, &usppb.Msg{Header: &usppb.Header{MsgId: "3", MsgType: usppb.Header_NOTIFY_RESP}, Body: &usppb.Body{MsgBody: &usppb.Body_Response{Response: &usppb.Response{RespType: &usppb.Response_NotifyResp{NotifyResp: &usppb.NotifyResp{SubscriptionId: "#"}}}}}})), "", usp.ErrDropped, 0},
-		"zero byte in a path":   {encoded(t, getMsg("4", "Device.\x00")), "4", nil, 7004},
+		"zero byte in a path":   {encoded(t, usptest.Get("4", "Device.\x00")), "4", nil, 7004},
 		"zero byte in a name":   {encoded(t, zero), "9", nil, 7004},
-		"zero byte in an id":    {encoded(t, getMsg("4\x00", "Device.")), "", usp.ErrDropped, 0},
+		"zero byte in an id":    {encoded(t, usptest.Get("4\x00", "Device.")), "", usp.ErrDropped, 0},
 		"of another version":    {record(t, &usppb.Record{Version: "9.9", ToId: us, FromId: them, RecordType: &usppb.Record_UdsConnect{UdsConnect: &usppb.UDSConnectRecord{}}}), "", nil, 0},
 	} {
 		from, id, m, err := usp.Decode(us, c.record)
@@ -161,9 +153,9 @@ func TestDecode(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(encoded(f, getMsg("1", "Device.SoftwareModules.")))
-	f.Add(carrying(f, garbled(f, getMsg("2", "Device.#."))))
-	f.Add(encoded(f, getMsg("3", "a\x00b")))
+	f.Add(encoded(f, usptest.Get("1", "Device.SoftwareModules.")))
+	f.Add(carrying(f, garbled(f, usptest.Get("2", "Device.#."))))
+	f.Add(encoded(f, usptest.Get("3", "a\x00b")))
 	f.Add(record(f, &usppb.Record{ToId: us, RecordType: &usppb.Record_Disconnect{Disconnect: &usppb.DisconnectRecord{Reason: "bye"}}}))
 	f.Add(record(f, &usppb.Record{ToId: us, FromId: them, RecordType: &usppb.Record_UdsConnect{UdsConnect: &usppb.UDSConnectRecord{}}}))
 	f.Add([]byte("\xff\xff"))

@@ -13,6 +13,7 @@ import (
 	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/ipc/usp"
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
+	"github.com/smmd-project/smmd/ipc/usp/usptest"
 )
 
 // complete is the end of a command.
@@ -85,18 +86,18 @@ func TestReferences(t *testing.T) {
 				return list, nil
 			}
 			_, l := joined(t, a)
-			l.subscribe("one", c.kind, c.references)
-			l.subscribe("fence", "Event", sm+"Fence!")
+			l.Subscribe("one", c.kind, c.references)
+			l.Subscribe("fence", "Event", sm+"Fence!")
 			c.news.ID = 1 << 20
 			a.tell(c.news, client.USPNotification{ID: 2 << 20, Kind: client.USPEvent, Object: sm, Event: "Fence!"})
 			a.await(t, "the acknowledgement", func() bool { return a.acked == 2<<20 })
-			l.await("the fence", func() bool {
-				return slices.ContainsFunc(l.asked, func(m *usppb.Msg) bool {
+			l.Await("the fence", func() bool {
+				return slices.ContainsFunc(l.Asked, func(m *usppb.Msg) bool {
 					return m.GetBody().GetRequest().GetNotify().GetEvent().GetEventName() == "Fence!"
 				})
 			})
 			got := false
-			for _, n := range l.notifies(1) {
+			for _, n := range l.Notifies(1) {
 				got = got || n.GetSubscriptionId() == "one" && n.GetEvent().GetEventName() != "Fence!"
 			}
 			if got != c.want {
@@ -135,14 +136,14 @@ func TestGone(t *testing.T) {
 		return []client.USPGetResult{r}, nil
 	}
 	_, l := joined(t, a)
-	l.subscribe("gone", "ObjectDeletion", sm+`DeploymentUnit.[Name=="a"].`)
-	l.subscribe("done", "OperationComplete", sm+`DeploymentUnit.[Name=="a"].Uninstall()`)
+	l.Subscribe("gone", "ObjectDeletion", sm+`DeploymentUnit.[Name=="a"].`)
+	l.Subscribe("done", "OperationComplete", sm+`DeploymentUnit.[Name=="a"].Uninstall()`)
 	a.change(func() {
 		there = false
 		a.news = append(a.news, client.USPNotification{ID: 1<<20 + 1, Kind: client.USPObjectDeletion, Object: sm + "DeploymentUnit.3."},
 			complete(2<<20, sm+"DeploymentUnit.3.", "Uninstall()", "k"))
 	})
-	n := l.notifies(2)
+	n := l.Notifies(2)
 	if n[0].GetSubscriptionId() != "gone" || n[1].GetSubscriptionId() != "done" {
 		t.Errorf("told %v", n)
 	}
@@ -152,11 +153,11 @@ func TestGone(t *testing.T) {
 func TestNotify(t *testing.T) {
 	a := newAgent()
 	_, l := joined(t, a)
-	l.subscribe("ev", "Event", sm+"DUStateChange!")
-	l.subscribe("oc", "OperationComplete", sm+"InstallDU()")
-	l.subscribe("vc", "ValueChange", sm)
-	l.subscribe("cr", "ObjectCreation", sm+"DeploymentUnit.")
-	l.subscribe("de", "ObjectDeletion", sm+"DeploymentUnit.")
+	l.Subscribe("ev", "Event", sm+"DUStateChange!")
+	l.Subscribe("oc", "OperationComplete", sm+"InstallDU()")
+	l.Subscribe("vc", "ValueChange", sm)
+	l.Subscribe("cr", "ObjectCreation", sm+"DeploymentUnit.")
+	l.Subscribe("de", "ObjectDeletion", sm+"DeploymentUnit.")
 	failed := complete(4<<20, sm, "InstallDU()", "k2")
 	failed.Outputs, failed.USPError = nil, client.USPError{Code: 7022, Text: "no"}
 	a.tell(
@@ -166,7 +167,7 @@ func TestNotify(t *testing.T) {
 		client.USPNotification{ID: 4<<20 + 1, Kind: client.USPObjectDeletion, Object: sm + "DeploymentUnit.1."},
 	)
 	var got []string
-	for _, n := range l.notifies(7) {
+	for _, n := range l.Notifies(7) {
 		got = append(got, oneLine(n))
 	}
 	want := []string{
@@ -188,32 +189,32 @@ func TestNotify(t *testing.T) {
 func TestKept(t *testing.T) {
 	a := newAgent()
 	a.tell(event(1<<20, "early"), client.USPNotification{ID: 1<<20 + 1, Kind: client.USPValueChange, Parameter: sm + "X", Value: "early"})
-	b := newBroker(t)
+	b := usptest.NewBroker(t)
 	serve(t, b, a)
-	l := b.accept()
-	l.await("the Register", func() bool { return len(l.asked) == 2 })
+	l := b.Accept()
+	l.Await("the Register", func() bool { return len(l.Asked) == 2 })
 	a.tell(event(2<<20, "before the answer"))
-	l.subscribe("s", "Event", sm) // a Broker does not do so yet, which makes no difference
-	l.subscribe("v", "ValueChange", sm)
-	l.register()
-	if n := l.notifies(2); n[0].GetEvent().GetParams()["UUID"] != "early" || n[1].GetEvent().GetParams()["UUID"] != "before the answer" {
+	l.Subscribe("s", "Event", sm) // a Broker does not do so yet, which makes no difference
+	l.Subscribe("v", "ValueChange", sm)
+	l.Register()
+	if n := l.Notifies(2); n[0].GetEvent().GetParams()["UUID"] != "early" || n[1].GetEvent().GetParams()["UUID"] != "before the answer" {
 		t.Errorf("after the registration %v", n)
 	}
 	a.await(t, "the acknowledgement", func() bool { return a.acked == 2<<20 })
-	l.conn.Close()
+	l.Conn.Close()
 	a.tell(event(3<<20, "meanwhile"))
-	l = b.accept()
-	l.register()
-	if rows := told(l.call(getMsg("1", "Device.LocalAgent.Subscription."))); len(rows) != 0 {
+	l = b.Accept()
+	l.Register()
+	if rows := told(l.Call(usptest.Get("1", "Device.LocalAgent.Subscription."))); len(rows) != 0 {
 		t.Errorf("a new connection begins with the subscriptions %q", rows)
 	}
-	l.subscribe("s", "Event", sm)
+	l.Subscribe("s", "Event", sm)
 	a.tell(event(4<<20, "afterwards"))
 	// Whether the first one is told depends on when the Broker makes its subscription; it is never told after the second one.
 	var got []string
-	l.await("the last event", func() bool {
+	l.Await("the last event", func() bool {
 		got = nil
-		for _, m := range l.asked {
+		for _, m := range l.Asked {
 			if e := m.GetBody().GetRequest().GetNotify().GetEvent(); e != nil {
 				got = append(got, e.GetParams()["UUID"])
 			}
@@ -228,7 +229,7 @@ func TestKept(t *testing.T) {
 // TestOperate: the answer to an Operate comes before the news of its end, whatever the agent does first.
 func TestOperate(t *testing.T) {
 	a := newAgent()
-	var l *link
+	var l *usptest.Link
 	a.operate = func(_ context.Context, command, key string) ([]client.USPOperateResult, error) {
 		switch key {
 		case "fails":
@@ -242,48 +243,45 @@ func TestOperate(t *testing.T) {
 				{Command: sm + "DeploymentUnit.2.Uninstall()", Job: "/org/smmd/Agent1/Job/12"}}, nil
 		}
 		a.tell(complete(1<<20, sm, "InstallDU()", key)) // it has ended before the answer is made
-		l.mu.Lock()
-		news := l.news
-		l.mu.Unlock()
-		select { // time for what should not come now
-		case <-news:
+		select {                                        // time for what should not come now
+		case <-l.Next():
 		case <-time.After(50 * time.Millisecond):
 		}
 		return []client.USPOperateResult{{Command: command, Job: "/org/smmd/Agent1/Job/7"}}, nil
 	}
 	_, l = joined(t, a)
-	l.subscribe("oc", "OperationComplete", sm+"InstallDU()")
+	l.Subscribe("oc", "OperationComplete", sm+"InstallDU()")
 	for key, want := range map[string]string{
 		"fails": `operation_results:{executed_command:"Device.SoftwareModules.InstallDU()" cmd_failure:{err_code:7027 err_msg:"cannot install: URL is missing"}}`,
 		"sync":  `operation_results:{executed_command:"Device.SoftwareModules.InstallDU()" req_output_args:{output_args:{key:"A" value:"b"}}}`,
 		"many": `operation_results:{executed_command:"Device.SoftwareModules.DeploymentUnit.1.Uninstall()" req_obj_path:"Device.LocalAgent.Request.11."} ` +
 			`operation_results:{executed_command:"Device.SoftwareModules.DeploymentUnit.2.Uninstall()" req_obj_path:"Device.LocalAgent.Request.12."}`,
 	} {
-		if got := oneLine(l.call(operateMsg(key, sm+"InstallDU()", key, nil)).GetBody().GetResponse().GetOperateResp()); got != want {
+		if got := oneLine(l.Call(usptest.Operate(key, sm+"InstallDU()", key, nil)).GetBody().GetResponse().GetOperateResp()); got != want {
 			t.Errorf("%s is answered with %s, wanted %s", key, got, want)
 		}
 	}
-	if code, text := errorOf(l.call(operateMsg("unknown", sm+"X()", "unknown", nil))); code != 7026 {
+	if code, text := errorOf(l.Call(usptest.Operate("unknown", sm+"X()", "unknown", nil))); code != 7026 {
 		t.Errorf("an unknown command is answered with %d %s", code, text)
 	}
-	quiet := operateMsg("quiet", sm+"InstallDU()", "sync", nil)
+	quiet := usptest.Operate("quiet", sm+"InstallDU()", "sync", nil)
 	quiet.GetBody().GetRequest().GetOperate().SendResp = false
-	l.send(quiet)
-	l.send(operateMsg("quick", sm+"InstallDU()", "k", map[string]string{"URL": "u"}))
-	l.notifies(1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.answers["quiet"] != nil {
-		t.Errorf("an Operate that wants no answer is answered with %v", l.answers["quiet"])
-	}
-	answer := slices.IndexFunc(l.all, func(m *usppb.Msg) bool { return m.GetHeader().GetMsgId() == "quick" })
-	end := slices.IndexFunc(l.all, func(m *usppb.Msg) bool { return m.GetBody().GetRequest().GetNotify() != nil })
-	if answer < 0 || end < answer {
-		t.Fatalf("the answer is message %d, the end of the command message %d", answer, end)
-	}
-	if got := l.all[answer].GetBody().GetResponse().GetOperateResp().GetOperationResults()[0].GetReqObjPath(); got != "Device.LocalAgent.Request.7." {
-		t.Errorf("the request is %s", got)
-	}
+	l.Send(quiet)
+	l.Send(usptest.Operate("quick", sm+"InstallDU()", "k", map[string]string{"URL": "u"}))
+	l.Notifies(1)
+	l.Look(func() {
+		if l.Answers["quiet"] != nil {
+			t.Errorf("an Operate that wants no answer is answered with %v", l.Answers["quiet"])
+		}
+		answer := slices.IndexFunc(l.All, func(m *usppb.Msg) bool { return m.GetHeader().GetMsgId() == "quick" })
+		end := slices.IndexFunc(l.All, func(m *usppb.Msg) bool { return m.GetBody().GetRequest().GetNotify() != nil })
+		if answer < 0 || end < answer {
+			t.Fatalf("the answer is message %d, the end of the command message %d", answer, end)
+		}
+		if got := l.All[answer].GetBody().GetResponse().GetOperateResp().GetOperationResults()[0].GetReqObjPath(); got != "Device.LocalAgent.Request.7." {
+			t.Errorf("the request is %s", got)
+		}
+	})
 	if !a.seen("operate Device.SoftwareModules.InstallDU() k map[URL:u] " + them) {
 		t.Errorf("the agent was asked %q", a.calls)
 	}
@@ -296,7 +294,7 @@ func TestCancel(t *testing.T) {
 		a.requests = append(a.requests, client.USPRequest{Job: dbusPath("/org/smmd/Agent1/Job/", n), Command: sm + "InstallDU()", CommandKey: fmt.Sprint("k", n), Originator: "self::c", Status: "Active"})
 	}
 	_, l := joined(t, a)
-	if got := told(l.call(getMsg("1", "Device.LocalAgent.Request."))); !cmp.Equal(got, []string{
+	if got := told(l.Call(usptest.Get("1", "Device.LocalAgent.Request."))); !cmp.Equal(got, []string{
 		"Device.LocalAgent.Request.12.Command=" + sm + "InstallDU()", "Device.LocalAgent.Request.12.CommandKey=k12", "Device.LocalAgent.Request.12.Originator=self::c", "Device.LocalAgent.Request.12.Status=Active",
 		"Device.LocalAgent.Request.9.Command=" + sm + "InstallDU()", "Device.LocalAgent.Request.9.CommandKey=k9", "Device.LocalAgent.Request.9.Originator=self::c", "Device.LocalAgent.Request.9.Status=Active",
 	}) {
@@ -309,14 +307,14 @@ func TestCancel(t *testing.T) {
 		`Device.LocalAgent.Request.[CommandKey=="k12"].Cancel()`: `operation_results:{executed_command:"Device.LocalAgent.Request.12.Cancel()" req_output_args:{}}`,
 		`Device.LocalAgent.Request.[CommandKey=="k"].Cancel()`:   ``,
 	} {
-		if got := oneLine(l.call(operateMsg(command, command, "c", nil)).GetBody().GetResponse().GetOperateResp()); got != want {
+		if got := oneLine(l.Call(usptest.Operate(command, command, "c", nil)).GetBody().GetResponse().GetOperateResp()); got != want {
 			t.Errorf("%s is answered with %s, wanted %s", command, got, want)
 		}
 	}
 	for command, want := range map[string]uint32{
 		"Device.LocalAgent.Request.12.Reboot()": 7026, "Device.LocalAgent.Request.12.": 7026, "Device.LocalAgent.Request.[.Cancel()": 7008,
 	} {
-		if code, text := errorOf(l.call(operateMsg(command, command, "c", nil))); code != want {
+		if code, text := errorOf(l.Call(usptest.Operate(command, command, "c", nil))); code != want {
 			t.Errorf("%s is answered with %d %s, wanted %d", command, code, text, want)
 		}
 	}

@@ -17,12 +17,13 @@ import (
 	"github.com/smmd-project/smmd/ipc/ipctest"
 	"github.com/smmd-project/smmd/ipc/usp"
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
+	"github.com/smmd-project/smmd/ipc/usp/usptest"
 )
 
 // device is an agent in memory behind its real face on a bus of its own, and the real bridge to the double of a broker.
 type device struct {
 	*ipctest.Agent
-	*broker
+	*usptest.Broker
 	address string
 	stop    func() // of the agent
 }
@@ -32,9 +33,9 @@ func newDevice(t *testing.T) *device {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		ipctest.Missing(t, "dbus-daemon is missing")
 	}
-	d := &device{Agent: ipctest.New(), broker: newBroker(t), address: ipctest.Bus(t)}
+	d := &device{Agent: ipctest.New(), Broker: usptest.NewBroker(t), address: ipctest.Bus(t)}
 	d.start(t)
-	s, err := usp.New(usp.Options{Broker: d.path, Dial: func(ctx context.Context) (usp.Agent, error) {
+	s, err := usp.New(usp.Options{Broker: d.Path, Dial: func(ctx context.Context) (usp.Agent, error) {
 		c, err := client.Dial(ctx, d.address)
 		if err != nil {
 			return nil, err
@@ -56,10 +57,10 @@ func (d *device) start(t *testing.T) {
 }
 
 // join returns the link of the bridge, registered.
-func (d *device) join(t *testing.T) *link {
+func (d *device) join(t *testing.T) *usptest.Link {
 	t.Helper()
-	l := d.accept()
-	l.register()
+	l := d.Accept()
+	l.Register()
 	return l
 }
 
@@ -92,12 +93,12 @@ func (d *device) jobs() []uint32 {
 }
 
 // install begins an installation and returns the path of its Request.
-func (l *link) install(id, key string) string {
-	l.t.Helper()
-	m := l.call(operateMsg(id, sm+"InstallDU()", key, map[string]string{"URL": "http://files/" + key + ".jar", "ExecutionEnvRef": sm + "ExecEnv.1", "Bogus": "1"}))
+func install(t *testing.T, l *usptest.Link, id, key string) string {
+	t.Helper()
+	m := l.Call(usptest.Operate(id, sm+"InstallDU()", key, map[string]string{"URL": "http://files/" + key + ".jar", "ExecutionEnvRef": sm + "ExecEnv.1", "Bogus": "1"}))
 	r := m.GetBody().GetResponse().GetOperateResp().GetOperationResults()
 	if len(r) != 1 || r[0].GetExecutedCommand() != sm+"InstallDU()" || !strings.HasPrefix(r[0].GetReqObjPath(), "Device.LocalAgent.Request.") {
-		l.t.Fatalf("the installation %s is answered with %v", key, m)
+		t.Fatalf("the installation %s is answered with %v", key, m)
 	}
 	return r[0].GetReqObjPath()
 }
@@ -106,7 +107,7 @@ func (l *link) install(id, key string) string {
 func TestWhole(t *testing.T) {
 	d := newDevice(t)
 	l := d.join(t)
-	dm := l.call(supportedMsg("BROKER-1", sm)).GetBody().GetResponse().GetGetSupportedDmResp().GetReqObjResults()
+	dm := l.Call(usptest.GetSupportedDM("BROKER-1", sm)).GetBody().GetResponse().GetGetSupportedDmResp().GetReqObjResults()
 	if len(dm) != 1 || dm[0].GetErrCode() != 0 || len(dm[0].GetSupportedObjs()) < 4 {
 		t.Fatalf("the data model is %v", dm)
 	}
@@ -122,14 +123,14 @@ func TestWhole(t *testing.T) {
 			}
 		}
 	}
-	if got := told(l.call(getMsg("BROKER-2", subs))); len(got) != 0 {
+	if got := told(l.Call(usptest.Get("BROKER-2", subs))); len(got) != 0 {
 		t.Errorf("the subscriptions are %q", got)
 	}
-	l.subscribe("ev", "Event", sm+"DUStateChange!")
-	l.subscribe("oc", "OperationComplete", sm+"InstallDU()")
-	l.subscribe("cr", "ObjectCreation", sm+"DeploymentUnit.")
+	l.Subscribe("ev", "Event", sm+"DUStateChange!")
+	l.Subscribe("oc", "OperationComplete", sm+"InstallDU()")
+	l.Subscribe("cr", "ObjectCreation", sm+"DeploymentUnit.")
 	for _, path := range []string{sm + "DeploymentUnit.", sm + "ExecEnv.", sm + "ExecutionUnit."} {
-		r := l.call(instancesMsg("BROKER "+path, path)).GetBody().GetResponse().GetGetInstancesResp().GetReqPathResults()
+		r := l.Call(usptest.GetInstances("BROKER "+path, path)).GetBody().GetResponse().GetGetInstancesResp().GetReqPathResults()
 		want := map[string]int{sm + "ExecEnv.": 2}[path]
 		if len(r) != 1 || r[0].GetErrCode() != 0 || len(r[0].GetCurrInsts()) != want {
 			t.Errorf("the instances of %s are %v", path, r)
@@ -145,34 +146,34 @@ func TestWhole(t *testing.T) {
 		sm + "ExecEnv.[Alias==":                    {sm + "ExecEnv.[Alias==: 7008"},
 		"Device.LocalAgent.RequestNumberOfEntries": {"Device.LocalAgent.RequestNumberOfEntries=0"},
 	} {
-		if got := told(l.call(getMsg("PBROKER "+path, path))); !cmp.Equal(got, want) {
+		if got := told(l.Call(usptest.Get("PBROKER "+path, path))); !cmp.Equal(got, want) {
 			t.Errorf("%s is %q, wanted %q", path, got, want)
 		}
 	}
-	ok := l.call(setMsg("set", sm+"ExecEnv.1.", "InitialRunLevel", "7", false)).GetBody().GetResponse().GetSetResp().GetUpdatedObjResults()
+	ok := l.Call(usptest.Set("set", sm+"ExecEnv.1.", "InitialRunLevel", "7", false)).GetBody().GetResponse().GetSetResp().GetUpdatedObjResults()
 	if len(ok) != 1 || ok[0].GetOperStatus().GetOperSuccess().GetUpdatedInstResults()[0].GetUpdatedParams()["InitialRunLevel"] != "7" {
 		t.Errorf("a Set is answered with %v", ok)
 	}
-	e := l.call(setMsg("bad", sm+"ExecEnv.1.", "InitialRunLevel", "99999999", false)).GetBody().GetError()
+	e := l.Call(usptest.Set("bad", sm+"ExecEnv.1.", "InitialRunLevel", "99999999", false)).GetBody().GetError()
 	if e.GetErrCode() != 7004 || len(e.GetParamErrs()) != 1 || e.GetParamErrs()[0].GetParamPath() != sm+"ExecEnv.1.InitialRunLevel" || e.GetParamErrs()[0].GetErrCode() != 7012 {
 		t.Errorf("a Set that is refused is answered with %v", e)
 	}
-	if r := l.call(operateMsg("none", sm+"InstallDU()", "k", nil)).GetBody().GetResponse().GetOperateResp().GetOperationResults(); len(r) != 1 || r[0].GetCmdFailure().GetErrCode() != 7027 {
+	if r := l.Call(usptest.Operate("none", sm+"InstallDU()", "k", nil)).GetBody().GetResponse().GetOperateResp().GetOperationResults(); len(r) != 1 || r[0].GetCmdFailure().GetErrCode() != 7027 {
 		t.Errorf("InstallDU() without URL is answered with %v", r)
 	}
 
-	first, second := l.install("i1", "k1"), l.install("i2", "k2")
-	if got := told(l.call(getMsg("requests", "Device.LocalAgent.Request.*.CommandKey"))); !cmp.Equal(got, []string{first + "CommandKey=k1", second + "CommandKey=k2"}) {
+	first, second := install(t, l, "i1", "k1"), install(t, l, "i2", "k2")
+	if got := told(l.Call(usptest.Get("requests", "Device.LocalAgent.Request.*.CommandKey"))); !cmp.Equal(got, []string{first + "CommandKey=k1", second + "CommandKey=k2"}) {
 		t.Errorf("the requests are %q", got)
 	}
-	if got := told(l.call(getMsg("originator", first+"Originator"))); !cmp.Equal(got, []string{first + "Originator=" + them}) {
+	if got := told(l.Call(usptest.Get("originator", first+"Originator"))); !cmp.Equal(got, []string{first + "Originator=" + them}) {
 		t.Errorf("the originator is %q", got)
 	}
-	if r := l.call(operateMsg("cancel", second+"Cancel()", "c", nil)).GetBody().GetResponse().GetOperateResp().GetOperationResults(); len(r) != 1 || r[0].GetReqOutputArgs() == nil {
+	if r := l.Call(usptest.Operate("cancel", second+"Cancel()", "c", nil)).GetBody().GetResponse().GetOperateResp().GetOperationResults(); len(r) != 1 || r[0].GetReqOutputArgs() == nil {
 		t.Errorf("Cancel() is answered with %v", r)
 	}
-	l.await("the end of the second command", func() bool {
-		return slices.ContainsFunc(l.asked, func(m *usppb.Msg) bool {
+	l.Await("the end of the second command", func() bool {
+		return slices.ContainsFunc(l.Asked, func(m *usppb.Msg) bool {
 			return m.GetBody().GetRequest().GetNotify().GetOperComplete().GetCmdFailure().GetErrCode() == 7023
 		})
 	})
@@ -180,9 +181,9 @@ func TestWhole(t *testing.T) {
 		d.Finish(job)
 	}
 	var got []string
-	l.await("the end of the first command", func() bool {
+	l.Await("the end of the first command", func() bool {
 		got = nil
-		for _, m := range l.asked {
+		for _, m := range l.Asked {
 			if n := m.GetBody().GetRequest().GetNotify(); n != nil && n.GetSubscriptionId() != "cr" {
 				got = append(got, news(n))
 			}
@@ -195,11 +196,11 @@ func TestWhole(t *testing.T) {
 	}; !cmp.Equal(got, want) {
 		t.Errorf("told %q, wanted %q", got, want)
 	}
-	if got := told(l.call(getMsg("after", "Device.LocalAgent.RequestNumberOfEntries"))); !cmp.Equal(got, []string{"Device.LocalAgent.RequestNumberOfEntries=0"}) {
+	if got := told(l.Call(usptest.Get("after", "Device.LocalAgent.RequestNumberOfEntries"))); !cmp.Equal(got, []string{"Device.LocalAgent.RequestNumberOfEntries=0"}) {
 		t.Errorf("after the end %q", got)
 	}
-	l.await("the creation", func() bool {
-		return slices.ContainsFunc(l.asked, func(m *usppb.Msg) bool { return m.GetBody().GetRequest().GetNotify().GetObjCreation() != nil })
+	l.Await("the creation", func() bool {
+		return slices.ContainsFunc(l.Asked, func(m *usppb.Msg) bool { return m.GetBody().GetRequest().GetNotify().GetObjCreation() != nil })
 	})
 }
 
@@ -207,25 +208,25 @@ func TestWhole(t *testing.T) {
 func TestRestarts(t *testing.T) {
 	d := newDevice(t)
 	l := d.join(t)
-	l.subscribe("ev", "Event", "Device.")
+	l.Subscribe("ev", "Event", "Device.")
 	d.Notify(model.Notification{Kind: model.NotifyRestarted, Env: "osgi", Reason: "one"})
-	l.notifies(1)
+	l.Notifies(1)
 	d.stop()
-	if code, text := errorOf(l.call(getMsg("away", sm))); code != 7003 {
+	if code, text := errorOf(l.Call(usptest.Get("away", sm))); code != 7003 {
 		t.Errorf("without an agent a Get is answered with %d %s", code, text)
 	}
 	d.Notify(model.Notification{Kind: model.NotifyRestarted, Env: "osgi", Reason: "two"})
 	d.start(t)
-	if n := l.notifies(2)[1]; news(n) != "ev: "+sm+"ExecEnv.1.Restarted!  " {
+	if n := l.Notifies(2)[1]; news(n) != "ev: "+sm+"ExecEnv.1.Restarted!  " {
 		t.Errorf("after the restart %s, %v", news(n), n)
 	}
-	l.works("back")
+	works(t, l, "back")
 
-	l.conn.Close()
+	l.Conn.Close()
 	l = d.join(t)
-	l.subscribe("again", "ValueChange", sm+"ExecEnv.*.Enable")
-	l.call(setMsg("set", sm+"ExecEnv.2.", "Enable", "true", false))
-	if n := l.notifies(1)[0]; news(n) != "again: "+sm+"ExecEnv.2.Enable = true" {
+	l.Subscribe("again", "ValueChange", sm+"ExecEnv.*.Enable")
+	l.Call(usptest.Set("set", sm+"ExecEnv.2.", "Enable", "true", false))
+	if n := l.Notifies(1)[0]; news(n) != "again: "+sm+"ExecEnv.2.Enable = true" {
 		t.Errorf("after the broker's restart %s", news(n))
 	}
 }
