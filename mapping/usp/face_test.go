@@ -298,7 +298,6 @@ func failed(err error) string {
 	return s
 }
 
-
 // Every reference of the data model can be followed to the table that it names.
 func TestReferencesLeadToTables(t *testing.T) {
 	root := softwaremodules.Tree(dm.USPOnly, softwaremodules.Version)
