@@ -57,7 +57,7 @@ func TestContract(t *testing.T) {
 // example returns a value of a D-Bus type that is not its zero value.
 func example(t *testing.T, signature, name string) dbus.Variant {
 	t.Helper()
-	at := name == "Installed" || strings.HasPrefix(name, "Last")
+	at := name == "Installed" || name == "CreationTime" || strings.HasPrefix(name, "Last")
 	values := map[string]any{
 		"s": "x", "b": true, "i": int32(-1), "u": uint32(1), "t": uint64(1), "d": 0.5, "o": ObjectPath(KindExecEnv, 1),
 		"ao": []dbus.ObjectPath{ObjectPath(KindExecEnv, 1)}, "au": []uint32{1},

@@ -88,6 +88,7 @@ type ExecutionUnit struct {
 	DiskInUse      int64           `dbus:"DiskSpaceInUse" json:"disk_in_use_kib"`
 	LogPath        string          `dbus:"LogPath" json:"log_path"`
 	ExitCode       int64           `dbus:"ExitCode" json:"exit_code"` // of the last end of its main process, -1 none or unknown
+	Created        time.Time       `dbus:"CreationTime" json:"created,omitzero"`
 }
 
 // A Job is work that the agent has accepted: the properties of org.smmd.Job1.

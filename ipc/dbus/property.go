@@ -86,6 +86,7 @@ var properties = map[string][]property{
 		from("DeploymentUnit", func(v *view, u *model.ExecutionUnit) any { return v.deploymentUnit(u.DU) }),
 		of("PIDs", func(u *model.ExecutionUnit) any { return append([]uint32{}, u.PIDs...) }),
 		of("LogPath", func(u *model.ExecutionUnit) any { return text(u.LogPath) }),
+		of("CreationTime", func(u *model.ExecutionUnit) any { return dateTime(u.Created) }),
 		of("ExitCode", func(u *model.ExecutionUnit) any { return number(int64(u.ExitCode)) }),
 		of("EUID", func(u *model.ExecutionUnit) any { return text(u.EUID) }),
 		writable(of("Alias", func(u *model.ExecutionUnit) any { return text(u.Alias) }), model.Alias),
