@@ -201,7 +201,7 @@ func TestOthersChangesAreTold(t *testing.T) {
 	d.policy()
 	c := d.console("e")
 	d.ok(c.Install("there", fake.Spec{Name: "x", Version: "1"}))
-	r := d.autonomously(1)
+	d.autonomously(1)
 	d.ok(c.Update("there", fake.Spec{Name: "x", Version: "2"}))
 	d.autonomously(2)
 	d.ok(c.Remove("there"))
@@ -209,7 +209,7 @@ func TestOthersChangesAreTold(t *testing.T) {
 	d.restart() // the row stays, and is not told again
 	d.up()
 	d.ok(c.Install("there", fake.Spec{Name: "x", Version: "2"}))
-	r = d.autonomously(4)
+	r := d.autonomously(4)
 	row := func(what, version string) string {
 		return fmt.Sprintf("%s du=%d %s@e %q true eus=%v", what, r.Results[0].DU, r.Results[0].UUID, version, r.Results[0].EUs)
 	}

@@ -151,7 +151,9 @@ func request(elements ...string) (r model.ChangeRequest) {
 	return r
 }
 
-func result(text string) model.Result { return model.Result{Performed: model.PerformedInstall, UUID: text, State: model.ResultInstalled} }
+func result(text string) model.Result {
+	return model.Result{Performed: model.PerformedInstall, UUID: text, State: model.ResultInstalled}
+}
 
 func uuids(results []model.Result) string {
 	var all []string
