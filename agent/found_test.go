@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -479,7 +478,8 @@ func TestLeftExports(t *testing.T) {
 		t.Errorf("the directory is left: %v", err)
 	}
 	k.stored(1)
-	if slices.ContainsFunc(k.files(), func(f string) bool { return strings.HasPrefix(f, "spool") }) {
-		t.Errorf("the spool has %q", k.files())
+	// Not the whole spool is looked at: the export for the other baseline may be at work.
+	if _, err := os.Stat(spool); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file in the spool is left: %v", err)
 	}
 }
