@@ -163,14 +163,14 @@ func TestKillSwitch(t *testing.T) {
 				k.Until("it is disabled", func(tree *client.Tree) error {
 					e, eu := tree.ExecEnv(env), tree.ExecutionUnit(u.EU.Object)
 					p, runs := k.Host(k.env)
-					if e.Status != "Disabled" || runs || eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
-						return fmt.Errorf("it is %s: %s, its process %d; the unit %s %s", e.Status, e.StatusDetail, p.PID, eu.Status, eu.FaultCode)
+					if e.Status != "Disabled" || e.RestartCount != 0 || runs || eu.Status != "Idle" || eu.FaultCode != "UnStartable" {
+						return fmt.Errorf("its process is %d, it is %s; the unit is %s", p.PID, support.Show(e), support.Show(eu))
 					}
 					return nil
 				})
 				enable(t, true)
 				k.whole(theJVM)
-				k.same(before, jobs(t, k.Device), "Name", "RestartReason")
+				k.same(before, jobs(t, k.Device), "Name", "RestartReason", "RestartCount") // they are counted since then
 			})
 			t.Run(string(v)+" while it is restarted", func(t *testing.T) {
 				k.fresh()
