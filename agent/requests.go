@@ -14,6 +14,7 @@ import (
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/report"
 	"github.com/smmd-project/smmd/mapping/uuidname"
 )
 
@@ -24,40 +25,44 @@ const (
 	maxModuleVersion = 32
 )
 
-// Install accepts an install and returns its job. An error is what can be judged from the request alone.
+// Install accepts an install and returns its job. An error is what can be judged from the request alone. Of a command of USP the outcome is told then too, as
+// with Update and Uninstall: see refused.
 func (a *Agent) Install(ctx context.Context, r model.InstallRequest) (uint32, error) {
-	err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password), checkModuleVersion(r.ModuleVersion))
-	if err == nil && r.UUID != "" {
-		r.UUID, err = uuidname.Parse(r.UUID)
-	}
-	if err == nil && r.ExecEnv != "" {
-		err = environment.Check(a.Snapshot(), r.ExecEnv)
-	}
-	if err != nil {
-		return 0, err
-	}
-	s, err := a.dus.NewInstall(r)
-	if err != nil {
-		return 0, err
-	}
-	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+	res := a.attempt(model.PerformedInstall)
+	job, err := accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+		if r.ExecEnv != "" && tx.ExecEnvByID(r.ExecEnv) != nil {
+			res.Env = r.ExecEnv
+		}
+		err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password), checkModuleVersion(r.ModuleVersion))
+		if r.UUID != "" {
+			uuid, malformed := uuidname.Parse(r.UUID)
+			r.UUID, res.UUID, err = uuid, uuid, errors.Join(err, malformed)
+		}
+		if err == nil && r.ExecEnv != "" {
+			err = environment.Check(&tx.Snapshot, r.ExecEnv)
+		}
+		if err != nil {
+			return 0, err
+		}
+		s, err := a.dus.NewInstall(r)
+		if err != nil {
+			return 0, err
+		}
 		return operation.Submit(a.eng, tx, a.install, s, operation.Request{Originator: r.Originator})
 	})
+	return job, a.refused(r.Originator, res, err)
 }
 
 // Update accepts an update of one row and returns its job.
 func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, error) {
-	err := checkCredentials(r.Username, r.Password)
-	if r.URL != "" {
-		err = errors.Join(checkURL(r.URL), err)
-	}
-	if r.ModuleVersion != nil {
-		err = errors.Join(err, checkModuleVersion(*r.ModuleVersion))
-	}
-	if err != nil {
-		return 0, err
-	}
-	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+	res := a.attempt(model.PerformedUpdate)
+	job, err := accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+		if row := tx.DeploymentUnit(r.DU); row != nil {
+			res = deployment.Describe(tx, res, row)
+		}
+		if err := checkUpdate(r); err != nil {
+			return 0, err
+		}
 		du, err := unit(tx, r.DU)
 		switch {
 		case err != nil:
@@ -73,11 +78,16 @@ func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, erro
 		}
 		return operation.Submit(a.eng, tx, a.update, s, unitRequest(du, r.Originator))
 	})
+	return job, a.refused(r.Originator, res, err)
 }
 
 // Uninstall accepts the removal of one row and returns its job.
 func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator model.Origin) (uint32, error) {
-	return accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+	res := a.attempt(model.PerformedUninstall)
+	job, err := accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
+		if row := tx.DeploymentUnit(id); row != nil {
+			res = deployment.Describe(tx, res, row)
+		}
 		du, err := unit(tx, id)
 		if err != nil {
 			return 0, err
@@ -88,6 +98,38 @@ func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator model.
 		s := &deployment.UninstallState{Row: id, Env: du.Env}
 		return operation.Submit(a.eng, tx, a.remove, s, unitRequest(du, originator))
 	})
+	return job, a.refused(originator, res, err)
+}
+
+// attempt is the beginning of what is told of an operation that is refused before it has a job.
+func (a *Agent) attempt(what model.Performed) model.Result {
+	return model.Result{Performed: what, State: report.Unchanged(what), Start: a.opts.Clock.Wall()}
+}
+
+// refused tells the outcome of a command of USP that was refused for the sake of its package, unit or environment: a controller that subscribes to
+// DUStateChange! hears of failures by it too (TR-369 I.2). Nothing is told of a row that there is not, since that path names no command, nor of what is a matter of
+// the agent at this moment. It returns err.
+func (a *Agent) refused(origin model.Origin, res model.Result, err error) error {
+	if err == nil || origin.Command == "" || res.Performed != model.PerformedInstall && res.DU == 0 {
+		return err
+	}
+	res.Fault, res.Message, res.Complete = fault.ReasonOf(err), err.Error(), a.opts.Clock.Wall()
+	switch res.Fault {
+	case fault.TooManyOperations, fault.SystemResourcesExceeded, fault.Internal, fault.Canceled, fault.DeadlineExceeded:
+		return err
+	}
+	return errors.Join(err, a.inv.Update(func(tx *inventory.Tx) error { return a.rep.Tell(tx, res) }))
+}
+
+func checkUpdate(r model.UpdateRequest) error {
+	err := checkCredentials(r.Username, r.Password)
+	if r.URL != "" {
+		err = errors.Join(checkURL(r.URL), err)
+	}
+	if r.ModuleVersion != nil {
+		err = errors.Join(err, checkModuleVersion(*r.ModuleVersion))
+	}
+	return err
 }
 
 // unit returns a row that can be changed now, as far as can be seen.
