@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/mapping/usp"
 )
@@ -119,9 +120,27 @@ func (b *board) add(after uint64, n usp.Notification) {
 	b.posts = b.posts[drop:]
 }
 
-// after returns what has a greater number than id, in the order of the numbers.
-func (b *board) after(id uint64) []post {
+// given returns an error of the class InvalidArguments for a number that is greater than the last one given. Whoever has such a number has it
+// from an agent whose state is lost: it must not make us forget what nobody has read, nor wait for numbers to reach it.
+func (b *board) given(now *model.Snapshot, what string, id uint64) error {
+	greatest := numbered(now.LastNotification)
+	b.mu.Lock()
+	if b.last != nil {
+		greatest = max(greatest, numbered(b.last.LastNotification)|uint64(b.count))
+	}
+	b.mu.Unlock()
+	if id > greatest {
+		return fault.Errorf(fault.InvalidArguments, "cannot %s %d: the last one that was given has the number %d; begin again with 0", what, id, greatest)
+	}
+	return nil
+}
+
+// after returns what has a greater number than id, in the order of the numbers. The error is for a number that was never given.
+func (b *board) after(id uint64) ([]post, error) {
 	now := b.agent.Snapshot()
+	if err := b.given(now, "tell the notifications after", id); err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
 	last, made := b.last, b.posts[:len(b.posts):len(b.posts)]
 	b.mu.Unlock()
@@ -154,12 +173,16 @@ func (b *board) after(id uint64) []post {
 	for _, p := range made {
 		take(p)
 	}
-	return all
+	return all, nil
 }
 
-// forget removes what has that number or a lower one.
+// forget removes what has that number or a lower one. The error is for a number that was never given, too.
 func (b *board) forget(ctx context.Context, upTo uint64) error {
-	if waiting := b.agent.Snapshot().Notifications; len(waiting) > 0 && numbered(waiting[0].ID) <= upTo {
+	now := b.agent.Snapshot()
+	if err := b.given(now, "acknowledge the notifications up to", upTo); err != nil {
+		return err
+	}
+	if waiting := now.Notifications; len(waiting) > 0 && numbered(waiting[0].ID) <= upTo {
 		if err := b.agent.AcknowledgeNotifications(ctx, upTo>>32); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/mapping/usp"
 )
@@ -67,7 +68,11 @@ func (a *noticeAgent) note(value int, event bool) *model.Snapshot {
 // what writes the posts after a number as words: values and "event".
 func what(b *board, after uint64) string {
 	var words []string
-	for _, p := range b.after(after) {
+	posts, err := b.after(after)
+	if err != nil {
+		return err.Error()
+	}
+	for _, p := range posts {
 		switch p.Kind {
 		case usp.KindValueChange:
 			words = append(words, p.Value)
@@ -119,11 +124,48 @@ func TestBoard(t *testing.T) {
 	if err := b.forget(t.Context(), second+1); err != nil || what(b, 0) != "4 event" || len(a.acks) != 1 {
 		t.Errorf("after the acknowledgement of %d there is %q, the agent was asked %v (%v)", second+1, what(b, 0), a.acks, err)
 	}
-	if err := b.forget(t.Context(), last+100); err != nil || what(b, 0) != "" {
+	if err := b.forget(t.Context(), last); err != nil || what(b, 0) != "" {
 		t.Errorf("after the acknowledgement of everything there is %q (%v)", what(b, 0), err)
 	}
 	if b.size != 0 {
 		t.Errorf("an empty board has %d bytes", b.size)
+	}
+}
+
+// A number that was never given is one of an agent whose state is lost. It costs nobody what he has not read.
+func TestBoardRefusesNumbersNeverGiven(t *testing.T) {
+	a := newNoticeAgent()
+	b := newBoard(usp.New(a, ""), a, true)
+	refused := func(when string, ids ...uint64) {
+		t.Helper()
+		for _, id := range ids {
+			if _, err := b.after(id); fault.ReasonOf(err) != fault.InvalidArguments {
+				t.Errorf("%s: to tell what comes after %d gives %v", when, id, err)
+			}
+			if err := b.forget(t.Context(), id); fault.ReasonOf(err) != fault.InvalidArguments {
+				t.Errorf("%s: the acknowledgement of %d gives %v", when, id, err)
+			}
+		}
+	}
+	refused("before the first commit", numbered(1)+1, 1<<64-1)
+	b.commit(model.Commit{Snapshot: a.snap})
+	refused("at first", numbered(1)+1, 1<<64-1)
+	b.commit(model.Commit{Snapshot: a.note(1, true)})
+	value, _ := b.commit(model.Commit{Snapshot: a.note(2, false)})
+	refused("after an event and a value", value+1, numbered(3), 1<<64-1)
+	if got := what(b, 0); got != "1 event 2" || len(a.acks) != 0 {
+		t.Errorf("there is %q, the agent was asked %v", got, a.acks)
+	}
+	if got := what(b, value); got != "" {
+		t.Errorf("after the last one there is %q", got)
+	}
+	later := a.note(3, true) // the agent has given a number that the board has not heard of
+	if got := what(b, numbered(a.snap.LastNotification)); got != "" {
+		t.Errorf("after the last one of the agent there is %q", got)
+	}
+	b.commit(model.Commit{Snapshot: later})
+	if err := b.forget(t.Context(), value); err != nil || what(b, 0) != "3 event" {
+		t.Errorf("after the acknowledgement of %d there is %q (%v)", value, what(b, 0), err)
 	}
 }
 
@@ -193,7 +235,11 @@ func TestBoardReader(t *testing.T) {
 		var got, want []string
 		var seen uint64
 		read := func() {
-			for _, p := range b.after(seen) {
+			posts, err := b.after(seen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range posts {
 				if p.id <= seen {
 					t.Fatalf("%d comes after %d", p.id, seen)
 				}

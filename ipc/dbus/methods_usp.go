@@ -295,7 +295,11 @@ type uspNotification struct {
 }
 
 func uspNotifications(c *call) ([]any, error) {
-	return []any{list(c.board.after(arg[uint64](c, 0)), func(p post) uspNotification {
+	posts, err := c.board.after(arg[uint64](c, 0))
+	if err != nil {
+		return nil, refusal(err, ofCall)
+	}
+	return []any{list(posts, func(p post) uspNotification {
 		return uspNotification{p.id, string(p.Kind), uspFields(p.Notification)}
 	})}, nil
 }

@@ -138,7 +138,11 @@ func TestUSPTextsFitTheWire(t *testing.T) {
 	c.board.commit(model.Commit{Snapshot: newNoticeAgent().snap})
 	c.board.commit(model.Commit{Snapshot: a.snap})
 	seen := 0
-	for _, p := range c.board.after(0) {
+	posts, err := c.board.after(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range posts {
 		for _, v := range uspFields(p.Notification) {
 			if s, ok := v.Value().(string); ok {
 				seen++

@@ -25,6 +25,7 @@ type agent struct {
 	version  string
 	news     []client.USPNotification
 	acked    uint64
+	given    uint64 // the greatest number of any news
 	requests []client.USPRequest
 	calls    []string // in order
 	away     bool     // there is no agent
@@ -52,6 +53,17 @@ func (a *agent) change(f func()) {
 // tell makes news.
 func (a *agent) tell(list ...client.USPNotification) {
 	a.change(func() { a.news = append(a.news, list...) })
+}
+
+// strange refuses a number that was never given, as the agent does.
+func (a *agent) strange(id uint64) error {
+	for _, n := range a.news {
+		a.given = max(a.given, n.ID)
+	}
+	if id > a.given {
+		return &client.Error{Name: "InvalidArguments", Message: "cannot tell: it was never given", CWMP: 9003, USP: 7004}
+	}
+	return nil
 }
 
 func (a *agent) note(format string, args ...any) error {
@@ -199,6 +211,9 @@ func (a *agent) USPNotifications(_ context.Context, after uint64) ([]client.USPN
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.strange(after); err != nil {
+		return nil, err
+	}
 	var list []client.USPNotification
 	for _, n := range a.news {
 		if n.ID > after {
@@ -212,13 +227,17 @@ func (a *agent) USPAcknowledgeNotifications(_ context.Context, upTo uint64) erro
 	if err := a.note("acknowledge %d", upTo); err != nil {
 		return err
 	}
+	var err error
 	a.change(func() {
+		if err = a.strange(upTo); err != nil {
+			return
+		}
 		a.acked = upTo
 		a.news = slices.DeleteFunc(a.news, func(n client.USPNotification) bool {
 			return n.ID <= upTo && (n.Kind == client.USPEvent || n.Kind == client.USPOperationComplete)
 		})
 	})
-	return nil
+	return err
 }
 
 func (a *agent) WatchUSPNotifications(ctx context.Context, f func(uint64) error) error {

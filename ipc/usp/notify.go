@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
 )
@@ -95,7 +96,7 @@ func (f *follower) deliver(ctx context.Context) error {
 	defer cancel()
 	list, err := f.s.agent.USPNotifications(limited, f.last)
 	if err != nil {
-		return err
+		return f.forgotten(err)
 	}
 	if err := f.tellAll(ctx, list); err != nil || !f.owed {
 		return err
@@ -103,10 +104,19 @@ func (f *follower) deliver(ctx context.Context) error {
 	limited, cancel = context.WithTimeout(ctx, f.s.s.times.request)
 	defer cancel()
 	if err := f.s.agent.USPAcknowledgeNotifications(limited, f.last); err != nil {
-		return err
+		return f.forgotten(err)
 	}
 	f.owed = false
 	return nil
+}
+
+// forgotten says what it means that the agent has never given the number up to which its news are told: it has lost its state, and counts
+// anew. The session ends with it; the next one begins with the first number there is, and the Broker reads what is there.
+func (f *follower) forgotten(err error) error {
+	if e := (*client.Error)(nil); errors.As(err, &e) && e.Name == fault.InvalidArguments.Name() {
+		return fmt.Errorf("the agent has lost its state: %w", err)
+	}
+	return err
 }
 
 // tellAll tells notifications in their order.

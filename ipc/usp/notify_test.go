@@ -226,6 +226,27 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestLostState: an agent that has lost its state counts anew. What it has to tell is told, in a session that begins again.
+func TestLostState(t *testing.T) {
+	a := newAgent()
+	b, l := joined(t, a)
+	l.Subscribe("s", "Event", sm)
+	a.tell(event(7<<20, "before"))
+	l.Notifies(1)
+	a.await(t, "the acknowledgement", func() bool { return a.acked == 7<<20 })
+	a.change(func() {
+		a.boots++
+		a.news, a.given, a.acked = []client.USPNotification{event(2<<20, "afterwards")}, 0, 0
+	})
+	l = b.Accept()
+	l.Register()
+	l.Subscribe("s", "Event", sm)
+	if n := l.Notifies(1); n[0].GetEvent().GetParams()["UUID"] != "afterwards" {
+		t.Errorf("told %v", n)
+	}
+	a.await(t, "the acknowledgement", func() bool { return a.acked == 2<<20 })
+}
+
 // TestOperate: the answer to an Operate comes before the news of its end, whatever the agent does first.
 func TestOperate(t *testing.T) {
 	a := newAgent()
