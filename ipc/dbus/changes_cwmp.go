@@ -73,10 +73,8 @@ func (v *valueChanges) commit(c model.Commit) {
 	refs := slices.DeleteFunc(affected(&view{snap: last}, &view{snap: next}, changes), func(r model.Ref) bool {
 		return r.Kind == model.KindJob || !v.known.counts(last, next, r)
 	})
-	for _, ref := range append(refs, model.Ref{Kind: model.KindPolicy}) {
-		for _, p := range v.face.Changed(last, next, []model.Ref{ref}) {
-			v.put(change{ref, p.Name}, next.Seq)
-		}
+	for _, p := range v.face.Changed(last, next, append(refs, model.Ref{Kind: model.KindPolicy})) {
+		v.put(change{p.Ref, p.Name}, next.Seq)
 	}
 	for _, x := range changes {
 		if x.New == nil {

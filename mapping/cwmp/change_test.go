@@ -359,19 +359,22 @@ func TestChanged(t *testing.T) {
 		{Kind: model.KindExecutionUnit, Instance: 4}, {Kind: model.KindExecutionUnit, Instance: 5}, {Kind: model.KindPolicy},
 	}
 	face := cwmp.New(newAgent(), "")
-	status := cwmp.ParameterValue{Name: sm + "ExecutionUnit.3.Status", Type: "xsd:string", Value: "Active"}
-	if diff := cmp.Diff([]cwmp.ParameterValue{status}, face.Changed(old, next, refs)); diff != "" {
+	changed := func(ref int, name, xsd, value string) cwmp.Change {
+		return cwmp.Change{Ref: refs[ref], ParameterValue: cwmp.ParameterValue{Name: name, Type: xsd, Value: value}}
+	}
+	status := changed(3, sm+"ExecutionUnit.3.Status", "xsd:string", "Active")
+	if diff := cmp.Diff([]cwmp.Change{status}, face.Changed(old, next, refs)); diff != "" {
 		t.Error(diff)
 	}
 	next.Attributes = map[string]int{
 		sm + "ExecutionUnit.3.Status": 0, sm + "ExecEnv.1.AvailableMemory": 2, sm + "ExecEnv.1.ActiveExecutionUnits": 1, sm + "ExecEnv.1.Name": 1,
 		sm + "DeploymentUnit.2.ExecutionUnitList": 1, sm + "ExecutionUnitNumberOfEntries": 1, policy + "Enable": 1,
 	}
-	want := []cwmp.ParameterValue{
-		{Name: sm + "ExecEnv.1.AvailableMemory", Type: "xsd:int", Value: "2"},
-		{Name: sm + "ExecEnv.1.ActiveExecutionUnits", Type: "xsd:string", Value: sm + "ExecutionUnit.3," + sm + "ExecutionUnit.5"},
-		{Name: sm + "DeploymentUnit.2.ExecutionUnitList", Type: "xsd:string", Value: sm + "ExecutionUnit.3," + sm + "ExecutionUnit.5"},
-		{Name: policy + "Enable", Type: "xsd:boolean", Value: "true"},
+	want := []cwmp.Change{
+		changed(1, sm+"ExecEnv.1.AvailableMemory", "xsd:int", "2"),
+		changed(1, sm+"ExecEnv.1.ActiveExecutionUnits", "xsd:string", sm+"ExecutionUnit.3,"+sm+"ExecutionUnit.5"),
+		changed(2, sm+"DeploymentUnit.2.ExecutionUnitList", "xsd:string", sm+"ExecutionUnit.3,"+sm+"ExecutionUnit.5"),
+		changed(6, policy+"Enable", "xsd:boolean", "true"),
 	}
 	if diff := cmp.Diff(want, face.Changed(old, next, refs)); diff != "" {
 		t.Error(diff) // the number of entries is the same

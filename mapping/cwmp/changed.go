@@ -15,12 +15,19 @@ const (
 	policyObject = "Device.ManagementServer.DUStateChangeComplPolicy."
 )
 
+// A Change is a parameter that has another value, and the object at which it was found.
+type Change struct {
+	Ref model.Ref
+	ParameterValue
+}
+
 // Changed returns the parameters of the objects at refs that are to be notified of and have another value in next than in old, with the new one. The zero
 // Ref is Device.SoftwareModules. itself, without the tables in it. A parameter that one of the two does not have is none of them:
-// rows that come and go are told by the numbers of entries (TR-069 Table 8, 4 VALUE CHANGE).
-func (f *Face) Changed(old, next *model.Snapshot, refs []model.Ref) []ParameterValue {
+// rows that come and go are told by the numbers of entries (TR-069 Table 8, 4 VALUE CHANGE). What takes a look at a whole table is looked at once
+// in a call, so many objects belong into one.
+func (f *Face) Changed(old, next *model.Snapshot, refs []model.Ref) []Change {
 	before, after := softwaremodules.NewRow(old), softwaremodules.NewRow(next)
-	var changed []ParameterValue
+	var changed []Change
 	for _, ref := range refs {
 		path := ObjectPath(ref)
 		n, ok := f.place(after, path)
@@ -43,7 +50,7 @@ func (f *Face) Changed(old, next *model.Snapshot, refs []model.Ref) []ParameterV
 			}
 			if o, ok := was[m.Path]; ok {
 				if value := p.Value(m.Row); value != o.Parameter.Value(o.Row) {
-					changed = append(changed, ParameterValue{m.Path, p.Type.XSD(), value})
+					changed = append(changed, Change{ref, ParameterValue{m.Path, p.Type.XSD(), value}})
 				}
 			}
 		}
