@@ -313,6 +313,28 @@ func TestTooManyRequests(t *testing.T) {
 	b.accept(refusedElement)
 }
 
+// Requests of which nothing but the token is remembered keep nobody out: the oldest are forgotten for new ones.
+func TestRememberedTokensMakeRoom(t *testing.T) {
+	b := newBench(t)
+	asked := request("Install a")
+	asked.Operations[0].Refused = errors.New("a test")
+	for i := range maxRequests + 2 {
+		asked.Token = fmt.Sprint("token ", i)
+		id := b.accept(asked)
+		if i > 0 { // the report of the first one waits on
+			b.update(func(tx *inventory.Tx) error { return b.Acknowledge(tx, id) })
+		}
+	}
+	b.reopen()
+	if known := b.known(); len(known) != maxRequests || known[0] != 1 || known[1] != 4 {
+		t.Errorf("%d requests are known: %d", len(known), known)
+	}
+	asked.Token = "token 0"
+	if again := b.accept(asked); again != 1 {
+		t.Errorf("the request whose report waits is not known any more: %d", again)
+	}
+}
+
 // What waits for nobody is bounded: the oldest go, and are counted.
 func TestWaitingIsBounded(t *testing.T) {
 	b := newBench(t)

@@ -17,7 +17,8 @@ const MaxOperations = 64
 // maxCommandKey is the greatest length of a command key (TR-069 Table 70), in characters.
 const maxCommandKey = 32
 
-// maxRequests bounds the requests that are known: those at work, those whose report nobody has fetched, and those whose token is remembered.
+// maxRequests bounds the requests that are known: those at work, those whose report nobody has fetched, and those whose token is remembered. The last
+// make room for others.
 const maxRequests = 256
 
 // remembered is how long the token of a request is known after its report is gone.
@@ -196,8 +197,9 @@ func (k *Keeper) Accept(tx *inventory.Tx, asked model.ChangeRequest) (uint64, er
 		return 0, fault.Errorf(fault.TooManyOperations, "cannot accept the request: it has %d operations, and %d may be in one", n, MaxOperations)
 	case len([]rune(asked.CommandKey)) > maxCommandKey:
 		return 0, fault.Errorf(fault.InvalidArguments, "cannot accept the request: its command key is longer than %d characters", maxCommandKey)
-	case len(known) >= maxRequests:
-		return 0, fault.Errorf(fault.TooManyOperations, "cannot accept the request: %d are known already; their reports have not been acknowledged", len(known))
+	}
+	if err := k.makeRoom(tx, known); err != nil {
+		return 0, err
 	}
 	st, err := tx.Store()
 	if err != nil {
@@ -227,6 +229,24 @@ func (k *Keeper) Accept(tx *inventory.Tx, asked model.ChangeRequest) (uint64, er
 		}
 	}
 	return uint64(id), k.settle(tx, r)
+}
+
+// makeRoom makes room for one more request. Those of which nothing but the token is remembered go for it, the oldest first.
+func (k *Keeper) makeRoom(tx *inventory.Tx, known []uint32) error {
+	for left := len(known); left >= maxRequests; left-- {
+		i := slices.IndexFunc(known, func(id uint32) bool {
+			r := k.request(tx, id)
+			return r != nil && r.Told && len(r.Late) == 0
+		})
+		if i < 0 {
+			return fault.Errorf(fault.TooManyOperations, "cannot accept the request: %d have not ended, or their reports have not been acknowledged", left)
+		}
+		if err := k.forget(tx, known[i]); err != nil {
+			return err
+		}
+		known = slices.Delete(slices.Clone(known), i, i+1)
+	}
+	return nil
 }
 
 // refuse is the result of an element that came to no operation.
