@@ -34,14 +34,11 @@ func DiskUsage(dir string) (int64, error) {
 		if path == dir {
 			dev = uint64(st.Dev) //nolint:unconvert // other types on other processors
 		}
-		if uint64(st.Dev) != dev { //nolint:unconvert // as above
-			if entry.IsDir() {
-				return filepath.SkipDir
-			}
-			return nil
+		if mounted(info, dev) {
+			return filepath.SkipDir
 		}
 		if !entry.IsDir() && st.Nlink > 1 {
-			id := inode{dev, uint64(st.Ino)} //nolint:unconvert // as above
+			id := inode{uint64(st.Dev), uint64(st.Ino)} //nolint:unconvert // as above
 			if seen[id] {
 				return nil
 			}
@@ -54,4 +51,11 @@ func DiskUsage(dir string) (int64, error) {
 		return 0, fmt.Errorf("cannot tell the size of %s: %w", dir, err)
 	}
 	return (blocks + 1) / 2, nil
+}
+
+// mounted reports whether what info tells of is the root of another file system than the one that has the number dev. That is asked of directories
+// alone: in an overlay, files have the numbers of the layers that they come from (Documentation/filesystems/overlayfs.rst of Linux, Inode properties).
+func mounted(info fs.FileInfo, dev uint64) bool {
+	st := info.Sys().(*syscall.Stat_t)
+	return info.IsDir() && uint64(st.Dev) != dev //nolint:unconvert // as above
 }

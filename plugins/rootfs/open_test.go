@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,5 +81,39 @@ func TestDiskUsage(t *testing.T) {
 	}
 	if _, err := DiskUsage(filepath.Join(top, "missing")); err == nil {
 		t.Error("what is not there has a size")
+	}
+}
+
+// foreign is a file as an overlay tells of it: with the device number of a layer.
+type foreign struct {
+	fs.FileInfo
+	dev uint64
+}
+
+func (f foreign) Sys() any {
+	st := *f.FileInfo.Sys().(*syscall.Stat_t)
+	st.Dev = f.dev
+	return &st
+}
+
+// TestDiskUsageOfOverlay shows that files of a layer count, and directories of another file system do not.
+func TestDiskUsageOfOverlay(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f")
+	if err := errors.Join(os.WriteFile(file, []byte("x"), 0o600), os.Symlink("f", filepath.Join(dir, "l"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		dev  uint64
+		want bool
+	}{{dir, 7, false}, {dir, 8, true}, {file, 7, false}, {file, 8, false}, {filepath.Join(dir, "l"), 8, false}} {
+		info, err := os.Lstat(c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mounted(foreign{info, c.dev}, 7); got != c.want {
+			t.Errorf("%s of device %d below device 7 is another file system: %v, want %v", info.Mode(), c.dev, got, c.want)
+		}
 	}
 }
