@@ -50,3 +50,12 @@ func (a *Argument) Object() string {
 func (a *Argument) parameter(name string) *Parameter[struct{}] {
 	return &Parameter[struct{}]{Name: name, Type: a.Type, Range: a.Range, Length: a.Length, Enum: a.Enum, List: a.List}
 }
+
+// Bend returns the text of an argument that comes out of a command or with an event, bent to what the data model allows as the value of a
+// parameter is: a string is cut to its length, a character that XML cannot carry is replaced.
+func (a *Argument) Bend(text string) string {
+	if a.Type != String {
+		return text
+	}
+	return (&Parameter[string]{Type: String, Length: a.Length, List: a.List, Text: func(s string) string { return s }}).Value(text)
+}

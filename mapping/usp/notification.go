@@ -8,6 +8,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
 	"github.com/smmd-project/smmd/mapping/softwaremodules"
+	"github.com/smmd-project/smmd/mapping/uuidname"
 )
 
 // Kind is the kind of a notification (TR-369, Notify).
@@ -51,7 +52,7 @@ func (f *Face) Notification(n *model.Notification) (Notification, bool) {
 		if event == nil {
 			return Notification{}, false
 		}
-		return Notification{Kind: KindEvent, Object: prefix, Event: event.Name, Arguments: arguments(event, stateChange(s, event, n.Result))}, true
+		return Notification{Kind: KindEvent, Object: prefix, Event: event.Name, Arguments: arguments(event.Arguments, stateChange(s, event, n.Result))}, true
 	case n.Kind == model.NotifyRestarted:
 		event, env := f.event(prefix+"ExecEnv.{i}.", "Restarted!"), s.ExecEnvByID(n.Env)
 		if event == nil || env == nil {
@@ -59,7 +60,7 @@ func (f *Face) Notification(n *model.Notification) (Notification, bool) {
 		}
 		return Notification{
 			Kind: KindEvent, Object: rowPath(model.KindExecEnv, env.Instance) + ".", Event: event.Name,
-			Arguments: arguments(event, map[string]string{"RestartTime": dm.FormatTime(n.Time), "RestartReason": n.Reason}),
+			Arguments: arguments(event.Arguments, map[string]string{"RestartTime": dm.FormatTime(n.Time), "RestartReason": n.Reason}),
 		}, true
 	case n.Kind == model.NotifyOperationComplete:
 		return f.complete(s, n)
@@ -76,13 +77,22 @@ func (f *Face) event(object, name string) *dm.Event {
 	return at.Event
 }
 
-// arguments returns those that the event has in the version of the data model.
-func arguments(e *dm.Event, values map[string]string) map[string]string {
-	args := make(map[string]string, len(e.Arguments))
-	for _, a := range e.Arguments {
-		args[a.Name] = values[a.Name]
+// arguments returns those that the event or command has in the version of the data model, bent to it as the parameters are: whoever
+// looks for the row that they tell of finds it.
+func arguments(known []*dm.Argument, values map[string]string) map[string]string {
+	args := make(map[string]string, len(known))
+	for _, a := range known {
+		args[a.Name] = a.Bend(values[a.Name])
 	}
 	return args
+}
+
+// uuidOf returns the UUID of a result. One that somebody has made up, and that the operation was refused for, has no place in the data model.
+func uuidOf(r *model.Result) string {
+	if _, err := uuidname.Parse(r.UUID); err != nil {
+		return ""
+	}
+	return r.UUID
 }
 
 // stateChange returns the arguments of DUStateChange! (TR-181 Issue 2, USP). StartTime is that of the transfer; Uninstall has none, so it is
@@ -108,7 +118,7 @@ func stateChange(s *model.Snapshot, e *dm.Event, r *model.Result) map[string]str
 		du = rowPath(model.KindDeploymentUnit, r.DU)
 	}
 	return map[string]string{
-		"UUID":                 r.UUID,
+		"UUID":                 uuidOf(r),
 		"DeploymentUnitRef":    du,
 		"Version":              r.Version,
 		"CurrentState":         state,
@@ -145,10 +155,7 @@ func (f *Face) complete(s *model.Snapshot, n *model.Notification) (Notification,
 	if e := s.ExecEnvByID(r.Env); e != nil {
 		env = rowPath(model.KindExecEnv, e.Instance)
 	}
-	values := map[string]string{"UUID": r.UUID, "Version": r.Version, "ExecEnvRef": env}
-	for _, a := range at.Command.Outputs {
-		c.Arguments[a.Name] = values[a.Name]
-	}
+	c.Arguments = arguments(at.Command.Outputs, map[string]string{"UUID": uuidOf(&r), "Version": r.Version, "ExecEnvRef": env})
 	return c, true
 }
 

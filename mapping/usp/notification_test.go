@@ -15,15 +15,17 @@ import (
 	"github.com/smmd-project/smmd/mapping/usp"
 )
 
+const uuid = "fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"
+
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
 func TestDUStateChange(t *testing.T) {
 	installed := model.Result{
-		Performed: model.PerformedInstall, UUID: "u5", DU: 5, Env: "osgi", Version: "1.0", State: model.ResultInstalled, Resolved: true, EUs: []model.RowID{3, 8},
+		Performed: model.PerformedInstall, UUID: uuid, DU: 5, Env: "osgi", Version: "1.0", State: model.ResultInstalled, Resolved: true, EUs: []model.RowID{3, 8},
 		Start: noon.Add(-time.Hour), Transfer: noon, Complete: noon.Add(time.Minute),
 	}
 	arguments := map[string]string{
-		"UUID": "u5", "DeploymentUnitRef": sm + "DeploymentUnit.5", "Version": "1.0", "CurrentState": "Installed", "Resolved": "true",
+		"UUID": uuid, "DeploymentUnitRef": sm + "DeploymentUnit.5", "Version": "1.0", "CurrentState": "Installed", "Resolved": "true",
 		"ExecutionUnitRefList": sm + "ExecutionUnit.3," + sm + "ExecutionUnit.8", "StartTime": "2026-05-04T12:00:00Z",
 		"CompleteTime": "2026-05-04T12:01:00Z", "OperationPerformed": "Install", "Fault.FaultCode": "0", "Fault.FaultString": "",
 	}
@@ -47,6 +49,14 @@ func TestDUStateChange(t *testing.T) {
 			"UUID": "", "DeploymentUnitRef": "", "Version": "", "CurrentState": "Failed", "Resolved": "false", "ExecutionUnitRefList": "",
 			"StartTime": "0001-01-01T00:00:00Z", "CompleteTime": "0001-01-01T00:00:00Z", "Fault.FaultCode": "7035", "Fault.FaultString": "cannot read it",
 		}},
+		{"more than there is room for", "2.19", func(r *model.Result) {
+			r.UUID, r.Version, r.Message = strings.Repeat("u", 36), strings.Repeat("1", 33), strings.Repeat("ä", 257)+"\x00"
+			r.EUs = slices.Repeat([]model.RowID{3}, 100)
+		}, map[string]string{
+			"UUID": "", "Version": strings.Repeat("1", 32), "Fault.FaultString": strings.Repeat("ä", 256),
+			"ExecutionUnitRefList": sm + "ExecutionUnit.3" + strings.Repeat(","+sm+"ExecutionUnit.3", 99),
+		}},
+		{"a UUID in upper case", "2.19", func(r *model.Result) { r.UUID = strings.ToUpper(uuid) }, map[string]string{"UUID": strings.ToUpper(uuid)}},
 	} {
 		r := installed
 		tc.change(&r)
@@ -92,17 +102,23 @@ func TestRestarted(t *testing.T) {
 
 func TestOperationComplete(t *testing.T) {
 	origin := model.Origin{Name: "proto::c", Command: sm + "InstallDU()", CommandKey: "key"}
-	result := model.Result{UUID: "u5", Version: "1.0", Env: "lxc"}
+	result := model.Result{UUID: uuid, Version: "1.0", Env: "lxc"}
 	of := func(version string, n model.Notification) (usp.Notification, bool) {
 		n.Kind, n.Job = model.NotifyOperationComplete, 7
 		return usp.New(newAgent(), version).Notification(&n)
 	}
 	complete := usp.Notification{
 		Kind: usp.KindOperationComplete, Object: sm, Command: "InstallDU()", CommandKey: "key", Originator: "proto::c", Job: 7,
-		Arguments: map[string]string{"UUID": "u5", "Version": "1.0", "ExecEnvRef": sm + "ExecEnv.2"},
+		Arguments: map[string]string{"UUID": uuid, "Version": "1.0", "ExecEnvRef": sm + "ExecEnv.2"},
 	}
 	if n, ok := of("", model.Notification{Origin: origin, Outputs: []model.Result{result}, Message: "a remark"}); !ok || !cmp.Equal(n, complete) {
 		t.Errorf("a success: %t, %s", ok, cmp.Diff(n, complete))
+	}
+	long := complete
+	long.Arguments = map[string]string{"UUID": "", "Version": strings.Repeat("1", 32), "ExecEnvRef": sm + "ExecEnv.2"}
+	n, ok := of("", model.Notification{Origin: origin, Outputs: []model.Result{{UUID: "u5", Version: strings.Repeat("1", 33), Env: "lxc"}}})
+	if !ok || !cmp.Equal(n, long) {
+		t.Errorf("outputs that are too long: %t, %s", ok, cmp.Diff(n, long))
 	}
 	older := complete
 	older.Arguments = map[string]string{}
