@@ -320,10 +320,13 @@ func TestRememberedTokensMakeRoom(t *testing.T) {
 	asked.Operations[0].Refused = errors.New("a test")
 	for i := range maxRequests + 2 {
 		asked.Token = fmt.Sprint("token ", i)
-		id := b.accept(asked)
-		if i > 0 { // the report of the first one waits on
-			b.update(func(tx *inventory.Tx) error { return b.Acknowledge(tx, id) })
-		}
+		b.update(func(tx *inventory.Tx) error {
+			id, err := b.Accept(tx, asked)
+			if err != nil || i == 0 { // the report of the first one waits on
+				return err
+			}
+			return b.Acknowledge(tx, id)
+		})
 	}
 	b.reopen()
 	if known := b.known(); len(known) != maxRequests || known[0] != 1 || known[1] != 4 {
