@@ -48,7 +48,7 @@ func kindOf(ctx context.Context, p string) (kind, error) {
 		case ctx.Err() != nil:
 			return "", fmt.Errorf("cannot read the package: %w", ctx.Err())
 		default:
-			return "", foreign("it is no tar file")
+			return "", noTar(file)
 		}
 		switch name := path.Clean(hdr.Name); {
 		case name == ".", hdr.Typeflag == tar.TypeXGlobalHeader:
@@ -62,6 +62,32 @@ func kindOf(ctx context.Context, p string) (kind, error) {
 			return "", foreign(fmt.Sprintf("its first file is %q", name))
 		}
 	}
+}
+
+// others are good packages of other kinds that are no tar files, by what they have at a place.
+var others = []struct {
+	offset int64
+	magic  string
+	what   string
+}{
+	{0, "PK\x03\x04", "a zip or jar file"},
+	{0, "hsqs", "an image of a squashfs"},
+	{1024 + 56, "\x53\xef", "an image of an ext4"},
+	{512, "EFI PART", "an image of a disk with partitions"},
+	{0, "!<arch>\n", "a Debian package"},
+	{0, "\xed\xab\xee\xdb", "an RPM package"},
+	{0, "\x7fELF", "a program"},
+}
+
+// noTar says what a file is that is no tar file: a package of another kind, or nothing that could be used anywhere.
+func noTar(file *os.File) error {
+	for _, o := range others {
+		head := make([]byte, len(o.magic))
+		if _, err := file.ReadAt(head, o.offset); err == nil && string(head) == o.magic {
+			return foreign("it is " + o.what)
+		}
+	}
+	return adapter.Errorf(adapter.Corrupt, "cannot use the package: it is no tar file")
 }
 
 func foreign(why string) error {

@@ -237,10 +237,12 @@ func TestHostilePackages(t *testing.T) {
 		"tree: no rootfs":  {tree(), adapter.Corrupt},
 		"tree: metadata":   {tarOf(t, []entry{{name: "metadata.yaml", content: "properties: ["}}), adapter.Corrupt},
 		"tree: no name":    {tarOf(t, []entry{{name: "metadata.yaml", content: "architecture: x86_64"}, {name: "rootfs/"}}), adapter.Corrupt},
-		"empty":            {nil, adapter.Mismatch},
+		"empty":            {nil, adapter.Corrupt},
+		"garbage":          {[]byte(strings.Repeat("garbage ", 512)), adapter.Corrupt},
+		"squashfs":         {[]byte("hsqs" + strings.Repeat("x", 100)), adapter.Mismatch},
 		"jar":              {[]byte("PK\x03\x04"), adapter.Mismatch},
 		"portable service": {tarOf(t, []entry{{name: "usr/lib/os-release"}}), adapter.Mismatch},
-		"gzip of nothing":  {gzipped(t, []byte("nothing")), adapter.Mismatch},
+		"gzip of nothing":  {gzipped(t, []byte("nothing")), adapter.Corrupt},
 		"damaged gzip":     {gzipped(t, layer(entry{name: "x"}))[:200], adapter.Corrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
