@@ -168,7 +168,7 @@ func (f *follower) tell(subs []*subscription, n client.USPNotification, objects 
 			continue
 		}
 		m := notify(n)
-		m.SubscriptionId, m.SendResp = sub.ID, sub.NotifRetry
+		m.SubscriptionId = sub.ID // send_resp stays false: the Broker takes nothing else, and whether a controller is told again is its part
 		id := f.s.nextID()
 		if err := f.s.send(f.s.broker, request(id, usppb.Header_NOTIFY, &usppb.Request{ReqType: &usppb.Request_Notify{Notify: m}})); err != nil {
 			return err

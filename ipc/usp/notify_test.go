@@ -226,6 +226,21 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestNoAnswerIsAskedFor: to be told again is between a controller and the Broker, whatever the subscription says.
+func TestNoAnswerIsAskedFor(t *testing.T) {
+	a := newAgent()
+	_, l := joined(t, a)
+	path := l.Subscribe("s", "Event", sm)
+	set := l.Call(usptest.Set("retry", path, "NotifRetry", "true", false)).GetBody().GetResponse().GetSetResp()
+	if set.GetUpdatedObjResults()[0].GetOperStatus().GetOperSuccess() == nil {
+		t.Fatalf("NotifRetry is answered with %v", set)
+	}
+	a.tell(event(1<<20, "u"))
+	if n := l.Notifies(1); n[0].GetSendResp() || n[0].GetSubscriptionId() != "s" {
+		t.Errorf("told %v", n)
+	}
+}
+
 // TestLostState: an agent that has lost its state counts anew. What it has to tell is told, in a session that begins again.
 func TestLostState(t *testing.T) {
 	a := newAgent()
