@@ -10,9 +10,11 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 )
 
-// The pauses of [Keeper.Run]: after something that could not be written, and between two notes of what a request has used of its time.
+// The pauses of [Keeper.Run]: after something that could not be written, while there is no room for the operations of an element, and between two notes
+// of what a request has used of its time.
 const (
 	retryPause = time.Second
+	roomPause  = time.Minute
 	notePause  = time.Hour
 )
 
@@ -44,13 +46,15 @@ func (k *Keeper) work(ctx context.Context) time.Duration {
 	for _, id := range k.known() {
 		for more := true; more && ctx.Err() == nil; {
 			var next time.Duration
+			var alone bool // no job is kept that has to go first
 			err := k.Inventory.Update(func(tx *inventory.Tx) (err error) {
+				alone = tx.Count(model.KindJob) == 0
 				more, next, err = k.advance(tx, id)
 				return err
 			})
 			if fault.ReasonOf(err) == fault.TooManyOperations {
-				err, more = k.tooMany(id, err)
-				next = notePause // whoever ends wakes this
+				// Whoever ends wakes this; nobody tells that a finished job has been forgotten.
+				more, next, err = alone, roomPause, k.tooMany(id, alone, err)
 			}
 			if err != nil {
 				k.Log.Error("a ChangeDUState cannot be carried on; trying again", "report", id, "err", err)
@@ -141,23 +145,20 @@ func (k *Keeper) begin(tx *inventory.Tx, r *Request, i int) error {
 	return k.settle(tx, r)
 }
 
-// tooMany leaves an element for later while operations are open whose end makes room, and else refuses it.
-func (k *Keeper) tooMany(id uint32, why error) (err error, more bool) {
-	err = k.Inventory.Update(func(tx *inventory.Tx) error {
-		for j := range tx.Jobs() {
-			if !j.State.Final() {
-				return nil
-			}
-		}
+// tooMany leaves an element for later while jobs are kept whose end, or whose removal, makes room; alone says that there was none in the transaction that
+// found no room. Then there will never be any, and the element is refused.
+func (k *Keeper) tooMany(id uint32, alone bool, why error) error {
+	if !alone {
+		return nil
+	}
+	return k.Inventory.Update(func(tx *inventory.Tx) error {
 		r := k.request(tx, id).copied()
 		i := r.ready()
-		more = true
 		if err := k.begun(tx, r, i, []Part{{Results: []model.Result{k.refuse(&r.Elements[i], why)}}}); err != nil {
 			return err
 		}
 		return k.settle(tx, r)
 	})
-	return err, more
 }
 
 // expire completes the report of a request that is due: what has not ended is told as failed. What is at work goes on until its own deadline.
