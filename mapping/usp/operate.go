@@ -27,6 +27,10 @@ type Executed struct {
 	Status
 }
 
+// maxExecutions is how many objects one message may execute a command for: each execution is a commit of the agent, and whoever waits for
+// the answer waits for all of them.
+const maxExecutions = 256
+
 // execution is what a command is executed with.
 type execution struct {
 	ref    model.Ref // the row that it is a command of
@@ -93,8 +97,9 @@ func autoRestart(args map[string]any) *model.AutoRestart {
 }
 
 // Operate answers the message of that name (TR-369, Operate): the command is executed for each object that its path stands for, and each
-// execution succeeds or fails for itself. The error is a *[Failure], for a path that is not well-formed or no command of the data model. A path
-// that is no search path and whose object does not exist is one result with code 7016.
+// execution succeeds or fails for itself. The error is a *[Failure], for a path that is not well-formed or no command of the data model, and,
+// with code 7005, for one that stands for more than 256 objects: nothing is executed then. A path that is no search path and whose object
+// does not exist is one result with code 7016.
 //
 // An asynchronous command has a job, and its end is told by an OperationComplete; that the agent refuses it at once is a result. A synchronous one has
 // ended when Operate returns: the state of a unit and the run level of an environment may then still be on their way.
@@ -110,6 +115,10 @@ func (f *Face) Operate(ctx context.Context, c Call) ([]Executed, error) {
 	nodes, err := dm.Resolve(f.root, row, p, dm.ForGet)
 	if err != nil {
 		return []Executed{{Command: p.String(), Status: status(err, ObjectDoesNotExist)}}, nil
+	}
+	if len(nodes) > maxExecutions {
+		return nil, &Failure{Code: ResourcesExceeded, Reason: fault.TooManyOperations, Message: fmt.Sprintf(
+			"cannot execute %s: it stands for %d objects, and one message may execute it for %d", p, len(nodes), maxExecutions)}
 	}
 	args, err := at.Command.Read(c.Input)
 	results := make([]Executed, len(nodes))

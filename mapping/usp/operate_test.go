@@ -148,6 +148,25 @@ func TestOperateThatTheAgentRefuses(t *testing.T) {
 	}
 }
 
+// A command for more objects than one answer can wait for is executed for none of them.
+func TestOperateIsBounded(t *testing.T) {
+	for _, tc := range []struct {
+		units, asked int
+		failure      string
+	}{{256, 256, "<nil>"}, {257, 0, "7005"}} {
+		a := newAgent()
+		var units []*model.DeploymentUnit
+		for i := range tc.units {
+			units = append(units, &model.DeploymentUnit{ID: uint32(i + 1), Env: "osgi"})
+		}
+		a.snapshot = model.NewSnapshot([]*model.ExecEnv{{ID: "osgi", Instance: 1}}, units, nil, nil)
+		got, err := usp.New(a, "").Operate(t.Context(), usp.Call{Command: sm + "DeploymentUnit.*.Uninstall()"})
+		if text := failed(err); text != tc.failure || len(got) != tc.asked || len(a.asked) != tc.asked {
+			t.Errorf("%d units: %s, %d results, the agent was asked %d times", tc.units, text, len(got), len(a.asked))
+		}
+	}
+}
+
 // Before 2.16 Reset() has no Request and there is no Restart().
 func TestOperateInOlderVersion(t *testing.T) {
 	a := newAgent()

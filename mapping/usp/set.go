@@ -73,7 +73,8 @@ type key struct {
 
 // Set answers the message of that name (TR-369, Set). With allowPartial each update stands for itself; a search path that matches several
 // rows is all or nothing even then (R-SET.2a). Without, the whole message is: the error is a *[Failure] with code 7004 and one element for each
-// parameter or object that failed. A parameter that is not required and fails is told and left out.
+// parameter or object that failed. A parameter that is not required and fails is told and left out. In both cases what is left is one change of
+// the agent, however many updates there are.
 func (f *Face) Set(ctx context.Context, updates []Update, allowPartial bool, originator model.Origin) ([]SetResult, error) {
 	row := softwaremodules.NewRow(f.agent.Snapshot())
 	plans := make([]*plan, len(updates))
@@ -84,22 +85,19 @@ func (f *Face) Set(ctx context.Context, updates []Update, allowPartial bool, ori
 		}
 		plans[i] = f.plan(row, u, seen, &left)
 	}
-	if allowPartial {
+	err := f.apply(ctx, plans, allowPartial, originator)
+	switch {
+	case allowPartial && err != nil:
 		for _, p := range plans {
-			if err := f.apply(ctx, []*plan{p}, originator); err != nil {
+			if p.failed == nil {
 				p.failed = &Status{Parameter(reasonOf(err)), err.Error()}
 			}
 		}
-	} else {
-		if !failed(plans) {
-			if err := f.apply(ctx, plans, originator); err != nil {
-				r := reasonOf(err)
-				return nil, &Failure{Code: Parameter(r), Reason: r, Message: err.Error()}
-			}
-		}
-		if failed(plans) {
-			return nil, failure(plans)
-		}
+	case err != nil:
+		r := reasonOf(err)
+		return nil, &Failure{Code: Parameter(r), Reason: r, Message: err.Error()}
+	case !allowPartial && failed(plans):
+		return nil, failure(plans)
 	}
 	row = softwaremodules.NewRow(f.agent.Snapshot())
 	results := make([]SetResult, len(plans))
@@ -216,15 +214,19 @@ func failed(plans []*plan) bool {
 }
 
 // apply gives what is left of the plans to the agent as one change. What the agent refuses and is not required is left out, and the rest
-// tried again. The error is one that has nothing to do with single parameters.
-func (f *Face) apply(ctx context.Context, plans []*plan, originator model.Origin) error {
+// tried again; with partial, so are plans that have failed, and else nothing is done once one has. The error is one that has nothing to do with
+// single parameters: then nothing is done either.
+func (f *Face) apply(ctx context.Context, plans []*plan, partial bool, originator model.Origin) error {
 	for {
-		if failed(plans) {
+		if !partial && failed(plans) {
 			return nil
 		}
 		var as []model.Assignment
 		var writes []*write
 		for _, p := range plans {
+			if p.failed != nil {
+				continue
+			}
 			for _, t := range p.targets {
 				for _, w := range t.writes {
 					if w.failed == nil {

@@ -123,6 +123,9 @@ func TestSet(t *testing.T) {
 			for _, x := range a.asked {
 				set += len(x.([]model.Assignment))
 			}
+			if len(a.asked) > 1 {
+				t.Errorf("%s, allow_partial %t: the agent is asked for %d changes", tc.name, partial, len(a.asked))
+			}
 			if text != want || set != n || set > 0 && a.origin != (model.Origin{Name: "me"}) {
 				t.Errorf("%s, allow_partial %t: %s with %d assignments, want %s with %d", tc.name, partial, text, set, want, n)
 			}
