@@ -3,7 +3,7 @@
 # With everything in place it does nothing and needs neither root nor a network.
 #
 #   packaging/deps.sh run     a JDK, Maven, a D-Bus daemon; for root, who can boot disposable machines, what is in them
-#   packaging/deps.sh test    besides, busctl and gdbus as independent D-Bus clients; for root, what makes images and looks at them
+#   packaging/deps.sh test    besides, busctl, gdbus and Python as independent D-Bus clients; for root, what makes images and looks at them
 #   packaging/deps.sh lint    besides, protoc and shellcheck
 set -eu
 
@@ -41,6 +41,7 @@ test)
 	fi
 	need busctl systemd
 	need gdbus libglib2.0-bin
+	need /usr/lib/python3/dist-packages/gi/__init__.py python3-gi # with python3
 	need gcc gcc # for the race detector, with the headers of the C library
 	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 	;;
