@@ -154,7 +154,7 @@ func (b *element) update() error {
 // updateRows updates one version of a unit wherever the element is about it: everywhere or nowhere, so what refuses one row refuses all (TR-069 VI.5.1.2).
 func (b *element) updateRows(rows []*model.DeploymentUnit) error {
 	known := b.op.URL
-	r := operation.Request{Originator: b.origin}
+	r := operation.Request{Originator: b.origin, Part: true}
 	for _, row := range rows {
 		if known == "" {
 			known = row.URL
@@ -218,7 +218,9 @@ func (b *element) uninstall() error {
 	}
 	for _, row := range rows {
 		s := &deployment.UninstallState{Row: row.ID, Env: row.Env}
-		job, err := operation.Submit(b.a.eng, b.tx, b.a.remove, s, unitRequest(row, b.origin))
+		r := unitRequest(row, b.origin)
+		r.Part = true
+		job, err := operation.Submit(b.a.eng, b.tx, b.a.remove, s, r)
 		if err := b.submitted(job, err, row); err != nil {
 			return err
 		}

@@ -275,6 +275,24 @@ func TestChangeAboveMaxOpen(t *testing.T) {
 			t.Errorf("result %d is %+v", i, r)
 		}
 	}
+	// An element about many units is one request: it begins as a whole, whatever else is open.
+	entered, release := d.worlds["fake"].Block("Inspect")
+	other, err := d.install(fake.Spec{Name: "other"})
+	d.ok(err)
+	<-entered
+	id := d.change(model.UnitOperation{Performed: model.PerformedUpdate})
+	d.until("the element has begun", func(s *model.Snapshot) error {
+		if n := s.Count(model.KindJob); n != 13 { // 6 installs, the other one, 6 updates
+			return fmt.Errorf("there are %d jobs", n)
+		}
+		return nil
+	})
+	release()
+	d.done(other, nil)
+	results := d.report(id).Results
+	if len(results) != 6 || slices.ContainsFunc(results, func(r model.Result) bool { return r.DU == 0 || r.Fault == fault.TooManyOperations }) {
+		t.Errorf("an update of everything gives %q", told(results))
+	}
 }
 
 // A unit that another operation is at is busy, and with it the element wherever that is about it.

@@ -52,7 +52,7 @@ type Operations struct {
 	RunDeadline   time.Duration // run_deadline: of an operation from the moment it leaves the queue
 	TotalDeadline time.Duration // total_deadline: of an operation from its acceptance
 	CallDeadline  time.Duration // call_deadline: of one call into an adapter
-	MaxOpen       int           // max_open: unfinished operations at once; more are refused
+	MaxOpen       int           // max_open: unfinished operations at once, without updates and uninstalls of a ChangeDUState; more are refused
 	Parallel      int           // parallel: downloads at once
 	KeepFinished  time.Duration // keep_finished: how long a finished job stays readable, at least 1h
 }

@@ -18,15 +18,15 @@ func (e *Engine) submit(tx *inventory.Tx, d definition, state any, r Request) (u
 	if e.present.tx != tx {
 		e.present = acceptance{tx: tx}
 	}
-	open := len(e.open) + len(e.present.ops)
-	all := open + len(e.ended)
+	open := e.places()
+	all := len(e.open) + len(e.present.ops) + len(e.ended)
 	busy := e.lockedBy(r.Locks)
 	waits := d.info(0).turn && (e.ctx == nil || e.turns.busy(r.Envs) || slices.ContainsFunc(e.present.ops, func(o *op) bool {
 		return slices.ContainsFunc(o.rec.Envs, func(env string) bool { return slices.Contains(r.Envs, env) })
 	}))
 	e.mu.Unlock()
 	switch {
-	case open >= e.opts.MaxOpen:
+	case open >= e.opts.MaxOpen && !r.Part:
 		return 0, fault.Errorf(fault.TooManyOperations, "cannot accept the operation: %d are open already", open)
 	case all >= maxJobs:
 		return 0, fault.Errorf(fault.TooManyOperations, "cannot accept the operation: %d jobs are kept already", all)
@@ -47,7 +47,7 @@ func (e *Engine) submit(tx *inventory.Tx, d definition, state any, r Request) (u
 	o := &op{def: d, state: state, rec: record{
 		ID: id, Kind: d.kind(), Key: fmt.Sprintf("%d-%s", id, hex.EncodeToString(key)), Originator: r.Originator.Name,
 		Command: r.Originator.Command, CommandKey: r.Originator.CommandKey,
-		State: raw, Envs: r.Envs, Locks: r.Locks, Objects: r.Objects,
+		State: raw, Envs: r.Envs, Locks: r.Locks, Objects: r.Objects, Part: r.Part,
 		Entry: d.info(0).name, Entries: 1, Waiting: waits, Begun: !waits,
 		Accepted: c.Wall(), Boot: c.Boot(), Stamp: c.SinceBoot(), JobState: model.JobQueued,
 	}}
@@ -77,6 +77,21 @@ func (e *Engine) submit(tx *inventory.Tx, d definition, state any, r Request) (u
 		e.launch(o)
 	})
 	return id, nil
+}
+
+// places returns how many operations have a place of Options.MaxOpen. The caller holds mu.
+func (e *Engine) places() (n int) {
+	for _, o := range e.open {
+		if !o.rec.Part {
+			n++
+		}
+	}
+	for _, o := range e.present.ops {
+		if !o.rec.Part {
+			n++
+		}
+	}
+	return n
 }
 
 // lockedBy returns the open operation that has locked one of the rows, or 0. The caller holds mu.

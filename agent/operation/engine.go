@@ -21,7 +21,7 @@ import (
 type Options struct {
 	RunDeadline   time.Duration // from the moment an operation begins to run
 	TotalDeadline time.Duration // from its acceptance
-	MaxOpen       int           // unfinished operations; more are refused
+	MaxOpen       int           // unfinished operations, those with Request.Part not counted; more are refused
 	KeepFinished  time.Duration // how long a finished job stays readable
 	Clock         Clock
 	Log           *slog.Logger

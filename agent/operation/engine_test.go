@@ -294,6 +294,34 @@ func TestLocksAndLimits(t *testing.T) {
 	})
 }
 
+// Operations of a request that is accepted as a whole neither need places nor take them from others, over a restart too.
+func TestPartsTakeNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice(t, newWorld())
+		d.opts.MaxOpen = 1
+		d.load()
+		def := d.defs[0].(*Definition[toy])
+		all := []uint32{d.mustSubmit(Request{Locks: []model.RowID{1}, Part: true}), d.mustSubmit(Request{}), d.mustSubmit(Request{Locks: []model.RowID{2}, Part: true})}
+		if _, err := d.submit(def, Request{}); fault.ReasonOf(err) != fault.TooManyOperations {
+			t.Errorf("the second with a place: %v", err)
+		}
+		d.stop()
+		d.load()
+		d.run()
+		for _, id := range all {
+			d.await(id)
+		}
+		d.stop()
+		d.load()
+		d.mustSubmit(Request{Locks: []model.RowID{1}, Part: true})
+		d.stop()
+		d.load()
+		last := d.mustSubmit(Request{})
+		d.run()
+		d.await(last)
+	})
+}
+
 func TestQueueKeepsTheOrderOfAcceptance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

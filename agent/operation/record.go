@@ -21,6 +21,7 @@ type record struct {
 	Envs       []string        `json:"envs,omitempty"`
 	Locks      []model.RowID   `json:"locks,omitempty"`
 	Objects    []model.Ref     `json:"objects,omitempty"`
+	Part       bool            `json:"part,omitempty"` // takes no place of Options.MaxOpen
 
 	Step    int    `json:"step"`  // index of the step that is entered: Do, or Undo while Undoing; behind the ends: no step
 	Entry   string `json:"entry"` // its name, checked when the record is read; empty: no step

@@ -184,6 +184,9 @@ type Request struct {
 	Envs       []string      // environments in which it takes its turn, as far as known
 	Locks      []model.RowID // deployment units it changes
 	Objects    []model.Ref   // what the job shows
+	// Part says that it is one of the operations of a request that is accepted as a whole: it takes no place of Options.MaxOpen. It must lock units, and so
+	// there are no more of such operations than units.
+	Part bool
 }
 
 // Submit accepts an operation: with the commit of tx it is in the journal and begins to run. Errors are too-many-operations and, for
