@@ -2,6 +2,10 @@ package systemd
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -63,4 +67,29 @@ func TestFaultOfAnEarlyEnd(t *testing.T) {
 			t.Errorf("%s was told with %v, last with %s", m.Module, reasons, told)
 		}
 	}
+}
+
+// TestLastWordsInAnotherBoot: the words are found where journalctl sees another name of the boot than journald, as in a container with a protected
+// /proc/sys.
+func TestLastWordsInAnotherBoot(t *testing.T) {
+	d := one(t, nil)
+	d.install(home, "boot", newImage("boot", "1").
+		service("boot.service", "echo famous last words; until [ -e $$RUNTIME_DIRECTORY/go ]; do sleep 0.02; done; exit 3", "RuntimeDirectory=boot\n").pkg(t))
+	m := ref(home, "boot", "boot.service")
+	d.must(d.start(m))
+	eventually(t, "the words in the journal", func() (string, bool) { // so that journald has seen who writes them
+		run(t, "journalctl", "--sync")
+		words := run(t, "journalctl", "--quiet", "--output=cat", "_SYSTEMD_INVOCATION_ID="+show(t, m.Module, "InvocationID"))
+		return words, strings.Contains(words, "famous last words")
+	})
+	journalctl, err := exec.LookPath("journalctl")
+	d.must(err)
+	bin := t.TempDir()
+	mistaken := "#!/bin/sh\nfor a; do\n\tshift\n\t[ \"$a\" = --boot ] && a=--boot=0dd0dd0d0dd04dd08dd00dd0dd0dd0dd\n\tset -- \"$@\" \"$a\"\ndone\nexec " + journalctl + " \"$@\"\n"
+	d.must(os.WriteFile(filepath.Join(bin, "journalctl"), []byte(mistaken), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	run(t, "touch", "/run/boot/go")
+	d.until(m, "ended with its words", func(x adapter.Module) bool {
+		return x.Reason == adapter.FailedWhileActive && strings.Contains(x.Message, "famous last words")
+	})
 }

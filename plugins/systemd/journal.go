@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -25,12 +26,14 @@ func lastLines(ctx context.Context, u unitState) ([]string, error) {
 	defer cancel()
 	// What a process wrote just before its end may be on its way. Without journald there is nothing to wait for, and nothing to read.
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
+	// An invocation is one of all boots. The boot is asked for only where it has to be: journald may call it otherwise than this process, where one of the
+	// two is in a container that hides the kernel's name of it.
 	matches := []string{"_SYSTEMD_INVOCATION_ID=" + u.invocation}
-	if u.mainPID > 0 {
+	if boot := bootID(); u.mainPID > 0 && boot != "" {
 		// Of a process that was gone when journald looked, it knows the unit and not the invocation.
-		matches = append(matches, "+", "_SYSTEMD_UNIT="+u.name, "_PID="+strconv.Itoa(u.mainPID))
+		matches = append(matches, "+", "_BOOT_ID="+boot, "_SYSTEMD_UNIT="+u.name, "_PID="+strconv.Itoa(u.mainPID))
 	}
-	args := append([]string{"--boot", "--quiet", "--no-pager", "--output=cat", "--lines=" + strconv.Itoa(logLines)}, matches...)
+	args := append([]string{"--quiet", "--no-pager", "--output=cat", "--lines=" + strconv.Itoa(logLines)}, matches...)
 	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the journal of %s: %w", u.name, err)
@@ -48,4 +51,13 @@ func lastLines(ctx context.Context, u unitState) ([]string, error) {
 		}
 	}
 	return lines, nil
+}
+
+// bootID names the present boot as the journal does, empty when it is not known.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.ReplaceAll(strings.TrimSpace(string(id)), "-", "")
 }
