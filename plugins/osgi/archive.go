@@ -126,7 +126,7 @@ type archive struct {
 func openArchive(path string) (*archive, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, adapter.Errorf(adapter.Internal, "cannot read the saved version: %v", err)
+		return nil, adapter.Errorf(adapter.Internal, "cannot read the saved version %s: %v", filepath.Base(path), placeless(err))
 	}
 	a, err := readArchive(file)
 	if err != nil {
@@ -135,7 +135,8 @@ func openArchive(path string) (*archive, error) {
 		if errors.Is(err, errNoVersion) {
 			reason = adapter.Mismatch
 		}
-		return nil, &adapter.Error{Reason: reason, Message: fmt.Sprintf("cannot read the saved version %s: %v", path, err), Cause: err.Error()}
+		err = placeless(err)
+		return nil, &adapter.Error{Reason: reason, Message: fmt.Sprintf("cannot read the saved version %s: %v", filepath.Base(path), err), Cause: err.Error()}
 	}
 	a.file = file
 	return a, nil

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -26,21 +28,23 @@ const (
 // found by its checksums before a framework sees it.
 func inspectBundle(ctx context.Context, path string) (adapter.Manifest, error) {
 	var none adapter.Manifest
+	bundle := filepath.Base(path) // what is said here reaches servers, which have no use for our directories
 	corrupt := func(err error) (adapter.Manifest, error) {
-		return none, &adapter.Error{Reason: adapter.Corrupt, Message: fmt.Sprintf("cannot read bundle %s: %v", path, err), Cause: err.Error()}
+		err = placeless(err)
+		return none, &adapter.Error{Reason: adapter.Corrupt, Message: fmt.Sprintf("cannot read bundle %s: %v", bundle, err), Cause: err.Error()}
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return none, adapter.Errorf(adapter.Internal, "cannot read bundle: %v", err)
+		return none, adapter.Errorf(adapter.Internal, "cannot read bundle %s: %v", bundle, placeless(err))
 	}
 	defer func() { _ = file.Close() }() // nothing was written
 	info, err := file.Stat()
 	if err != nil {
-		return none, adapter.Errorf(adapter.Internal, "cannot read bundle: %v", err)
+		return none, adapter.Errorf(adapter.Internal, "cannot read bundle %s: %v", bundle, placeless(err))
 	}
 	jar, err := zip.NewReader(file, info.Size())
 	if err != nil && foreign(file) {
-		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s: it is a package of another kind and no bundle", path)
+		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s: it is a package of another kind and no bundle", bundle)
 	}
 	if err != nil {
 		return corrupt(err)
@@ -58,9 +62,9 @@ func inspectBundle(ctx context.Context, path string) (adapter.Manifest, error) {
 		data, size, err := readMember(ctx, member, keep, left)
 		switch {
 		case ctx.Err() != nil:
-			return none, fmt.Errorf("cannot read bundle %s: %w", path, ctx.Err())
+			return none, fmt.Errorf("cannot read bundle %s: %w", bundle, ctx.Err())
 		case errors.Is(err, errTooLarge):
-			return none, adapter.Errorf(adapter.NoResources, "cannot read bundle %s: it unpacks to more than %d MiB", path, maxUnpacked>>20)
+			return none, adapter.Errorf(adapter.NoResources, "cannot read bundle %s: it unpacks to more than %d MiB", bundle, maxUnpacked>>20)
 		case err != nil:
 			return corrupt(fmt.Errorf("%s: %w", member.Name, err))
 		}
@@ -73,7 +77,7 @@ func inspectBundle(ctx context.Context, path string) (adapter.Manifest, error) {
 		return corrupt(fmt.Errorf("it has %d manifests", manifests))
 	}
 	if len(jar.File) == 0 || manifests == 0 {
-		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s as a bundle: it has no manifest", path)
+		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s as a bundle: it has no manifest", bundle)
 	}
 	headers, err := parseManifest(raw)
 	if err != nil {
@@ -84,7 +88,7 @@ func inspectBundle(ctx context.Context, path string) (adapter.Manifest, error) {
 		return corrupt(err)
 	}
 	if name == "" {
-		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s as a bundle: its manifest has no Bundle-SymbolicName", path)
+		return none, adapter.Errorf(adapter.Mismatch, "cannot use %s as a bundle: its manifest has no Bundle-SymbolicName", bundle)
 	}
 	version, err := normalVersion(headers["bundle-version"])
 	if err != nil {
@@ -100,6 +104,14 @@ func inspectBundle(ctx context.Context, path string) (adapter.Manifest, error) {
 		Vendor:      translate(headers["bundle-vendor"]),
 		Description: translate(headers["bundle-description"]),
 	}, nil
+}
+
+// placeless returns an error without the path of the file that it is about.
+func placeless(err error) error {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 var errTooLarge = errors.New("too large")
