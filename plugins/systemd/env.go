@@ -45,6 +45,7 @@ type env struct {
 	conn    *link
 	tries   map[string]attempt // by unit
 	logs    map[string]excerpt // by unit
+	skips   map[string]skip    // by unit
 	sizes   map[string]sizes   // by unit
 	ended   bool               // on request
 }
@@ -52,7 +53,7 @@ type env struct {
 func newEnv(own *systemd, c adapter.EnvConfig, set settings) *env {
 	return &env{
 		id: c.ID, own: own, set: set, slice: sliceOf(c.ID), store: store{c.DataDir}, log: own.log.With("env", c.ID),
-		wake: make(chan struct{}, 1), tries: map[string]attempt{}, logs: map[string]excerpt{}, sizes: map[string]sizes{},
+		wake: make(chan struct{}, 1), tries: map[string]attempt{}, logs: map[string]excerpt{}, skips: map[string]skip{}, sizes: map[string]sizes{},
 	}
 }
 

@@ -69,6 +69,31 @@ func TestFaultOfAnEarlyEnd(t *testing.T) {
 	}
 }
 
+// TestConditionIsKept: which condition did not hold is still told when the manager, which has read its unit files again, knows only that one did not.
+func TestConditionIsKept(t *testing.T) {
+	d := one(t, nil)
+	d.install(home, "picky", newImage("picky", "1").
+		unit("picky.service", "[Unit]\nConditionPathExists=/\nConditionPathExists=/nope\n[Service]\nExecStart=/bin/busybox sleep 1000\n").pkg(t))
+	m := ref(home, "picky", "picky.service")
+	const words = "ConditionPathExists=/nope does not hold"
+	reasonIs(t, "the start", d.start(m), adapter.Unstartable)
+	d.until(m, "skipped", func(x adapter.Module) bool { return strings.Contains(x.Message, words) })
+	e := d.s.envs[home]
+	l, err := e.link(t.Context())
+	d.must(err)
+	systemctl(t, "daemon-reload")
+	s, err := l.state(t.Context(), m.Module)
+	d.must(err)
+	if !s.skipped || s.condition != "" {
+		t.Fatalf("the manager says %+v, and has forgotten nothing", s)
+	}
+	x, _, err := e.module(t.Context(), l, m.Module, adapter.Manifest{})
+	d.must(err)
+	if x.Reason != adapter.Unstartable || !strings.Contains(x.Message, words) {
+		t.Errorf("after it the message is %q (%s)", x.Message, x.Reason)
+	}
+}
+
 // TestLastWordsInAnotherBoot: the words are found where journalctl sees another name of the boot than journald, as in a container with a protected
 // /proc/sys.
 func TestLastWordsInAnotherBoot(t *testing.T) {

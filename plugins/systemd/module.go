@@ -24,6 +24,12 @@ type excerpt struct {
 // maxLooks is how often lines are looked for that are not there: journald may be late.
 const maxLooks = 4
 
+// skip is a start that was skipped.
+type skip struct {
+	at        uint64 // as [unitState] checked
+	condition string // that did not hold
+}
+
 // sizes are what a unit uses, as it was told last, in KiB.
 type sizes struct{ memory, disk int64 }
 
@@ -104,6 +110,7 @@ func (e *env) module(ctx context.Context, l *link, name string, m adapter.Manife
 		ID: name, Name: name, Label: name, Vendor: m.Vendor, Version: m.Version, Description: s.description,
 		Status: s.status(), ExitCode: s.exitCode(), RunLevel: -1, Memory: -1, Disk: -1,
 	}
+	e.recall(&s)
 	out.Reason, out.Message = s.fault(e.tried(name), lacks)
 	if out.Reason != "" {
 		out.Message = message(out.Message, e.lines(ctx, s))
@@ -119,6 +126,21 @@ func (e *env) module(ctx context.Context, l *link, name string, m adapter.Manife
 	}
 	out.Memory = e.memory(s, out.PIDs)
 	return out, s.load == "loaded" && len(lacks) == 0, nil
+}
+
+// recall keeps which condition did not hold: the manager forgets that, and not that there was one, when it reads its unit files again.
+func (e *env) recall(s *unitState) {
+	if !s.skipped {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := skip{at: s.checked, condition: s.condition}
+	if s.condition != "" {
+		e.skips[s.name] = known
+	} else if known = e.skips[s.name]; known.at == s.checked {
+		s.condition = known.condition
+	}
 }
 
 // memory is what a service uses, as it was told before unless that has changed noticeably.

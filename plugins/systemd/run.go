@@ -95,6 +95,7 @@ func (e *env) startError(ctx context.Context, l *link, unit string, o adapter.St
 	if err != nil {
 		return err
 	}
+	e.recall(&s)
 	reason, words := s.fault(attempt{auto: o.Auto}, nil)
 	if result == "done" && (reason == "" || reason == adapter.FailedWhileActive) {
 		return nil

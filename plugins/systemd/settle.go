@@ -106,6 +106,7 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 	e.mu.Lock()
 	for _, u := range units {
 		delete(e.tries, u)
+		delete(e.skips, u)
 	}
 	e.mu.Unlock()
 	for _, g := range r.generations() {

@@ -37,7 +37,8 @@ type unitState struct {
 	invocation  string // names the last run
 	wasActive   bool   // the last run was active, if only for a moment
 	skipped     bool   // the last start was skipped: a condition did not hold
-	condition   string // the one that did not hold
+	checked     uint64 // when conditions were looked at last, in µs of the monotonic clock
+	condition   string // the one that did not hold, empty when the manager has forgotten which
 	requires    []string
 	triggers    []string // what a socket, timer or path starts
 	memory      int64    // KiB, -1 unknown
@@ -84,9 +85,10 @@ func (l *link) state(ctx context.Context, unit string) (unitState, error) {
 	u := unitState{
 		name: unit, description: value[string](p, "Description"), load: value[string](p, "LoadState"),
 		active: value[string](p, "ActiveState"), sub: value[string](p, "SubState"), memory: -1,
-		skipped: value[uint64](p, "ConditionTimestampMonotonic") > 0 && !value[bool](p, "ConditionResult"),
+		checked: value[uint64](p, "ConditionTimestampMonotonic"),
 		entered: value[uint64](p, "ActiveEnterTimestampMonotonic"),
 	}
+	u.skipped = u.checked > 0 && !value[bool](p, "ConditionResult")
 	u.wasActive = u.entered >= max(value[uint64](p, "InactiveExitTimestampMonotonic"), 1)
 	if id := value[[]byte](p, "InvocationID"); len(id) > 0 {
 		u.invocation = hex.EncodeToString(id)
