@@ -1,6 +1,8 @@
 package lxc
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +54,26 @@ func TestBehindTheBack(t *testing.T) {
 			tool(t, "lxc-destroy", "-f", "-P", store, "-n", d.name("c"))
 			d.wait("the end of the unit", func() bool { _, there := d.units["c"]; return !there })
 		})
+	}
+}
+
+// TestGoneMeanwhile shows that a container which goes away while it is looked at is told as gone, and that nobody is warned of that.
+func TestGoneMeanwhile(t *testing.T) {
+	var log bytes.Buffer
+	a := newAdapter(slog.New(slog.NewTextHandler(&log, nil)), sessions{})
+	defer a.end()
+	e := a.newEnv("home", t.TempDir(), settings{})
+	dir := e.store.at("c")
+	must(t, os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, configName), nil, 0o644))
+	bin := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(bin, "lxc-info"), []byte("#!/bin/sh\nrm -r '"+dir+"'\necho \"c doesn't exist\" >&2\nexit 1\n"), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	told := newTeller()
+	told.on, told.units["c"] = true, adapter.Unit{Key: "c"}
+	e.teller = told
+	e.refresh(t.Context(), "c")
+	if len(told.queue) != 1 || told.queue[0].Kind != adapter.EventUnitRemoved || told.queue[0].Key != "c" || log.Len() > 0 {
+		t.Errorf("told was %+v, logged was %q", told.queue, log.String())
 	}
 }
 

@@ -71,6 +71,9 @@ func (e *env) refreshLocked(ctx context.Context, name string) {
 		return
 	}
 	u, there, err := e.observe(ctx, name)
+	if err != nil && !e.store.exists(name) {
+		there, err = false, nil // it went away while it was looked at
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			e.log.Warn("a container cannot be looked at", "container", name, "err", err)
