@@ -23,7 +23,15 @@ import (
 	"github.com/smmd-project/smmd/test/machine"
 )
 
-func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+// quietLog is a log that nobody reads, and that insists on errors that are some.
+func quietLog() *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == "err" && a.Value.Any() == nil {
+			panic("an error is logged where there is none")
+		}
+		return a
+	}}))
+}
 
 // killable is an adapter whose process can be killed: its calls and its watch end as if it were gone.
 type killable struct {

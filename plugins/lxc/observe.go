@@ -126,8 +126,11 @@ func (e *env) observeEnd(ctx context.Context, c *container, r run, m *adapter.Mo
 		return adapter.Stopping
 	}
 	if r.Token != "" && (!x.known || x.by != 0) {
-		if left, err := e.endOrphans(c); left > 0 || err != nil {
-			e.log.Warn("processes of a container whose monitor is gone are ended", "du", c.key, "count", left, "err", err)
+		switch left, err := e.endOrphans(c); {
+		case err != nil:
+			e.log.Warn("processes of a container whose monitor is gone cannot be ended", "du", c.key, "count", left, "err", err)
+		case left > 0:
+			e.log.Warn("processes of a container whose monitor is gone are ended", "du", c.key, "count", left)
 		}
 	}
 	f := verdict(r, x, launch)
