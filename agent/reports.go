@@ -16,8 +16,8 @@ func (a *Agent) AcknowledgeNotifications(ctx context.Context, upTo uint64) error
 	return change(ctx, a, func(tx *inventory.Tx) error { return a.rep.AcknowledgeNotifications(tx, upTo) })
 }
 
-// SetAttributes sets notification attributes by parameter path, all or none (TR-069 A.3.2.4: 0 off, 1 passive, 2 active). Errors are invalid-arguments and
-// system-resources-exceeded.
+// SetAttributes sets notification attributes by parameter path, all or none (TR-069 A.3.2.4: 0 off, 1 passive, 2 active;
+// [model.AttributeDefault]). Errors are invalid-arguments and system-resources-exceeded.
 func (a *Agent) SetAttributes(ctx context.Context, attributes map[string]int) error {
 	return change(ctx, a, func(tx *inventory.Tx) error { return a.rep.SetAttributes(tx, attributes) })
 }

@@ -136,6 +136,29 @@ func TestAttributesAreSet(t *testing.T) {
 	if a := d.agent.Snapshot().Attributes; !maps.Equal(a, map[string]int{"Device.X": 0, "Device.Y": 2}) {
 		t.Errorf("the attributes are %v", a)
 	}
+	d.ok(d.agent.SetAttributes(t.Context(), map[string]int{"Device.X": model.AttributeDefault, "Device.Z": model.AttributeDefault}))
+	wantReason(t, fault.InvalidArguments, d.agent.SetAttributes(t.Context(), map[string]int{"Device.X": -2}))
+	d.restart()
+	if a := d.agent.Snapshot().Attributes; !maps.Equal(a, map[string]int{"Device.Y": 2}) {
+		t.Errorf("after one is the default again the attributes are %v", a)
+	}
+}
+
+// An ACS may set every parameter of a device with hundreds of units; there is a limit.
+func TestManyAttributes(t *testing.T) {
+	d := start(t, plain)
+	all := map[string]int{}
+	for i := range 5_000 {
+		all[fmt.Sprint("Device.X", i)] = 1
+	}
+	d.ok(d.agent.SetAttributes(t.Context(), all))
+	for i := range 65_000 {
+		all[fmt.Sprint("Device.Y", i)] = 1
+	}
+	wantReason(t, fault.SystemResourcesExceeded, d.agent.SetAttributes(t.Context(), all))
+	if n := len(d.agent.Snapshot().Attributes); n != 5_000 {
+		t.Errorf("there are %d attributes", n)
+	}
 }
 
 // What was set for a row that is gone is forgotten with the next set: it would only take the room of others.

@@ -122,3 +122,6 @@ type Notification struct {
 	Message string       `json:"message,omitempty"`
 	Outputs []Result     `json:"outputs,omitempty"` // what the outputs of the command are taken from
 }
+
+// AttributeDefault is set in the place of a notification attribute when a parameter is to have the one that the data model begins with.
+const AttributeDefault = -1

@@ -2,6 +2,7 @@ package report
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,21 +11,23 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 )
 
-// maxAttributes bounds the parameter paths that have a notification attribute of their own, maxPath the length of one (TR-069 A.3.2.5: 256 characters).
+// maxAttributes bounds the parameter paths that have a notification attribute of their own: a unit with its execution unit has some 60, and an ACS may set
+// all that there are. maxPath bounds the length of one (TR-069 A.3.2.5: 256 characters).
 const (
-	maxAttributes = 4096
+	maxAttributes = 65536
 	maxPath       = 256
 )
 
-// SetAttributes sets the notification attributes of parameters: 0 off, 1 passive, 2 active (TR-069 A.3.2.4). Those of rows that are gone are
-// forgotten on the way: their numbers never come again. Errors are invalid-arguments and system-resources-exceeded.
+// SetAttributes sets the notification attributes of parameters: 0 off, 1 passive, 2 active (TR-069 A.3.2.4), and [model.AttributeDefault] for what
+// the data model begins with: then nothing is kept. Those of rows that are gone are forgotten on the way: their numbers never come again. Errors are
+// invalid-arguments and system-resources-exceeded.
 func (k *Keeper) SetAttributes(tx *inventory.Tx, set map[string]int) error {
 	all := maps.Clone(tx.Attributes)
 	if all == nil {
 		all = map[string]int{}
 	}
 	maps.Copy(all, set)
-	maps.DeleteFunc(all, func(path string, _ int) bool { return gone(&tx.Snapshot, path) })
+	maps.DeleteFunc(all, func(path string, a int) bool { return a == model.AttributeDefault || gone(&tx.Snapshot, path) })
 	if len(all) > maxAttributes {
 		return fault.Errorf(fault.SystemResourcesExceeded, "cannot set the notification attributes: more than %d parameters would have one", maxAttributes)
 	}
@@ -32,8 +35,9 @@ func (k *Keeper) SetAttributes(tx *inventory.Tx, set map[string]int) error {
 	if err != nil {
 		return err
 	}
-	for path, a := range set {
-		if a < 0 || a > 2 || path == "" || len(path) > maxPath {
+	for _, path := range slices.Sorted(maps.Keys(set)) { // in the order of the keys the store takes many at once quickly
+		a := set[path]
+		if a < model.AttributeDefault || a > 2 || path == "" || len(path) > maxPath {
 			return fault.Errorf(fault.InvalidArguments, "cannot set the notification attribute of %.80q to %d: it is 0, 1 or 2", path, a)
 		}
 		if _, kept := all[path]; !kept {

@@ -187,6 +187,7 @@ func (a *Agent) SetAttributes(_ context.Context, attributes map[string]int) erro
 			all = map[string]int{}
 		}
 		maps.Copy(all, attributes)
+		maps.DeleteFunc(all, func(_ string, n int) bool { return n == model.AttributeDefault })
 		d.Attributes = all
 	})
 	return nil

@@ -70,6 +70,9 @@ func (f *Face) SetParameterAttributes(ctx context.Context, settings []AttributeS
 		err := f.parameters(row, s.Name, func(m node, path string) {
 			delete(wanted, path)
 			if n := int(s.Notification); n != notification(snap, path, m.Parameter) {
+				if n == initial(m.Parameter) {
+					n = model.AttributeDefault // nothing is kept then
+				}
 				wanted[path] = n
 			}
 		})
@@ -145,6 +148,11 @@ func notification(s *model.Snapshot, path string, p *dm.Parameter[softwaremodule
 	if n, set := s.Attributes[path]; set {
 		return n
 	}
+	return initial(p)
+}
+
+// initial returns the notification attribute that the data model begins with.
+func initial(p *dm.Parameter[softwaremodules.Row]) int {
 	if p.Notify == dm.NotifyForceDefaultEnabled {
 		return NotificationActive
 	}

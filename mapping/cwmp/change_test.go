@@ -279,6 +279,19 @@ func TestParameterAttributes(t *testing.T) {
 	}
 }
 
+// A parameter that has the attribute of the data model again takes no room.
+func TestAttributeBackToTheDefault(t *testing.T) {
+	c := newAgent()
+	const on, off = sm + "ExecutionUnit.3.Status", policy + "Enable" // active and off in the data model
+	c.snapshot.Attributes = map[string]int{on: 0, off: 2}
+	if err := cwmp.New(c, "").SetParameterAttributes(t.Context(), []cwmp.AttributeSetting{{on, 2}, {off, 0}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]int{on: model.AttributeDefault, off: model.AttributeDefault}; !maps.Equal(c.attributes, want) {
+		t.Errorf("the agent is to keep %v, not %v", c.attributes, want)
+	}
+}
+
 func TestSetParameterAttributes(t *testing.T) {
 	for _, tc := range []struct {
 		name     string
