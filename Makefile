@@ -17,7 +17,7 @@ BUNDLE_SOURCES := $(shell find test/bundles -path '*/target' -prune -o -type f -
 
 .PHONY: help
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: deps-run build java build/demo ## Install what is missing, build, and show a device managed over D-Bus (RUN_DIR=./run)
@@ -32,7 +32,7 @@ test: deps-test build java ## Install what is missing and run every layer of tes
 	exit $$status
 
 # Tests that stand outside: what they test are programs of their own, in which -race sees nothing.
-OUTSIDE := .*/test/(e2e|device)
+OUTSIDE := .*/test/(e2e|device|conformance)
 TEST_TIME := 28m
 
 .PHONY: test-all
@@ -40,6 +40,11 @@ test-all: export SMMD_TEST_LONG = 1
 test-all: TEST_TIME := 4h
 test-all: lint test ## The long form of test, lint, and FUZZ_TIME=5m of fuzzing for each parser
 	packaging/fuzz.sh $(FUZZ_TIME)
+
+.PHONY: conformance
+conformance: deps-test build java ## Try each requirement of the specifications, print the table and write docs/conformance.md
+	SMMD_CONFORMANCE_TABLE='$(CURDIR)/docs/conformance.md' go test -count=1 -timeout $(TEST_TIME) ./test/conformance; \
+	status=$$?; cat docs/conformance.md; exit $$status
 
 .PHONY: build
 build: build/smmd build/smmctl ## Build build/smmd and its other name build/smmctl

@@ -1,0 +1,40 @@
+// Package conformance checks a whole device against a list of what TR-069, TR-181 and TR-369 want of software modules, requirement by
+// requirement, over D-Bus as the client of a management protocol would: CWMP1 and USP1, and nothing else for what those have.
+//
+// Each requirement has an id and is a test of that name below the kind of environment that it is tried on: TestConformance/lxc/C-04. One device
+// with two environments of each kind serves them all; it is rebooted once. What is the duty of the client in front of D-Bus, and what a kind of
+// environment cannot show, is told with the reason. docs/conformance.md is what a run has found.
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/smmd-project/smmd/test/support"
+)
+
+// programs are what is tested, built once.
+var programs support.Programs
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(built{m}) }
+
+// built runs the tests with the programs built before.
+type built struct{ m *testing.M }
+
+func (b built) Run() int {
+	dir, err := os.MkdirTemp("", "smmd-conformance-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if programs, err = support.Build(context.Background(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return b.m.Run()
+}
