@@ -168,6 +168,10 @@ func TestLimits(t *testing.T) {
 	if m.Memory > 24<<10 || m.Disk < 1000 || m.PIDs[0] != d.first("limited") {
 		t.Errorf("%+v", m)
 	}
+	tool(t, "lxc-stop", "-P", d.env.store.lxcPath(), "-n", d.name("limited"), "-k")
+	if m := d.is("limited", adapter.Idle); m.Memory != 0 || len(m.PIDs) != 0 {
+		t.Errorf("what has ended uses %d KiB of memory and has the processes %v", m.Memory, m.PIDs)
+	}
 }
 
 // TestUserNamespace shows that root in the container is nobody on the device.

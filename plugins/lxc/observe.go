@@ -79,7 +79,9 @@ func (e *env) observeRun(ctx context.Context, c *container, present int, m *adap
 	}
 	switch s {
 	case stopped:
-		m.Status = e.observeEnd(ctx, c, r, m)
+		if m.Status = e.observeEnd(ctx, c, r, m); m.Status == adapter.Idle {
+			m.Memory = 0
+		}
 	case starting:
 		m.Status = adapter.Starting
 	case stopping, aborting:
