@@ -274,6 +274,23 @@ func TestResetIsTold(t *testing.T) {
 	}
 }
 
+// A unit that somebody else has removed since the baseline is told as removed then; that the Reset removes its row is no news.
+func TestResetOfAUnitThatIsGone(t *testing.T) {
+	d := start(t, plain)
+	d.ok(d.agent.RecordBaseline(t.Context(), "usp", ""))
+	d.policy()
+	c := d.console("e")
+	d.ok(c.Install("there", fake.Spec{Name: "x", Version: "1"}))
+	d.autonomously(1)
+	d.ok(c.Remove("there"))
+	want := told(d.autonomously(2).Results)
+	d.done(d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "usp", model.Origin{}))
+	if n := d.agent.Snapshot().Count(model.KindDeploymentUnit); n != 0 {
+		t.Errorf("%d units are left", n)
+	}
+	wantTold(t, "the report", autonomous(d.agent.Snapshot()).Results, want...)
+}
+
 // notified is the notifications that wait, as text.
 func notified(s *model.Snapshot) (all []string) {
 	for _, n := range s.Notifications {
