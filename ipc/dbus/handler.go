@@ -1,6 +1,7 @@
 package dbus
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -30,6 +31,8 @@ type call struct {
 	sender string
 	body   []any
 	method *method
+	conn   *dbus.Conn
+	msg    *dbus.Message
 }
 
 // object is a place of the tree. It has no state: what exists is asked of the snapshot for every call.
@@ -137,7 +140,7 @@ func (m missing) ArgumentValue(int) any      { return nil }
 func (m missing) ReturnValue(int) any        { return nil }
 
 // DecodeArguments checks that the arguments have the very types that the contract says.
-func (c *call) DecodeArguments(_ *dbus.Conn, sender string, msg *dbus.Message, body []any) ([]any, error) {
+func (c *call) DecodeArguments(conn *dbus.Conn, sender string, msg *dbus.Message, body []any) ([]any, error) {
 	var got string
 	if v, ok := msg.Headers[dbus.FieldSignature]; ok {
 		if s, ok := v.Value().(dbus.Signature); ok {
@@ -147,16 +150,47 @@ func (c *call) DecodeArguments(_ *dbus.Conn, sender string, msg *dbus.Message, b
 	if got != c.method.in {
 		return nil, invalid("cannot call %s: its arguments are (%s), not (%s)", c.method.full, c.method.in, got)
 	}
-	c.sender, c.body = sender, body
+	c.sender, c.body, c.conn, c.msg = sender, body, conn, msg
 	return nil, nil
 }
 
-// Call serves the call.
+// Call serves the call. It sends the answer itself, and keeps the library from doing it afterwards: the call is in progress until its answer is on
+// its way, or the end of the server would overtake it.
 func (c *call) Call(...any) ([]any, error) {
 	if !c.calls.begin() {
 		return nil, stopping()
 	}
 	defer c.calls.end()
+	results, err := c.serve()
+	if c.msg.Flags&dbus.FlagNoReplyExpected == 0 {
+		c.msg.Flags |= dbus.FlagNoReplyExpected
+		c.conn.Send(c.answer(results, err), nil)
+	}
+	return nil, nil
+}
+
+// answer is the message that answers the call.
+func (c *call) answer(results []any, err error) *dbus.Message {
+	headers := map[dbus.HeaderField]dbus.Variant{dbus.FieldReplySerial: dbus.MakeVariant(c.msg.Serial())}
+	if c.sender != "" {
+		headers[dbus.FieldDestination] = dbus.MakeVariant(c.sender)
+	}
+	m := &dbus.Message{Type: dbus.TypeMethodReply, Headers: headers, Body: results}
+	if err != nil {
+		var refused *dbus.Error
+		if !errors.As(err, &refused) {
+			refused = dbus.MakeFailedError(err)
+		}
+		m.Type, m.Body = dbus.TypeError, refused.Body
+		headers[dbus.FieldErrorName] = dbus.MakeVariant(refused.Name)
+	}
+	if len(m.Body) > 0 {
+		headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
+	}
+	return m
+}
+
+func (c *call) serve() ([]any, error) {
 	if c.method.change {
 		if err := c.changes.enter(c.leaving); err != nil {
 			return nil, err
