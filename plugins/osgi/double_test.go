@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if slices.Contains(os.Args, "--storage") {
 		os.Exit(doubleMain(os.Args))
 	}
+	if len(os.Args) == 3 && os.Args[1] == holdLock {
+		os.Exit(holdMain(os.Args[2]))
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -313,7 +313,7 @@ func (e *env) awaitFound(ctx context.Context) (bool, error) {
 			return false, findErr
 		}
 		if pid == 0 {
-			return false, nil
+			return false, e.awaitFree(ctx)
 		}
 		if lived, ageErr := age(pid); ageErr != nil || lived > e.set.startTimeout {
 			e.log.Warn("host process does not answer and is ended", "pid", pid, "err", err)
@@ -325,6 +325,13 @@ func (e *env) awaitFound(ctx context.Context) (bool, error) {
 		case <-poll.C:
 		}
 	}
+}
+
+// awaitFree waits until the storage of a host without a process is free. One that is not after the time that a kill may take is held by
+// somebody else, which the host will say when it is launched.
+func (e *env) awaitFree(ctx context.Context) error {
+	_, err := e.host.awaitGone(ctx, e.limits.kill)
+	return err
 }
 
 // awaitUp waits until the process just launched answers. One that does not within the time limit is ended.

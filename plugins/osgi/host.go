@@ -25,6 +25,7 @@ const (
 	socketName  = "host.sock"
 	storageName = "storage"
 	logName     = "host.log"
+	lockName    = "host.lock" // in the storage: locked by the host as long as it lives
 	// maxLog bounds host.log, in bytes; it is looked at before each launch and while the environment is watched. One old part
 	// of the same size is kept.
 	maxLog = 1 << 20
@@ -274,10 +275,31 @@ func (h *host) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// gone reports whether no process and no socket of the host is left.
+// held reports whether a process has the storage locked. One that ends has lost its arguments, by which find knows it, a moment before
+// its files are closed: what is launched in between would be turned away.
+func (h *host) held() (bool, error) {
+	file, err := os.Open(filepath.Join(h.storage(), lockName))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil // never launched, or attached
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK}
+	if err := syscall.FcntlFlock(file.Fd(), syscall.F_GETLK, &lock); err != nil {
+		return false, fmt.Errorf("cannot ask who has locked %s: %w", file.Name(), err)
+	}
+	return lock.Type != syscall.F_UNLCK, nil
+}
+
+// gone reports whether no process and no socket of the host is left, and its storage is free for another one.
 func (h *host) gone(ctx context.Context) (bool, error) {
 	pid, err := h.find()
 	if err != nil || pid != 0 {
+		return false, err
+	}
+	if held, err := h.held(); err != nil || held {
 		return false, err
 	}
 	c, err := h.dial(ctx)

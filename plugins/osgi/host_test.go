@@ -1,9 +1,11 @@
 package osgi
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,6 +67,77 @@ func pidOf(t *testing.T, dir string) int {
 		t.Fatal(err)
 	}
 	return pid
+}
+
+// holdLock as the first argument makes the test executable a process that locks the file named second, as the host does, until its input
+// ends.
+const holdLock = "--hold-lock"
+
+func holdMain(path string) int {
+	file, err := os.Create(path)
+	if err == nil {
+		err = syscall.FcntlFlock(file.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK})
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("held")
+	_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that matters
+	return 0
+}
+
+// A process that ends has no arguments any more while it still has its files.
+func TestTheStorageIsFreeBeforeALaunch(t *testing.T) {
+	dir := t.TempDir()
+	endHost(t, dir)
+	o := configured(t, shortLimits(), dir, launchable(t, ""))
+	h := &host{dir: dir}
+	if err := os.Mkdir(h.storage(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := h.held(); err != nil || held {
+		t.Fatalf("a storage that nobody had yet is held: %t, %v", held, err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := exec.Command(exe, holdLock, filepath.Join(h.storage(), lockName))
+	release, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = release.Close(); _ = holder.Wait() }() // for a test that fails
+	if word, err := bufio.NewReader(out).ReadString('\n'); err != nil || word != "held\n" {
+		t.Fatalf("the lock is not held: %q, %v", word, err)
+	}
+	if gone, err := h.gone(t.Context()); err != nil || gone {
+		t.Errorf("a host that has its storage is gone: %t, %v", gone, err)
+	}
+	enabled := make(chan error, 1)
+	go func() { enabled <- o.SetEnabled(t.Context(), "op", "home", true, nil) }()
+	select {
+	case err := <-enabled:
+		t.Fatalf("the host was launched on a storage that another one has: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if pid := pidOf(t, dir); pid != 0 {
+		t.Errorf("process %d was launched on a storage that another one has", pid)
+	}
+	if err := release.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-enabled; err != nil {
+		t.Errorf("the storage is free and the launch fails: %v", err)
+	}
 }
 
 func TestHostProcessLivesOn(t *testing.T) {
