@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,25 +13,14 @@ import (
 	"github.com/smmd-project/smmd/test/support"
 )
 
-// elsewhere are the cases of these methods that only the other framework shows in the short form: each has every second one.
+// elsewhere are the cases of these methods, all without any, that only the other framework shows in the short form: each has every second
+// one.
 func elsewhere(framework string, methods ...string) map[string]string {
-	skip := map[string]string{}
-	for i, c := range adaptertest.Cases() {
-		method, _, _ := strings.Cut(c.Name, "/")
-		if !support.Long() && slices.Contains(methods, method) && (i%2 == 0) == (framework == "Equinox") {
-			skip[c.Name] = "the other framework shows it, and in the long form this one too"
-		}
+	if support.Long() {
+		return nil
 	}
-	return skip
-}
-
-// everyMethod are the methods that the cases are about.
-func everyMethod() (methods []string) {
-	for _, c := range adaptertest.Cases() {
-		method, _, _ := strings.Cut(c.Name, "/")
-		methods = append(methods, method)
-	}
-	return methods
+	of := map[string]int{"Felix": 0, "Equinox": 1}
+	return adaptertest.Share(of[framework], len(of), "the other framework shows it, and in the long form this one too", methods...)
 }
 
 // TestAttachedConformance is the whole contract on frameworks that somebody else launches.
@@ -80,7 +68,7 @@ func TestAttachedConformance(t *testing.T) {
 				},
 				End: end,
 			},
-			Skip:          elsewhere(name, everyMethod()...),                         // TestConformance has them all on both
+			Skip:          elsewhere(name),                                           // TestConformance has them all on both
 			System:        func(adaptertest.TB, string, string) string { return "" }, // the host
 			SkipPermanent: "bundles are not part of the firmware",
 			SkipLeft:      "the storage is the framework's own",

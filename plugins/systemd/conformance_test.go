@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
 	"github.com/smmd-project/smmd/test/machine"
+	"github.com/smmd-project/smmd/test/support"
 )
 
 // oneNamespace is why a case with the same package in two environments cannot pass.
@@ -178,8 +180,16 @@ func prepareDevice(t adaptertest.TB, dir string) {
 	t.Cleanup(func() { clearDevice(t, dir) })
 }
 
+// share leaves to each of the two tests every second case in the short form.
+func share(h adaptertest.Harness, i int) adaptertest.Harness {
+	if !support.Long() {
+		maps.Copy(h.Skip, adaptertest.Share(i, 2, "the other test of the kit shows it, and in the long form this one too"))
+	}
+	return h
+}
+
 func TestConformance(t *testing.T) {
-	h := kitHarness(t)
+	h := share(kitHarness(t), 0)
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		prepareDevice(t, dir)
 		s := newAdapter(quietLog(), defaultLimits())
@@ -193,7 +203,7 @@ func TestConformanceExecutable(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts some hundred processes")
 	}
-	h := kitHarness(t)
+	h := share(kitHarness(t), 1)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package adaptertest
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -169,6 +171,19 @@ func Cases() []Case {
 		all = append(all, group...)
 	}
 	return all
+}
+
+// Share is a [Harness.Skip] for run i of n that share the cases of these methods, all cases when none is named: it has every n-th of
+// them. why is the reason that the others of them are left out.
+func Share(i, n int, why string, methods ...string) map[string]string {
+	skip := map[string]string{}
+	for k, c := range Cases() {
+		method, _, _ := strings.Cut(c.Name, "/")
+		if k%n != i && (len(methods) == 0 || slices.Contains(methods, method)) {
+			skip[c.Name] = why
+		}
+	}
+	return skip
 }
 
 // Run runs all cases as subtests of t, which is a [*testing.T].
