@@ -206,6 +206,14 @@ func (d *double) RestoreVersion(context.Context, adapter.OpID, string, adapter.P
 	return adapter.Errorf(adapter.NotSupported, "cannot restore the version")
 }
 
+func (d *double) SetUnit(context.Context, adapter.OpID, adapter.UnitRef, adapter.UnitSettings) error {
+	return adapter.Errorf(adapter.NotSupported, "cannot set the settings of a unit")
+}
+
+func (d *double) Constrain(context.Context, adapter.OpID, string, adapter.Constraints, bool) error {
+	return adapter.Errorf(adapter.NotSupported, "cannot constrain")
+}
+
 // is reports whether a still runs; one that was killed is let go of first.
 func (d *double) is(a *fake.Adapter) bool {
 	_, err := a.Describe(context.Background())

@@ -29,6 +29,7 @@ var reasons = map[adapter.Reason]fault.Reason{
 	adapter.InvalidArgument:   fault.InvalidArguments,
 	adapter.Canceled:          fault.DeadlineExceeded, // the time limit of the call: a canceled operation says so itself
 	adapter.Internal:          fault.Internal,
+	adapter.InUse:             fault.LimitInUse,
 }
 
 // Classify gives an adapter's error its neutral reason. An error that is classified already stays as it is.

@@ -22,6 +22,8 @@ type Adapter interface {
 	adapter.AutoStarter
 	adapter.Exporter
 	adapter.Versioner
+	adapter.UnitSetter
+	adapter.Constrainer
 }
 
 // Observer takes over what is seen of units. It runs in the transaction that makes it known.

@@ -228,7 +228,7 @@ func (e *env) describe(tx *inventory.Tx, row *model.ExecEnv, v view) {
 	s := v.state
 	row.Name, row.Type, row.Vendor, row.Version = s.Name, s.Type, s.Vendor, s.Version
 	row.AllocatedDisk, row.AvailableDisk = s.AllocatedDisk, s.AvailableDisk
-	row.AllocatedMemory, row.AvailableMemory = s.AllocatedMemory, s.AvailableMemory
+	row.AllocatedMemory, row.AvailableMemory, row.AllocatedCPU = s.AllocatedMemory, s.AvailableMemory, s.AllocatedCPU
 	row.CurrentRunLevel = row.Level
 	if levels {
 		row.CurrentRunLevel = s.RunLevel

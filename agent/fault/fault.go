@@ -50,6 +50,8 @@ const (
 	DependencyUnresolved        Reason = "dependency-unresolved"         // an execution unit lacks what it requires
 	StartFailed                 Reason = "start-failed"                  // an execution unit did not start
 	StopFailed                  Reason = "stop-failed"                   // an execution unit did not stop cleanly
+	LimitInUse                  Reason = "limit-in-use"                  // a resource constraint is below what is in use
+	UnsupportedArgument         Reason = "unsupported-argument"          // an argument that this environment cannot honor
 )
 
 // all is every reason that says a fault, in order of definition.
@@ -59,7 +61,7 @@ var all = []Reason{
 	TransferProtocolUnsupported, TransferIncomplete, PackageCorrupt, PackageUntrusted, InvalidUUID, UnknownExecEnv,
 	DisabledExecEnv, ExecEnvUnavailable, DUExecEnvMismatch, DuplicateDU, SystemResourcesExceeded, UnknownDU,
 	InvalidDUState, DowngradeNotPermitted, VersionNotSpecified, VersionExists, DependencyUnresolved, StartFailed,
-	StopFailed,
+	StopFailed, LimitInUse, UnsupportedArgument,
 }
 
 // Reasons returns every reason but [None]. Tests of the number tables range over it.

@@ -82,7 +82,7 @@ func (t *Tx) PutExecEnv(e *model.ExecEnv) error {
 	if old != nil && durable(*old, func(x *model.ExecEnv) {
 		x.Status, x.StatusDetail, x.CurrentRunLevel = e.Status, e.StatusDetail, e.CurrentRunLevel
 		x.AllocatedDisk, x.AvailableDisk = e.AllocatedDisk, e.AvailableDisk
-		x.AllocatedMemory, x.AvailableMemory = e.AllocatedMemory, e.AvailableMemory
+		x.AllocatedMemory, x.AvailableMemory, x.AllocatedCPU = e.AllocatedMemory, e.AvailableMemory, e.AllocatedCPU
 	}) == *e {
 		return nil
 	}
@@ -96,7 +96,7 @@ func (t *Tx) PutExecEnv(e *model.ExecEnv) error {
 // PutDeploymentUnit adds or replaces a row, its record and its place in the unique index.
 func (t *Tx) PutDeploymentUnit(u *model.DeploymentUnit) error {
 	old := t.DeploymentUnit(u.ID)
-	if old != nil && *old == *u {
+	if old != nil && reflect.DeepEqual(old, u) {
 		return nil
 	}
 	t.touch(model.Ref{Kind: model.KindDeploymentUnit, Instance: u.ID}, boxed(old))

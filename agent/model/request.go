@@ -20,7 +20,10 @@ type InstallRequest struct {
 	// ModuleVersion is kept in the row, at most 32 characters.
 	ModuleVersion string       `json:"module_version,omitempty"`
 	AutoRestart   *AutoRestart `json:"auto_restart,omitempty"` // of its execution units; nil: [DefaultAutoRestart]
-	Originator    Origin       `json:"originator,omitzero"`
+	// Variables and Limits are for its execution units.
+	Variables  []VariableRequest `json:"variables,omitempty"`
+	Limits     LimitsRequest     `json:"limits,omitzero"`
+	Originator Origin            `json:"originator,omitzero"`
 }
 
 // UpdateRequest asks for another version of an installed deployment unit (TR-069 Table 72, TR-181 Update()).
@@ -31,7 +34,10 @@ type UpdateRequest struct {
 	Password string `json:"-"`
 	// ModuleVersion is kept in the row, at most 32 characters; nil: what is there stays.
 	ModuleVersion *string `json:"module_version,omitempty"`
-	Originator    Origin  `json:"originator,omitzero"`
+	// Variables replace those that are there, all of them; nil: they stay.
+	Variables  []VariableRequest `json:"variables,omitempty"`
+	Limits     LimitsRequest     `json:"limits,omitzero"`
+	Originator Origin            `json:"originator,omitzero"`
 }
 
 // Attribute is something of a row that can be set.

@@ -63,6 +63,7 @@ type ExecEnv struct {
 	AvailableDisk   int64    `json:"-"`
 	AllocatedMemory int64    `json:"-"`
 	AvailableMemory int64    `json:"-"`
+	AllocatedCPU    int      `json:"-"` // percent of all processors; 0 without a limit
 }
 
 // A DeploymentUnit is one row of the DeploymentUnit table: one version of a unit on one environment.
@@ -85,7 +86,9 @@ type DeploymentUnit struct {
 	LastUpdate  time.Time `json:"last_update"` // zero: unknown
 	// ModuleVersion is what the controller calls the version; the agent makes nothing of it.
 	ModuleVersion string `json:"module_version,omitempty"`
-	Missing       bool   `json:"missing"` // the environment is up and does not have it
+	// Settings are what the controller gave to its execution units.
+	Settings UnitSettings `json:"settings,omitzero"`
+	Missing  bool         `json:"missing"` // the environment is up and does not have it
 }
 
 // An ExecutionUnit is one row of the ExecutionUnit table.

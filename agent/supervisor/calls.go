@@ -160,6 +160,16 @@ func (s *Supervisor) SaveVersion(ctx context.Context, env string, path string) e
 	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.SaveVersion(ctx, env, path) })
 }
 
+// SetUnit implements [adapter.UnitSetter].
+func (s *Supervisor) SetUnit(ctx context.Context, op adapter.OpID, u adapter.UnitRef, settings adapter.UnitSettings) error {
+	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.SetUnit(ctx, op, u, settings) })
+}
+
+// Constrain implements [adapter.Constrainer].
+func (s *Supervisor) Constrain(ctx context.Context, op adapter.OpID, env string, l adapter.Constraints, force bool) error {
+	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.Constrain(ctx, op, env, l, force) })
+}
+
 // RestoreVersion implements [adapter.Versioner].
 func (s *Supervisor) RestoreVersion(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error {
 	return do(ctx, s, func(ctx context.Context, c *adapter.Client) error { return c.RestoreVersion(ctx, op, env, p) })

@@ -69,6 +69,8 @@ var numbers = map[fault.Reason]struct{ result, rpc, parameter uint32 }{
 	fault.DependencyUnresolved:        {RequestDenied, RequestDenied, InvalidParameterValue},
 	fault.StartFailed:                 {RequestDenied, RequestDenied, InvalidParameterValue},
 	fault.StopFailed:                  {RequestDenied, RequestDenied, InvalidParameterValue},
+	fault.LimitInUse:                  {RequestDenied, RequestDenied, InvalidParameterValue},
+	fault.UnsupportedArgument:         {InvalidArguments, RequestDenied, InvalidParameterValue},
 }
 
 // DUResult returns the FaultCode for reason r in the result of one operation of ChangeDUState (TR-069 Tables 81 and 85).

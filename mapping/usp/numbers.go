@@ -77,6 +77,8 @@ var numbers = map[fault.Reason]struct{ event, operate, complete uint32 }{
 	fault.DependencyUnresolved:        {RequestDenied, CommandFailure, CommandFailure},
 	fault.StartFailed:                 {RequestDenied, CommandFailure, CommandFailure},
 	fault.StopFailed:                  {RequestDenied, CommandFailure, CommandFailure},
+	fault.LimitInUse:                  {RequestDenied, CommandFailure, CommandFailure},
+	fault.UnsupportedArgument:         {InvalidArguments, InvalidArguments, InvalidArguments},
 }
 
 // Event returns the FaultCode of the DUStateChange! event for reason r (TR-181 Issue 2, USP, DUStateChange!

@@ -34,10 +34,12 @@ type Capability string
 
 // The capabilities.
 const (
-	CapRunLevels Capability = "run-levels" // implements [RunLeveler]
-	CapAutoStart Capability = "auto-start" // implements [AutoStarter]
-	CapExport    Capability = "export"     // implements [Exporter]
-	CapVersions  Capability = "versions"   // implements [Versioner]
+	CapRunLevels    Capability = "run-levels"    // implements [RunLeveler]
+	CapAutoStart    Capability = "auto-start"    // implements [AutoStarter]
+	CapExport       Capability = "export"        // implements [Exporter]
+	CapVersions     Capability = "versions"      // implements [Versioner]
+	CapUnitSettings Capability = "unit-settings" // implements [UnitSetter]
+	CapConstraints  Capability = "constraints"   // implements [Constrainer]
 )
 
 // Description says what the adapter is. It knows no environments yet.
@@ -82,6 +84,8 @@ type Env struct {
 	// InitialModuleRunLevel is the level that the environment gives to new modules, -1 without levels.
 	InitialModuleRunLevel                                          int
 	AllocatedDisk, AvailableDisk, AllocatedMemory, AvailableMemory int64
+	// AllocatedCPU is the share of all processors of the device that the environment may use, in percent; 0 without a limit.
+	AllocatedCPU int
 }
 
 // A Package is a fetched and verified file. The adapter reads it and never moves, changes or keeps it: what it needs later it copies.
@@ -209,6 +213,26 @@ type ModuleSetting struct {
 	RunLevel  int   // -1: as it is
 }
 
+// Limits bound what is used at most; 0 where there is none.
+type Limits struct {
+	Disk   int64 // KiB
+	Memory int64 // KiB
+	CPU    int   // percent of what is around it has: of the environment for a module, of the device for an environment; 1..100
+}
+
+// A Variable is an environment variable of processes.
+type Variable struct {
+	Key   string // neither empty nor with an equals sign or a zero byte
+	Value string // without a zero byte
+}
+
+// UnitSettings are what a controller gives to the modules of a unit beyond what the package says (TR-181, InstallDU(), EnvVariable and
+// Resources).
+type UnitSettings struct {
+	Variables []Variable // in every process of the modules; the keys differ. They come before those of the package
+	Limits    Limits     // of each module
+}
+
 // UninstallResult says how far a successful [Adapter.Uninstall] went.
 type UninstallResult struct {
 	Pending bool // what is left goes at the next restart of the environment
@@ -327,6 +351,30 @@ type Versioner interface {
 	RestoreVersion(ctx context.Context, op OpID, env string, p Package) error
 }
 
+// UnitSetter is implemented by adapters whose environments give settings to the modules of a unit ([CapUnitSettings]).
+type UnitSetter interface {
+	// SetUnit replaces the settings of a unit, which have been none at its Install. They hold from the next start of each module on, whoever
+	// starts it, over updates, restarts and reboots, until the unit is uninstalled; a module that runs is not disturbed. [NotSupported] names the setting that the environment does not
+	// have, [InvalidArgument] the one that is malformed: nothing is changed then.
+	SetUnit(ctx context.Context, op OpID, u UnitRef, s UnitSettings) error
+}
+
+// Constrainer is implemented by adapters of environments whose limits can be changed ([CapConstraints]).
+type Constrainer interface {
+	// Constrain sets limits of the environment, for all of its modules together. A limit that is nil stays as it is, 0 takes it
+	// away. They hold at once, and over restarts and reboots, until they are set again or until the configuration of the environment
+	// names another value for the limit than it does now. It needs no running environment. [InUse]: a limit is below what the environment
+	// uses now, and force is not set; with it modules may be ended by the environment. [NotSupported] names the limit that the
+	// environment does not have. Nothing is changed then.
+	Constrain(ctx context.Context, op OpID, env string, c Constraints, force bool) error
+}
+
+// Constraints are limits to be set of an environment; see [Limits]. Nil: as it is.
+type Constraints struct {
+	Disk, Memory *int64
+	CPU          *int
+}
+
 // Reason is the class of an adapter's error. The strings travel; they never change, new ones are appended.
 type Reason string
 
@@ -351,6 +399,7 @@ const (
 	InvalidArgument   Reason = "invalid-argument"    // a setting or argument is wrong
 	Canceled          Reason = "canceled"            // the context of the call was done
 	Internal          Reason = "internal"            // anything else
+	InUse             Reason = "in-use"              // it is less than what is in use
 )
 
 // Error is an error of an adapter. It crosses the wire whole.

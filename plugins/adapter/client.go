@@ -29,6 +29,8 @@ var (
 	_ AutoStarter = (*Client)(nil)
 	_ Exporter    = (*Client)(nil)
 	_ Versioner   = (*Client)(nil)
+	_ UnitSetter  = (*Client)(nil)
+	_ Constrainer = (*Client)(nil)
 )
 
 // NewClient returns the client that speaks over conn, which stays the caller's to close.
@@ -248,6 +250,25 @@ func (c *Client) SaveVersion(ctx context.Context, env string, path string) error
 func (c *Client) RestoreVersion(ctx context.Context, op OpID, env string, p Package) error {
 	_, err := c.stub.RestoreVersion(ctx, &adapterpb.RestoreVersionRequest{OpId: string(op), Env: env, Package: packageToWire(p)})
 	return fromStatus(ctx, "RestoreVersion", err)
+}
+
+// SetUnit implements [UnitSetter].
+func (c *Client) SetUnit(ctx context.Context, op OpID, u UnitRef, s UnitSettings) error {
+	_, err := c.stub.SetUnit(ctx, &adapterpb.SetUnitRequest{
+		OpId: string(op), Unit: unitRefToWire(u), Variables: variablesToWire(s.Variables), Limits: limitsToWire(s.Limits),
+	})
+	return fromStatus(ctx, "SetUnit", err)
+}
+
+// Constrain implements [Constrainer].
+func (c *Client) Constrain(ctx context.Context, op OpID, env string, l Constraints, force bool) error {
+	r := &adapterpb.ConstrainRequest{OpId: string(op), Env: env, Disk: l.Disk, Memory: l.Memory, Force: force}
+	if l.CPU != nil {
+		cpu := clamp(*l.CPU)
+		r.Cpu = &cpu
+	}
+	_, err := c.stub.Constrain(ctx, r)
+	return fromStatus(ctx, "Constrain", err)
 }
 
 // answeredUnit is the answer of the calls that return a unit; an answer without one is an error of the adapter.

@@ -25,6 +25,7 @@ func envToWire(e *Env) *adapterpb.Env {
 		RunLevel: clamp(e.RunLevel), InitialModuleRunLevel: clamp(e.InitialModuleRunLevel),
 		AllocatedDisk: e.AllocatedDisk, AvailableDisk: e.AvailableDisk,
 		AllocatedMemory: e.AllocatedMemory, AvailableMemory: e.AvailableMemory, Attached: e.Attached,
+		AllocatedCpu: clamp(e.AllocatedCPU),
 	}
 }
 
@@ -35,6 +36,7 @@ func envFromWire(e *adapterpb.Env) *Env {
 		RunLevel: int(e.GetRunLevel()), InitialModuleRunLevel: int(e.GetInitialModuleRunLevel()),
 		AllocatedDisk: e.GetAllocatedDisk(), AvailableDisk: e.GetAvailableDisk(),
 		AllocatedMemory: e.GetAllocatedMemory(), AvailableMemory: e.GetAvailableMemory(), Attached: e.GetAttached(),
+		AllocatedCPU: int(e.GetAllocatedCpu()),
 	}
 }
 
@@ -134,6 +136,30 @@ func moduleSettingToWire(s ModuleSetting) *adapterpb.ModuleSetting {
 
 func moduleSettingFromWire(s *adapterpb.ModuleSetting) ModuleSetting {
 	return ModuleSetting{ModuleRef: moduleRefFromWire(s.GetModule()), AutoStart: s.AutoStart, RunLevel: int(s.GetRunLevel())}
+}
+
+func limitsToWire(l Limits) *adapterpb.Limits {
+	return &adapterpb.Limits{Disk: l.Disk, Memory: l.Memory, Cpu: clamp(l.CPU)}
+}
+
+func limitsFromWire(l *adapterpb.Limits) Limits {
+	return Limits{Disk: l.GetDisk(), Memory: l.GetMemory(), CPU: int(l.GetCpu())}
+}
+
+func variablesToWire(vs []Variable) []*adapterpb.Variable {
+	var w []*adapterpb.Variable
+	for _, v := range vs {
+		w = append(w, &adapterpb.Variable{Key: clean(v.Key), Value: clean(v.Value)})
+	}
+	return w
+}
+
+func variablesFromWire(w []*adapterpb.Variable) []Variable {
+	var vs []Variable
+	for _, v := range w {
+		vs = append(vs, Variable{v.GetKey(), v.GetValue()})
+	}
+	return vs
 }
 
 // eventToWire fails on an event that lacks what its kind promises.

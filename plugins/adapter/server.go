@@ -255,6 +255,35 @@ func (s *Server) RestoreVersion(ctx context.Context, r *adapterpb.RestoreVersion
 	return &adapterpb.RestoreVersionResponse{}, nil
 }
 
+// SetUnit implements the service.
+func (s *Server) SetUnit(ctx context.Context, r *adapterpb.SetUnitRequest) (*adapterpb.SetUnitResponse, error) {
+	u, err := ability[UnitSetter](s.adapter, CapUnitSettings)
+	if err == nil {
+		err = u.SetUnit(ctx, OpID(r.GetOpId()), unitRefFromWire(r.GetUnit()), UnitSettings{variablesFromWire(r.GetVariables()), limitsFromWire(r.GetLimits())})
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &adapterpb.SetUnitResponse{}, nil
+}
+
+// Constrain implements the service.
+func (s *Server) Constrain(ctx context.Context, r *adapterpb.ConstrainRequest) (*adapterpb.ConstrainResponse, error) {
+	c, err := ability[Constrainer](s.adapter, CapConstraints)
+	if err == nil {
+		l := Constraints{Disk: r.Disk, Memory: r.Memory}
+		if r.Cpu != nil {
+			cpu := int(r.GetCpu())
+			l.CPU = &cpu
+		}
+		err = c.Constrain(ctx, OpID(r.GetOpId()), r.GetEnv(), l, r.GetForce())
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &adapterpb.ConstrainResponse{}, nil
+}
+
 // ability returns a as the optional interface T, or a [NotSupported] error that names the capability.
 func ability[T any](a Adapter, c Capability) (T, error) {
 	x, ok := a.(T)

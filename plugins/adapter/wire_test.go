@@ -124,6 +124,14 @@ func (c capable) SaveVersion(ctx context.Context, env string, path string) error
 	return c.note(ctx, "SaveVersion", env, path)
 }
 
+func (c capable) SetUnit(ctx context.Context, op OpID, u UnitRef, s UnitSettings) error {
+	return c.note(ctx, "SetUnit", op, u, s)
+}
+
+func (c capable) Constrain(ctx context.Context, op OpID, env string, l Constraints, force bool) error {
+	return c.note(ctx, "Constrain", op, env, l, force)
+}
+
 func (c capable) RestoreVersion(ctx context.Context, op OpID, env string, p Package) error {
 	return c.note(ctx, "RestoreVersion", op, env, p)
 }
@@ -183,6 +191,9 @@ func TestCallsCrossWhole(t *testing.T) {
 	envs := []EnvConfig{{ID: "a", DataDir: "/d", Settings: []byte(`{"x":1}`)}, {ID: "b"}}
 	spec := InstallSpec{Env: "a", Key: "k", Package: p1, RunLevel: -1}
 	start := StartOptions{Persistent: true, Auto: true}
+	settings := UnitSettings{[]Variable{{"K", "v"}, {"EMPTY", ""}}, Limits{1 << 40, 2, 3}}
+	disk, memory, cpu := int64(1<<40), int64(0), 7
+	limits := Constraints{&disk, &memory, &cpu}
 	first := []ModuleSetting{{ModuleRef: mod, AutoStart: &auto, RunLevel: -1}, {ModuleRef: mod, RunLevel: 7}}
 	tests := []struct {
 		name string
@@ -210,6 +221,8 @@ func TestCallsCrossWhole(t *testing.T) {
 		{"Export", func() (any, error) { return nil, c.Export(ctx, ref, "/x") }, nil, []any{ref, "/x"}},
 		{"SaveVersion", func() (any, error) { return nil, c.SaveVersion(ctx, "a", "/x") }, nil, []any{"a", "/x"}},
 		{"RestoreVersion", func() (any, error) { return nil, c.RestoreVersion(ctx, "o", "a", p2) }, nil, []any{OpID("o"), "a", p2}},
+		{"SetUnit", func() (any, error) { return nil, c.SetUnit(ctx, "o", ref, settings) }, nil, []any{OpID("o"), ref, settings}},
+		{"Constrain", func() (any, error) { return nil, c.Constrain(ctx, "o", "a", limits, true) }, nil, []any{OpID("o"), "a", limits, true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -255,6 +268,7 @@ func TestNotSupported(t *testing.T) {
 			c.SetRunLevel(ctx, "o", "a", 1), c.SetInitialModuleRunLevel(ctx, "o", "a", 1),
 			c.SetModuleRunLevel(ctx, "o", ModuleRef{}, 1), c.SetAutoStart(ctx, "o", ModuleRef{}, true),
 			c.Export(ctx, UnitRef{}, "/x"), c.SaveVersion(ctx, "a", "/x"), c.RestoreVersion(ctx, "o", "a", Package{}),
+			c.SetUnit(ctx, "o", UnitRef{}, UnitSettings{}), c.Constrain(ctx, "o", "a", Constraints{}, false),
 		} {
 			if ReasonOf(err) != NotSupported {
 				t.Errorf("%s: got %v", name, err)
@@ -267,7 +281,7 @@ func TestNotSupported(t *testing.T) {
 func TestEveryReasonCrosses(t *testing.T) {
 	all := []Reason{
 		Mismatch, Corrupt, Unresolved, NoResources, NotFound, Exists, BadState, StartFailed, AutoStartFailed, StopFailed, Unstartable,
-		FailedWhileActive, Dependency, Unavailable, StillRunning, NotSupported, InvalidArgument, Canceled, Internal,
+		FailedWhileActive, Dependency, Unavailable, StillRunning, NotSupported, InvalidArgument, Canceled, Internal, InUse,
 	}
 	if len(all) != len(codeOf) {
 		t.Errorf("%d reasons, %d codes", len(all), len(codeOf))
@@ -380,6 +394,7 @@ func TestWatch(t *testing.T) {
 		{Kind: EventEnv, EnvID: "a", Env: &Env{
 			ID: "a", Name: "n", Type: "t", Vendor: "v", Version: "1", Up: true, Detail: "d", Launch: "l", RunLevel: -1,
 			InitialModuleRunLevel: 4, AllocatedDisk: -1, AvailableDisk: 1 << 33, AllocatedMemory: 2, AvailableMemory: 3, Attached: true,
+			AllocatedCPU: 50,
 		}},
 		{Kind: EventUnit, EnvID: "a", Key: "k", Unit: &Unit{Env: "a", Key: "k"}},
 		{Kind: EventUnitRemoved, EnvID: "a", Key: "k"},

@@ -38,6 +38,7 @@ var codeOf = map[Reason]codes.Code{
 	InvalidArgument:   codes.InvalidArgument,
 	Canceled:          codes.Canceled,
 	Internal:          codes.Internal,
+	InUse:             codes.FailedPrecondition,
 }
 
 // reasonOf translates a status without detail: adapters in other languages may leave it out.

@@ -128,7 +128,9 @@ type Env struct {
 	AllocatedMemory       int64 `protobuf:"varint,13,opt,name=allocated_memory,json=allocatedMemory,proto3" json:"allocated_memory,omitempty"`
 	AvailableMemory       int64 `protobuf:"varint,14,opt,name=available_memory,json=availableMemory,proto3" json:"available_memory,omitempty"`
 	// attached: somebody else launches and ends the environment.
-	Attached      bool `protobuf:"varint,15,opt,name=attached,proto3" json:"attached,omitempty"`
+	Attached bool `protobuf:"varint,15,opt,name=attached,proto3" json:"attached,omitempty"`
+	// allocated_cpu is a share of all processors in percent; 0 without a limit.
+	AllocatedCpu  int32 `protobuf:"varint,16,opt,name=allocated_cpu,json=allocatedCpu,proto3" json:"allocated_cpu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -266,6 +268,13 @@ func (x *Env) GetAttached() bool {
 		return x.Attached
 	}
 	return false
+}
+
+func (x *Env) GetAllocatedCpu() int32 {
+	if x != nil {
+		return x.AllocatedCpu
+	}
+	return 0
 }
 
 // Package is a verified file. The adapter reads it and copies what it needs.
@@ -806,7 +815,7 @@ type Error struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// reason is one of: mismatch, corrupt, unresolved, no-resources, not-found, exists, bad-state, start-failed, auto-start-failed,
 	// stop-failed, unstartable, failed-while-active, dependency, unavailable, still-running, not-supported, invalid-argument,
-	// canceled, internal.
+	// canceled, internal, in-use.
 	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	// message says to the operator what could not be done, and names the thing.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -907,7 +916,7 @@ type DescribeResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Kind    string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// capabilities are: run-levels, auto-start, export, versions.
+	// capabilities are: run-levels, auto-start, export, versions, unit-settings, constraints.
 	Capabilities  []string `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2942,6 +2951,349 @@ func (*RestoreVersionResponse) Descriptor() ([]byte, []int) {
 	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{49}
 }
 
+// Limits bound what is used at most; 0 is no limit.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// disk and memory are in KiB.
+	Disk   int64 `protobuf:"varint,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	Memory int64 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	// cpu is in percent of what is around it.
+	Cpu           int32 `protobuf:"varint,3,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *Limits) GetDisk() int64 {
+	if x != nil {
+		return x.Disk
+	}
+	return 0
+}
+
+func (x *Limits) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *Limits) GetCpu() int32 {
+	if x != nil {
+		return x.Cpu
+	}
+	return 0
+}
+
+// Variable is an environment variable.
+type Variable struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Variable) Reset() {
+	*x = Variable{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Variable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Variable) ProtoMessage() {}
+
+func (x *Variable) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Variable.ProtoReflect.Descriptor instead.
+func (*Variable) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Variable) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Variable) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type SetUnitRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	OpId      string                 `protobuf:"bytes,1,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Unit      *UnitRef               `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	Variables []*Variable            `protobuf:"bytes,3,rep,name=variables,proto3" json:"variables,omitempty"`
+	// limits of each module.
+	Limits        *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUnitRequest) Reset() {
+	*x = SetUnitRequest{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUnitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUnitRequest) ProtoMessage() {}
+
+func (x *SetUnitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUnitRequest.ProtoReflect.Descriptor instead.
+func (*SetUnitRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *SetUnitRequest) GetOpId() string {
+	if x != nil {
+		return x.OpId
+	}
+	return ""
+}
+
+func (x *SetUnitRequest) GetUnit() *UnitRef {
+	if x != nil {
+		return x.Unit
+	}
+	return nil
+}
+
+func (x *SetUnitRequest) GetVariables() []*Variable {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
+}
+
+func (x *SetUnitRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type SetUnitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUnitResponse) Reset() {
+	*x = SetUnitResponse{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUnitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUnitResponse) ProtoMessage() {}
+
+func (x *SetUnitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUnitResponse.ProtoReflect.Descriptor instead.
+func (*SetUnitResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{53}
+}
+
+type ConstrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	OpId  string                 `protobuf:"bytes,1,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Env   string                 `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
+	// disk and memory, in KiB, and cpu, in percent, are absent where they stay as they are, and 0 where there is to be no limit.
+	Disk   *int64 `protobuf:"varint,3,opt,name=disk,proto3,oneof" json:"disk,omitempty"`
+	Memory *int64 `protobuf:"varint,4,opt,name=memory,proto3,oneof" json:"memory,omitempty"`
+	Cpu    *int32 `protobuf:"varint,5,opt,name=cpu,proto3,oneof" json:"cpu,omitempty"`
+	// force: also below what is in use.
+	Force         bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConstrainRequest) Reset() {
+	*x = ConstrainRequest{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConstrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConstrainRequest) ProtoMessage() {}
+
+func (x *ConstrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConstrainRequest.ProtoReflect.Descriptor instead.
+func (*ConstrainRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ConstrainRequest) GetOpId() string {
+	if x != nil {
+		return x.OpId
+	}
+	return ""
+}
+
+func (x *ConstrainRequest) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
+func (x *ConstrainRequest) GetDisk() int64 {
+	if x != nil && x.Disk != nil {
+		return *x.Disk
+	}
+	return 0
+}
+
+func (x *ConstrainRequest) GetMemory() int64 {
+	if x != nil && x.Memory != nil {
+		return *x.Memory
+	}
+	return 0
+}
+
+func (x *ConstrainRequest) GetCpu() int32 {
+	if x != nil && x.Cpu != nil {
+		return *x.Cpu
+	}
+	return 0
+}
+
+func (x *ConstrainRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type ConstrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConstrainResponse) Reset() {
+	*x = ConstrainResponse{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConstrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConstrainResponse) ProtoMessage() {}
+
+func (x *ConstrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConstrainResponse.ProtoReflect.Descriptor instead.
+func (*ConstrainResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{55}
+}
+
 var File_plugins_adapter_adapter_proto protoreflect.FileDescriptor
 
 const file_plugins_adapter_adapter_proto_rawDesc = "" +
@@ -2949,7 +3301,7 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x1dplugins/adapter/adapter.proto\x12\x0fsmmd.adapter.v1\"6\n" +
 	"\x06Handle\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xc5\x03\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xea\x03\n" +
 	"\x03Env\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2966,7 +3318,8 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x0eavailable_disk\x18\f \x01(\x03R\ravailableDisk\x12)\n" +
 	"\x10allocated_memory\x18\r \x01(\x03R\x0fallocatedMemory\x12)\n" +
 	"\x10available_memory\x18\x0e \x01(\x03R\x0favailableMemory\x12\x1a\n" +
-	"\battached\x18\x0f \x01(\bR\battached\"I\n" +
+	"\battached\x18\x0f \x01(\bR\battached\x12#\n" +
+	"\rallocated_cpu\x18\x10 \x01(\x05R\fallocatedCpu\"I\n" +
 	"\aPackage\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
@@ -3133,7 +3486,31 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12\x10\n" +
 	"\x03env\x18\x02 \x01(\tR\x03env\x122\n" +
 	"\apackage\x18\x03 \x01(\v2\x18.smmd.adapter.v1.PackageR\apackage\"\x18\n" +
-	"\x16RestoreVersionResponse2\xd4\f\n" +
+	"\x16RestoreVersionResponse\"F\n" +
+	"\x06Limits\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\x03R\x04disk\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x10\n" +
+	"\x03cpu\x18\x03 \x01(\x05R\x03cpu\"2\n" +
+	"\bVariable\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xbd\x01\n" +
+	"\x0eSetUnitRequest\x12\x13\n" +
+	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12,\n" +
+	"\x04unit\x18\x02 \x01(\v2\x18.smmd.adapter.v1.UnitRefR\x04unit\x127\n" +
+	"\tvariables\x18\x03 \x03(\v2\x19.smmd.adapter.v1.VariableR\tvariables\x12/\n" +
+	"\x06limits\x18\x04 \x01(\v2\x17.smmd.adapter.v1.LimitsR\x06limits\"\x11\n" +
+	"\x0fSetUnitResponse\"\xb8\x01\n" +
+	"\x10ConstrainRequest\x12\x13\n" +
+	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12\x10\n" +
+	"\x03env\x18\x02 \x01(\tR\x03env\x12\x17\n" +
+	"\x04disk\x18\x03 \x01(\x03H\x00R\x04disk\x88\x01\x01\x12\x1b\n" +
+	"\x06memory\x18\x04 \x01(\x03H\x01R\x06memory\x88\x01\x01\x12\x15\n" +
+	"\x03cpu\x18\x05 \x01(\x05H\x02R\x03cpu\x88\x01\x01\x12\x14\n" +
+	"\x05force\x18\x06 \x01(\bR\x05forceB\a\n" +
+	"\x05_diskB\t\n" +
+	"\a_memoryB\x06\n" +
+	"\x04_cpu\"\x13\n" +
+	"\x11ConstrainResponse2\xf6\r\n" +
 	"\aAdapter\x12O\n" +
 	"\bDescribe\x12 .smmd.adapter.v1.DescribeRequest\x1a!.smmd.adapter.v1.DescribeResponse\x12R\n" +
 	"\tConfigure\x12!.smmd.adapter.v1.ConfigureRequest\x1a\".smmd.adapter.v1.ConfigureResponse\x12@\n" +
@@ -3154,7 +3531,9 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\fSetAutoStart\x12$.smmd.adapter.v1.SetAutoStartRequest\x1a%.smmd.adapter.v1.SetAutoStartResponse\x12I\n" +
 	"\x06Export\x12\x1e.smmd.adapter.v1.ExportRequest\x1a\x1f.smmd.adapter.v1.ExportResponse\x12X\n" +
 	"\vSaveVersion\x12#.smmd.adapter.v1.SaveVersionRequest\x1a$.smmd.adapter.v1.SaveVersionResponse\x12a\n" +
-	"\x0eRestoreVersion\x12&.smmd.adapter.v1.RestoreVersionRequest\x1a'.smmd.adapter.v1.RestoreVersionResponseB8Z6github.com/smmd-project/smmd/plugins/adapter/adapterpbb\x06proto3"
+	"\x0eRestoreVersion\x12&.smmd.adapter.v1.RestoreVersionRequest\x1a'.smmd.adapter.v1.RestoreVersionResponse\x12L\n" +
+	"\aSetUnit\x12\x1f.smmd.adapter.v1.SetUnitRequest\x1a .smmd.adapter.v1.SetUnitResponse\x12R\n" +
+	"\tConstrain\x12!.smmd.adapter.v1.ConstrainRequest\x1a\".smmd.adapter.v1.ConstrainResponseB8Z6github.com/smmd-project/smmd/plugins/adapter/adapterpbb\x06proto3"
 
 var (
 	file_plugins_adapter_adapter_proto_rawDescOnce sync.Once
@@ -3168,7 +3547,7 @@ func file_plugins_adapter_adapter_proto_rawDescGZIP() []byte {
 	return file_plugins_adapter_adapter_proto_rawDescData
 }
 
-var file_plugins_adapter_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_plugins_adapter_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_plugins_adapter_adapter_proto_goTypes = []any{
 	(*Handle)(nil),                           // 0: smmd.adapter.v1.Handle
 	(*Env)(nil),                              // 1: smmd.adapter.v1.Env
@@ -3220,6 +3599,12 @@ var file_plugins_adapter_adapter_proto_goTypes = []any{
 	(*SaveVersionResponse)(nil),              // 47: smmd.adapter.v1.SaveVersionResponse
 	(*RestoreVersionRequest)(nil),            // 48: smmd.adapter.v1.RestoreVersionRequest
 	(*RestoreVersionResponse)(nil),           // 49: smmd.adapter.v1.RestoreVersionResponse
+	(*Limits)(nil),                           // 50: smmd.adapter.v1.Limits
+	(*Variable)(nil),                         // 51: smmd.adapter.v1.Variable
+	(*SetUnitRequest)(nil),                   // 52: smmd.adapter.v1.SetUnitRequest
+	(*SetUnitResponse)(nil),                  // 53: smmd.adapter.v1.SetUnitResponse
+	(*ConstrainRequest)(nil),                 // 54: smmd.adapter.v1.ConstrainRequest
+	(*ConstrainResponse)(nil),                // 55: smmd.adapter.v1.ConstrainResponse
 }
 var file_plugins_adapter_adapter_proto_depIdxs = []int32{
 	0,  // 0: smmd.adapter.v1.Unit.handle:type_name -> smmd.adapter.v1.Handle
@@ -3252,49 +3637,56 @@ var file_plugins_adapter_adapter_proto_depIdxs = []int32{
 	7,  // 27: smmd.adapter.v1.SetAutoStartRequest.module:type_name -> smmd.adapter.v1.ModuleRef
 	6,  // 28: smmd.adapter.v1.ExportRequest.unit:type_name -> smmd.adapter.v1.UnitRef
 	2,  // 29: smmd.adapter.v1.RestoreVersionRequest.package:type_name -> smmd.adapter.v1.Package
-	9,  // 30: smmd.adapter.v1.Adapter.Describe:input_type -> smmd.adapter.v1.DescribeRequest
-	12, // 31: smmd.adapter.v1.Adapter.Configure:input_type -> smmd.adapter.v1.ConfigureRequest
-	14, // 32: smmd.adapter.v1.Adapter.Watch:input_type -> smmd.adapter.v1.WatchRequest
-	17, // 33: smmd.adapter.v1.Adapter.Inspect:input_type -> smmd.adapter.v1.InspectRequest
-	19, // 34: smmd.adapter.v1.Adapter.Install:input_type -> smmd.adapter.v1.InstallRequest
-	21, // 35: smmd.adapter.v1.Adapter.Update:input_type -> smmd.adapter.v1.UpdateRequest
-	23, // 36: smmd.adapter.v1.Adapter.Revert:input_type -> smmd.adapter.v1.RevertRequest
-	25, // 37: smmd.adapter.v1.Adapter.Discard:input_type -> smmd.adapter.v1.DiscardRequest
-	27, // 38: smmd.adapter.v1.Adapter.Uninstall:input_type -> smmd.adapter.v1.UninstallRequest
-	29, // 39: smmd.adapter.v1.Adapter.Start:input_type -> smmd.adapter.v1.StartRequest
-	31, // 40: smmd.adapter.v1.Adapter.Stop:input_type -> smmd.adapter.v1.StopRequest
-	33, // 41: smmd.adapter.v1.Adapter.SetEnabled:input_type -> smmd.adapter.v1.SetEnabledRequest
-	36, // 42: smmd.adapter.v1.Adapter.SetRunLevel:input_type -> smmd.adapter.v1.SetRunLevelRequest
-	38, // 43: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:input_type -> smmd.adapter.v1.SetInitialModuleRunLevelRequest
-	40, // 44: smmd.adapter.v1.Adapter.SetModuleRunLevel:input_type -> smmd.adapter.v1.SetModuleRunLevelRequest
-	42, // 45: smmd.adapter.v1.Adapter.SetAutoStart:input_type -> smmd.adapter.v1.SetAutoStartRequest
-	44, // 46: smmd.adapter.v1.Adapter.Export:input_type -> smmd.adapter.v1.ExportRequest
-	46, // 47: smmd.adapter.v1.Adapter.SaveVersion:input_type -> smmd.adapter.v1.SaveVersionRequest
-	48, // 48: smmd.adapter.v1.Adapter.RestoreVersion:input_type -> smmd.adapter.v1.RestoreVersionRequest
-	10, // 49: smmd.adapter.v1.Adapter.Describe:output_type -> smmd.adapter.v1.DescribeResponse
-	13, // 50: smmd.adapter.v1.Adapter.Configure:output_type -> smmd.adapter.v1.ConfigureResponse
-	15, // 51: smmd.adapter.v1.Adapter.Watch:output_type -> smmd.adapter.v1.Event
-	18, // 52: smmd.adapter.v1.Adapter.Inspect:output_type -> smmd.adapter.v1.InspectResponse
-	20, // 53: smmd.adapter.v1.Adapter.Install:output_type -> smmd.adapter.v1.InstallResponse
-	22, // 54: smmd.adapter.v1.Adapter.Update:output_type -> smmd.adapter.v1.UpdateResponse
-	24, // 55: smmd.adapter.v1.Adapter.Revert:output_type -> smmd.adapter.v1.RevertResponse
-	26, // 56: smmd.adapter.v1.Adapter.Discard:output_type -> smmd.adapter.v1.DiscardResponse
-	28, // 57: smmd.adapter.v1.Adapter.Uninstall:output_type -> smmd.adapter.v1.UninstallResponse
-	30, // 58: smmd.adapter.v1.Adapter.Start:output_type -> smmd.adapter.v1.StartResponse
-	32, // 59: smmd.adapter.v1.Adapter.Stop:output_type -> smmd.adapter.v1.StopResponse
-	35, // 60: smmd.adapter.v1.Adapter.SetEnabled:output_type -> smmd.adapter.v1.SetEnabledResponse
-	37, // 61: smmd.adapter.v1.Adapter.SetRunLevel:output_type -> smmd.adapter.v1.SetRunLevelResponse
-	39, // 62: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:output_type -> smmd.adapter.v1.SetInitialModuleRunLevelResponse
-	41, // 63: smmd.adapter.v1.Adapter.SetModuleRunLevel:output_type -> smmd.adapter.v1.SetModuleRunLevelResponse
-	43, // 64: smmd.adapter.v1.Adapter.SetAutoStart:output_type -> smmd.adapter.v1.SetAutoStartResponse
-	45, // 65: smmd.adapter.v1.Adapter.Export:output_type -> smmd.adapter.v1.ExportResponse
-	47, // 66: smmd.adapter.v1.Adapter.SaveVersion:output_type -> smmd.adapter.v1.SaveVersionResponse
-	49, // 67: smmd.adapter.v1.Adapter.RestoreVersion:output_type -> smmd.adapter.v1.RestoreVersionResponse
-	49, // [49:68] is the sub-list for method output_type
-	30, // [30:49] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	6,  // 30: smmd.adapter.v1.SetUnitRequest.unit:type_name -> smmd.adapter.v1.UnitRef
+	51, // 31: smmd.adapter.v1.SetUnitRequest.variables:type_name -> smmd.adapter.v1.Variable
+	50, // 32: smmd.adapter.v1.SetUnitRequest.limits:type_name -> smmd.adapter.v1.Limits
+	9,  // 33: smmd.adapter.v1.Adapter.Describe:input_type -> smmd.adapter.v1.DescribeRequest
+	12, // 34: smmd.adapter.v1.Adapter.Configure:input_type -> smmd.adapter.v1.ConfigureRequest
+	14, // 35: smmd.adapter.v1.Adapter.Watch:input_type -> smmd.adapter.v1.WatchRequest
+	17, // 36: smmd.adapter.v1.Adapter.Inspect:input_type -> smmd.adapter.v1.InspectRequest
+	19, // 37: smmd.adapter.v1.Adapter.Install:input_type -> smmd.adapter.v1.InstallRequest
+	21, // 38: smmd.adapter.v1.Adapter.Update:input_type -> smmd.adapter.v1.UpdateRequest
+	23, // 39: smmd.adapter.v1.Adapter.Revert:input_type -> smmd.adapter.v1.RevertRequest
+	25, // 40: smmd.adapter.v1.Adapter.Discard:input_type -> smmd.adapter.v1.DiscardRequest
+	27, // 41: smmd.adapter.v1.Adapter.Uninstall:input_type -> smmd.adapter.v1.UninstallRequest
+	29, // 42: smmd.adapter.v1.Adapter.Start:input_type -> smmd.adapter.v1.StartRequest
+	31, // 43: smmd.adapter.v1.Adapter.Stop:input_type -> smmd.adapter.v1.StopRequest
+	33, // 44: smmd.adapter.v1.Adapter.SetEnabled:input_type -> smmd.adapter.v1.SetEnabledRequest
+	36, // 45: smmd.adapter.v1.Adapter.SetRunLevel:input_type -> smmd.adapter.v1.SetRunLevelRequest
+	38, // 46: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:input_type -> smmd.adapter.v1.SetInitialModuleRunLevelRequest
+	40, // 47: smmd.adapter.v1.Adapter.SetModuleRunLevel:input_type -> smmd.adapter.v1.SetModuleRunLevelRequest
+	42, // 48: smmd.adapter.v1.Adapter.SetAutoStart:input_type -> smmd.adapter.v1.SetAutoStartRequest
+	44, // 49: smmd.adapter.v1.Adapter.Export:input_type -> smmd.adapter.v1.ExportRequest
+	46, // 50: smmd.adapter.v1.Adapter.SaveVersion:input_type -> smmd.adapter.v1.SaveVersionRequest
+	48, // 51: smmd.adapter.v1.Adapter.RestoreVersion:input_type -> smmd.adapter.v1.RestoreVersionRequest
+	52, // 52: smmd.adapter.v1.Adapter.SetUnit:input_type -> smmd.adapter.v1.SetUnitRequest
+	54, // 53: smmd.adapter.v1.Adapter.Constrain:input_type -> smmd.adapter.v1.ConstrainRequest
+	10, // 54: smmd.adapter.v1.Adapter.Describe:output_type -> smmd.adapter.v1.DescribeResponse
+	13, // 55: smmd.adapter.v1.Adapter.Configure:output_type -> smmd.adapter.v1.ConfigureResponse
+	15, // 56: smmd.adapter.v1.Adapter.Watch:output_type -> smmd.adapter.v1.Event
+	18, // 57: smmd.adapter.v1.Adapter.Inspect:output_type -> smmd.adapter.v1.InspectResponse
+	20, // 58: smmd.adapter.v1.Adapter.Install:output_type -> smmd.adapter.v1.InstallResponse
+	22, // 59: smmd.adapter.v1.Adapter.Update:output_type -> smmd.adapter.v1.UpdateResponse
+	24, // 60: smmd.adapter.v1.Adapter.Revert:output_type -> smmd.adapter.v1.RevertResponse
+	26, // 61: smmd.adapter.v1.Adapter.Discard:output_type -> smmd.adapter.v1.DiscardResponse
+	28, // 62: smmd.adapter.v1.Adapter.Uninstall:output_type -> smmd.adapter.v1.UninstallResponse
+	30, // 63: smmd.adapter.v1.Adapter.Start:output_type -> smmd.adapter.v1.StartResponse
+	32, // 64: smmd.adapter.v1.Adapter.Stop:output_type -> smmd.adapter.v1.StopResponse
+	35, // 65: smmd.adapter.v1.Adapter.SetEnabled:output_type -> smmd.adapter.v1.SetEnabledResponse
+	37, // 66: smmd.adapter.v1.Adapter.SetRunLevel:output_type -> smmd.adapter.v1.SetRunLevelResponse
+	39, // 67: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:output_type -> smmd.adapter.v1.SetInitialModuleRunLevelResponse
+	41, // 68: smmd.adapter.v1.Adapter.SetModuleRunLevel:output_type -> smmd.adapter.v1.SetModuleRunLevelResponse
+	43, // 69: smmd.adapter.v1.Adapter.SetAutoStart:output_type -> smmd.adapter.v1.SetAutoStartResponse
+	45, // 70: smmd.adapter.v1.Adapter.Export:output_type -> smmd.adapter.v1.ExportResponse
+	47, // 71: smmd.adapter.v1.Adapter.SaveVersion:output_type -> smmd.adapter.v1.SaveVersionResponse
+	49, // 72: smmd.adapter.v1.Adapter.RestoreVersion:output_type -> smmd.adapter.v1.RestoreVersionResponse
+	53, // 73: smmd.adapter.v1.Adapter.SetUnit:output_type -> smmd.adapter.v1.SetUnitResponse
+	55, // 74: smmd.adapter.v1.Adapter.Constrain:output_type -> smmd.adapter.v1.ConstrainResponse
+	54, // [54:75] is the sub-list for method output_type
+	33, // [33:54] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_plugins_adapter_adapter_proto_init() }
@@ -3310,13 +3702,14 @@ func file_plugins_adapter_adapter_proto_init() {
 		(*Event_Synced)(nil),
 	}
 	file_plugins_adapter_adapter_proto_msgTypes[34].OneofWrappers = []any{}
+	file_plugins_adapter_adapter_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_adapter_adapter_proto_rawDesc), len(file_plugins_adapter_adapter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

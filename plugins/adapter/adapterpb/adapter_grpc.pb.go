@@ -71,6 +71,8 @@ const (
 	Adapter_Export_FullMethodName                   = "/smmd.adapter.v1.Adapter/Export"
 	Adapter_SaveVersion_FullMethodName              = "/smmd.adapter.v1.Adapter/SaveVersion"
 	Adapter_RestoreVersion_FullMethodName           = "/smmd.adapter.v1.Adapter/RestoreVersion"
+	Adapter_SetUnit_FullMethodName                  = "/smmd.adapter.v1.Adapter/SetUnit"
+	Adapter_Constrain_FullMethodName                = "/smmd.adapter.v1.Adapter/Constrain"
 )
 
 // AdapterClient is the client API for Adapter service.
@@ -116,6 +118,10 @@ type AdapterClient interface {
 	SaveVersion(ctx context.Context, in *SaveVersionRequest, opts ...grpc.CallOption) (*SaveVersionResponse, error)
 	// RestoreVersion makes an environment run from a saved version from its next launch on.
 	RestoreVersion(ctx context.Context, in *RestoreVersionRequest, opts ...grpc.CallOption) (*RestoreVersionResponse, error)
+	// SetUnit belongs to the capability unit-settings; otherwise not-supported. It replaces the settings of a unit.
+	SetUnit(ctx context.Context, in *SetUnitRequest, opts ...grpc.CallOption) (*SetUnitResponse, error)
+	// Constrain belongs to the capability constraints; otherwise not-supported. It sets limits of an environment.
+	Constrain(ctx context.Context, in *ConstrainRequest, opts ...grpc.CallOption) (*ConstrainResponse, error)
 }
 
 type adapterClient struct {
@@ -325,6 +331,26 @@ func (c *adapterClient) RestoreVersion(ctx context.Context, in *RestoreVersionRe
 	return out, nil
 }
 
+func (c *adapterClient) SetUnit(ctx context.Context, in *SetUnitRequest, opts ...grpc.CallOption) (*SetUnitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetUnitResponse)
+	err := c.cc.Invoke(ctx, Adapter_SetUnit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adapterClient) Constrain(ctx context.Context, in *ConstrainRequest, opts ...grpc.CallOption) (*ConstrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConstrainResponse)
+	err := c.cc.Invoke(ctx, Adapter_Constrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdapterServer is the server API for Adapter service.
 // All implementations must embed UnimplementedAdapterServer
 // for forward compatibility.
@@ -368,6 +394,10 @@ type AdapterServer interface {
 	SaveVersion(context.Context, *SaveVersionRequest) (*SaveVersionResponse, error)
 	// RestoreVersion makes an environment run from a saved version from its next launch on.
 	RestoreVersion(context.Context, *RestoreVersionRequest) (*RestoreVersionResponse, error)
+	// SetUnit belongs to the capability unit-settings; otherwise not-supported. It replaces the settings of a unit.
+	SetUnit(context.Context, *SetUnitRequest) (*SetUnitResponse, error)
+	// Constrain belongs to the capability constraints; otherwise not-supported. It sets limits of an environment.
+	Constrain(context.Context, *ConstrainRequest) (*ConstrainResponse, error)
 	mustEmbedUnimplementedAdapterServer()
 }
 
@@ -434,6 +464,12 @@ func (UnimplementedAdapterServer) SaveVersion(context.Context, *SaveVersionReque
 }
 func (UnimplementedAdapterServer) RestoreVersion(context.Context, *RestoreVersionRequest) (*RestoreVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RestoreVersion not implemented")
+}
+func (UnimplementedAdapterServer) SetUnit(context.Context, *SetUnitRequest) (*SetUnitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetUnit not implemented")
+}
+func (UnimplementedAdapterServer) Constrain(context.Context, *ConstrainRequest) (*ConstrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Constrain not implemented")
 }
 func (UnimplementedAdapterServer) mustEmbedUnimplementedAdapterServer() {}
 func (UnimplementedAdapterServer) testEmbeddedByValue()                 {}
@@ -791,6 +827,42 @@ func _Adapter_RestoreVersion_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Adapter_SetUnit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetUnitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdapterServer).SetUnit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Adapter_SetUnit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdapterServer).SetUnit(ctx, req.(*SetUnitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Adapter_Constrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConstrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdapterServer).Constrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Adapter_Constrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdapterServer).Constrain(ctx, req.(*ConstrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Adapter_ServiceDesc is the grpc.ServiceDesc for Adapter service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -869,6 +941,14 @@ var Adapter_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RestoreVersion",
 			Handler:    _Adapter_RestoreVersion_Handler,
+		},
+		{
+			MethodName: "SetUnit",
+			Handler:    _Adapter_SetUnit_Handler,
+		},
+		{
+			MethodName: "Constrain",
+			Handler:    _Adapter_Constrain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
