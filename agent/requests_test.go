@@ -53,6 +53,47 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestRestarting looks at a unit between the stop and the start of a Restart().
+func TestRestarting(t *testing.T) {
+	d := start(t, levels)
+	w := d.worlds["fake"]
+	for name, unlucky := range map[string]bool{"starts": false, "fails": true} {
+		du := d.installed(fake.Spec{Name: name}).ID
+		eu := d.rest(du, model.EUActive).ID
+		looked := 0
+		w.Hook("Start", fake.Before, func(fake.Call) error {
+			looked++
+			d.until("the unit is Restarting", func(s *model.Snapshot) error {
+				if u := s.ExecutionUnit(eu); u.Status != model.EURestarting {
+					return fmt.Errorf("it is %s", u.Status)
+				}
+				return nil
+			})
+			if unlucky {
+				return &adapter.Error{Reason: adapter.StartFailed, Message: "cannot start it"}
+			}
+			return nil
+		})
+		if unlucky {
+			d.failed(fault.StartFailed)(d.request(eu, model.RequestRestart))
+			d.rest(du, model.EUIdle)
+		} else {
+			idle := d.followed(model.EUIdle, func() { d.done(d.request(eu, model.RequestRestart)) })
+			if d.rest(du, model.EUActive); len(idle) != 0 {
+				t.Errorf("the unit is Idle on its way: %s", idle)
+			}
+		}
+		if looked != 1 {
+			t.Errorf("%s: %d starts were seen", name, looked)
+		}
+		w.Hook("Start", fake.Before, nil)
+		d.done(d.request(eu, model.RequestIdle))
+		if u := d.rest(du, model.EUIdle); u.Restarting {
+			t.Errorf("%s: after the restart it is %+v", name, *u)
+		}
+	}
+}
+
 func TestRequestsThatHang(t *testing.T) {
 	d := start(t, levels)
 	w := d.worlds["fake"]

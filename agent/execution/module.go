@@ -51,7 +51,11 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 		u.RunLevel = m.RunLevel
 	}
 	u.Status = model.EUStatus(m.Status)
-	if !u.FaultHeld || u.Status != model.EUIdle || m.Reason != "" || m.Version != u.Version {
+	held := u.FaultHeld && u.Status == model.EUIdle
+	if u.Restarting && u.Status == model.EUIdle {
+		u.Status = model.EURestarting
+	}
+	if !held || m.Reason != "" || m.Version != u.Version {
 		SetFault(u, FaultCode(m.Reason), m.Message)
 	}
 	u.Name, u.Label, u.Vendor, u.Version, u.Description = m.Name, m.Label, m.Vendor, m.Version, m.Description

@@ -103,10 +103,7 @@ func (us *Units) request(ctx context.Context, r *operation.Run[RequestState], wh
 	case what == model.RequestIdle:
 		err = us.Stop(ctx, r.OpID(), u)
 	case what == model.RequestRestart && u.Status != model.EUIdle:
-		err = us.Stop(ctx, r.OpID()+"-stop", u)
-		if err == nil {
-			err = us.Start(ctx, r.OpID(), u, false)
-		}
+		err = us.restart(ctx, r.OpID(), u)
 	default:
 		err = us.Start(ctx, r.OpID(), u, false)
 	}

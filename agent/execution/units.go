@@ -47,6 +47,11 @@ type outcome struct {
 	lost model.FaultCode // what it is when the environment goes away in the middle of it; empty: no fault of the unit
 }
 
+// reached reports whether a unit is as it is wanted. One that is stopped in order to be started again is Restarting then.
+func (o outcome) reached(u *model.ExecutionUnit) bool {
+	return u.Status == o.want || o.want == model.EUIdle && u.Status == model.EURestarting
+}
+
 // call makes a call about one unit and writes its failure into the row at once; the environment's own news follows.
 func (us *Units) call(
 	ctx context.Context, u *model.ExecutionUnit, o outcome, f func(context.Context, environment.Adapter, adapter.ModuleRef) error,
@@ -79,16 +84,16 @@ func (us *Units) call(
 		if err := us.setFault(u.ID, FaultCode(ae.Reason), cmp.Or(ae.Cause, ae.Message), false); err != nil {
 			return err
 		}
-		us.settled(ctx, u.ID, func(now *model.ExecutionUnit) bool { return now.Status == model.EUIdle })
+		us.settled(ctx, u.ID, outcome{want: model.EUIdle}.reached)
 	case err == nil && !u.Inert, adapter.ReasonOf(err) == adapter.StillRunning:
 		us.settled(ctx, u.ID, func(now *model.ExecutionUnit) bool {
 			if err != nil { // it goes on
 				return now != before
 			}
 			if now == before { // there need not be any news of what was so already
-				return now.Status == o.want && now.FaultCode == model.NoFault
+				return o.reached(now) && now.FaultCode == model.NoFault
 			}
-			if now.Status == o.want {
+			if o.reached(now) {
 				return true
 			}
 			// A unit may be idle when its start is over. It may also be the news of a stop before that, of which the row had not heard.
@@ -181,6 +186,33 @@ func (us *Units) Start(ctx context.Context, op adapter.OpID, u *model.ExecutionU
 func (us *Units) Stop(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit) error {
 	return us.call(ctx, u, outcome{model.EUIdle, model.FailureOnStop}, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 		return a.Stop(ctx, op, ref)
+	})
+}
+
+// restart stops a unit that is at work and starts it again; in between it is Restarting.
+func (us *Units) restart(ctx context.Context, op adapter.OpID, u *model.ExecutionUnit) error {
+	if err := us.setRestarting(u.ID, true); err != nil {
+		return err
+	}
+	err := us.Stop(ctx, op+"-stop", u)
+	if err == nil {
+		err = us.Start(ctx, op, u, false)
+	}
+	return cmp.Or(err, us.setRestarting(u.ID, false))
+}
+
+func (us *Units) setRestarting(id model.RowID, on bool) error {
+	return us.inv.Update(func(tx *inventory.Tx) error {
+		old := tx.ExecutionUnit(id)
+		if old == nil {
+			return nil
+		}
+		row := *old
+		row.Restarting = on
+		if !on && row.Status == model.EURestarting {
+			row.Status = model.EUIdle
+		}
+		return tx.PutExecutionUnit(&row)
 	})
 }
 

@@ -115,7 +115,9 @@ type ExecutionUnit struct {
 	Created time.Time   `json:"created,omitzero"` // when its row was made; zero: unknown
 	Restart AutoRestart `json:"auto_restart,omitzero"`
 
-	Status       EUStatus  `json:"-"`
+	Status EUStatus `json:"-"`
+	// Restarting: it is being stopped in order to be started again (TR-181, Restart()), so what would be Idle is EURestarting.
+	Restarting   bool      `json:"-"`
 	FaultCode    FaultCode `json:"-"`
 	FaultMessage string    `json:"-"` // empty exactly when FaultCode is NoFault; at most MaxFaultMessage characters
 	// FaultHeld: the unit ended together with its environment, and FaultCode says how. That holds over the next launch, until the unit is
