@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/smmd-project/smmd/agent/model"
@@ -19,6 +20,8 @@ type double struct {
 	mu      sync.Mutex
 	current *fake.Adapter // nil while none runs
 	held    bool          // no other one is started
+	late    bool          // what the adapter tells is kept back
+	kept    []adapter.Event
 	changed chan struct{}
 }
 
@@ -46,6 +49,40 @@ func (d *double) crash(hold bool) {
 }
 
 func (d *double) resume() { d.change(func() { d.held = false }) }
+
+// delay keeps back what the adapter tells from now on.
+func (d *double) delay() { d.change(func() { d.late = true }) }
+
+// tell hands on the n oldest events that are kept back; with more than there are, all of them and whatever follows.
+func (d *double) tell(n int) {
+	d.change(func() {
+		if d.late = n <= len(d.kept); !d.late {
+			n = len(d.kept)
+		}
+		for _, ev := range d.kept[:n] {
+			d.o.Handler.AdapterEvent(d.o.Name, ev)
+		}
+		d.kept = d.kept[n:]
+	})
+}
+
+// hear takes over what the adapter tells.
+func (d *double) hear(ev adapter.Event) {
+	d.change(func() {
+		if d.late {
+			d.kept = append(d.kept, ev)
+			return
+		}
+		d.o.Handler.AdapterEvent(d.o.Name, ev)
+	})
+}
+
+// delayed returns what is kept back.
+func (d *double) delayed() []adapter.Event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.kept)
+}
 
 func (d *double) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -84,7 +121,7 @@ func (d *double) once(ctx context.Context) error {
 	d.change(func() { d.current = a })
 	defer d.change(func() { d.current = nil })
 	for ev := range events {
-		d.o.Handler.AdapterEvent(d.o.Name, ev)
+		d.hear(ev)
 	}
 	return errors.New("the adapter was killed")
 }

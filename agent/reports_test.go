@@ -10,6 +10,7 @@ import (
 
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
 )
 
@@ -289,6 +290,53 @@ func TestResetOfAUnitThatIsGone(t *testing.T) {
 		t.Errorf("%d units are left", n)
 	}
 	wantTold(t, "the report", autonomous(d.agent.Snapshot()).Results, want...)
+}
+
+// The news of a unit may come later than its Reset waits for it. What is older than the removal makes no new row then, and nothing is told of it.
+func TestResetBeforeTheNews(t *testing.T) {
+	d := start(t, plain)
+	d.ok(d.agent.RecordBaseline(t.Context(), "usp", ""))
+	du := d.installed(fake.Spec{Name: "since"})
+	eu := d.rest(du.ID, model.EUActive)
+	d.policy()
+	double := d.doubles["fake"]
+	double.delay()
+	d.ok(d.console("e").Crash(du.Key, "main", "a test", 1)) // it is there
+	job, err := d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "usp", model.Origin{})
+	d.ok(err)
+	d.until("the row is gone", func(s *model.Snapshot) error {
+		if row := s.DeploymentUnit(du.ID); row != nil {
+			return fmt.Errorf("it is %+v", *row)
+		}
+		return nil
+	})
+	older := 0
+	d.eventually("the removal is news", func() error {
+		news := double.delayed()
+		older = slices.IndexFunc(news, func(ev adapter.Event) bool { return ev.Kind == adapter.EventUnitRemoved })
+		if older < 1 || news[older-1].Kind != adapter.EventUnit {
+			return fmt.Errorf("what is late is %+v", news)
+		}
+		return nil
+	})
+	// What is older than the removal is taken over for itself; that the memory changes says that it has been.
+	env := adapter.Env{ID: "e", Name: "e", Up: true, Launch: d.ee("e").Launch, RunLevel: -1, AvailableMemory: 4711}
+	double.tell(older)
+	double.o.Handler.AdapterEvent("fake", adapter.Event{Kind: adapter.EventEnv, EnvID: "e", Env: &env})
+	d.until("older news is taken over", func(s *model.Snapshot) error {
+		if m := s.ExecEnvByID("e").AvailableMemory; m != env.AvailableMemory {
+			return fmt.Errorf("the memory is %d", m)
+		}
+		return nil
+	})
+	double.tell(len(double.delayed()) + 1)
+	d.done(job, nil)
+	d.up()
+	s := d.agent.Snapshot()
+	if n := s.Count(model.KindDeploymentUnit); n != 0 {
+		t.Errorf("%d units are left\n%s", n, dump(s))
+	}
+	wantTold(t, "the report", autonomous(s).Results, fmt.Sprintf(`Uninstall Uninstalled du=%d %s@e "1" true eus=[%d]`, du.ID, du.UUID, eu.ID))
 }
 
 // notified is the notifications that wait, as text.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/execution"
@@ -165,7 +164,7 @@ func (us *Units) installForget(_ context.Context, r *installRun) (operation.Appl
 		}
 		r.SetObjects()
 		if r.State.attempt.open() {
-			tx.AfterCommit(func() { us.removed[unitName{row.Env, row.Key}] = time.Now() })
+			us.outdate(tx, row)
 		}
 		return tx.DeleteDeploymentUnit(row.ID)
 	}, nil

@@ -43,8 +43,11 @@ func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.Deploy
 	if err != nil {
 		return us.failed(ctx, row.ID, model.PerformedUninstall, start, err)
 	}
-	us.Envs.Arrived(ctx, row.Env, row.Key, func(_ adapter.Unit, there bool) bool { return !there })
+	told := us.Envs.Arrived(ctx, row.Env, row.Key, func(_ adapter.Unit, there bool) bool { return !there })
 	return us.Inventory.Update(func(tx *inventory.Tx) error {
+		if !told {
+			us.outdate(tx, row)
+		}
 		if last := tx.DeploymentUnit(row.ID); last != nil && !last.Missing { // that one is gone was told when it was seen
 			if err := us.tell(tx, asRemoved(Describe(tx, us.place(model.PerformedUninstall, start), last))); err != nil {
 				return err

@@ -120,6 +120,12 @@ func (us *Units) Down(tx *inventory.Tx, env string, asked bool, why string) erro
 // newsAge is how old the news of a unit can be at most.
 const newsAge = time.Minute
 
+// outdate notes that an operation removes a unit and that its environment has not told that yet: what comes of the unit may be older.
+func (us *Units) outdate(tx *inventory.Tx, row *model.DeploymentUnit) {
+	name := unitName{row.Env, row.Key}
+	tx.AfterCommit(func() { us.removed[name] = time.Now() })
+}
+
 // outdated reports whether the news of a unit is older than its removal by an operation.
 func (us *Units) outdated(unit adapter.Unit) bool {
 	for name, at := range us.removed {

@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -111,7 +110,7 @@ func (us *Units) uninstallRecord(_ context.Context, r *uninstallRun) (operation.
 		}
 		r.State.Former = Describe(tx, model.Result{}, row)
 		if !r.State.told {
-			tx.AfterCommit(func() { us.removed[unitName{row.Env, row.Key}] = time.Now() })
+			us.outdate(tx, row)
 		}
 		return tx.DeleteDeploymentUnit(row.ID)
 	}, nil
