@@ -41,7 +41,7 @@ type Keeper struct {
 	mu       sync.Mutex
 	requests map[uint32]*Request // by number; a value is never changed in place
 	staged   staged
-	dropped  int // results and notifications that were dropped since the agent started
+	dropped  map[string]uint64 // what was dropped since the agent started, because too many waited
 }
 
 // staged is what the present transaction makes of requests; nil: it is gone. There is one writer at a time.
@@ -82,7 +82,7 @@ const policyKey = "policy"
 
 // New returns a keeper. [Keeper.Load] reads what it kept.
 func New(o Options) *Keeper {
-	return &Keeper{Options: o, wake: make(chan struct{}, 1), requests: map[uint32]*Request{}}
+	return &Keeper{Options: o, wake: make(chan struct{}, 1), requests: map[uint32]*Request{}, dropped: map[string]uint64{}}
 }
 
 // Load reads what waits into the snapshot, and drops what is kept for a protocol that is not in use any more. It is called once, before anything is
@@ -316,22 +316,17 @@ func (k *Keeper) dropOldest(tx *inventory.Tx, st *store.Tx) error {
 	return reports.Delete(st, oldest)
 }
 
-// lost counts what is dropped and logs it.
+// lost counts what is dropped, and logs the first of a kind and then one whenever there are twice as many: a device that nobody reads from would log nothing else.
 func (k *Keeper) lost(tx *inventory.Tx, what string, args ...any) {
 	tx.AfterCommit(func() {
 		k.mu.Lock()
-		k.dropped++
-		n := k.dropped
+		k.dropped[what]++
+		n := k.dropped[what]
 		k.mu.Unlock()
-		k.Log.Warn(what, append(args, "dropped", n)...)
+		if n&(n-1) == 0 {
+			k.Log.Warn(what, append(args, "dropped", n)...)
+		}
 	})
-}
-
-// Dropped returns how many results and notifications have been dropped since the agent started, because too many waited.
-func (k *Keeper) Dropped() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.dropped
 }
 
 // Acknowledge removes a report that has been delivered. Of the autonomous report it removes what was in it when it had this number. A report that does

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -44,6 +43,7 @@ type bench struct {
 	full  bool // the engine takes no more
 	cwmp  bool
 	usp   bool
+	log   strings.Builder // what was logged
 }
 
 func newBench(t testing.TB) *bench {
@@ -62,7 +62,7 @@ func (b *bench) ok(err error) {
 
 func (b *bench) open() {
 	b.t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.NewTextHandler(&b.log, nil))
 	var err error
 	b.store, err = store.Open(filepath.Join(b.dir, "state.db"), log)
 	b.ok(err)
@@ -349,7 +349,7 @@ func TestRememberedTokensMakeRoom(t *testing.T) {
 	}
 }
 
-// What waits for nobody is bounded: the oldest go, and are counted.
+// What waits for nobody is bounded: the oldest go.
 func TestWaitingIsBounded(t *testing.T) {
 	b := newBench(t)
 	b.update(func(tx *inventory.Tx) error {
@@ -360,9 +360,6 @@ func TestWaitingIsBounded(t *testing.T) {
 		all = append(all, result(fmt.Sprint("unit ", i)))
 	}
 	b.update(func(tx *inventory.Tx) error { return b.Tell(tx, all...) })
-	if n := b.Dropped(); n != 0 {
-		t.Fatalf("%d were dropped", n)
-	}
 	b.update(func(tx *inventory.Tx) error { return b.Tell(tx, result("one more"), result("another")) })
 	check := func(when string) {
 		s := b.Inventory.Snapshot()
@@ -374,11 +371,34 @@ func TestWaitingIsBounded(t *testing.T) {
 		}
 	}
 	check("at the end")
-	if n := b.Dropped(); n != 4 {
-		t.Errorf("%d were dropped", n)
-	}
 	b.reopen()
 	check("after a restart")
+}
+
+// The first that is dropped of each kind is logged, and then ever fewer, with how many there are.
+func TestDroppingIsLoggedSparsely(t *testing.T) {
+	b := newBench(t)
+	b.update(func(tx *inventory.Tx) error {
+		return b.SetPolicy(tx, model.Assignment{Attribute: model.PolicyEnable, Value: true})
+	})
+	b.update(func(tx *inventory.Tx) error { return b.Tell(tx, slices.Repeat([]model.Result{result("x")}, maxWaiting)...) })
+	if text := b.log.String(); text != "" {
+		t.Errorf("nothing was dropped, and logged is %s", text)
+	}
+	for range 2 {
+		b.update(func(tx *inventory.Tx) error { return b.Tell(tx, slices.Repeat([]model.Result{result("x")}, 10)...) })
+	}
+	for _, what := range []string{"result", "notification"} {
+		var got []string
+		for line := range strings.Lines(b.log.String()) {
+			if _, n, found := strings.Cut(line, "dropped="); found && strings.Contains(line, "the oldest "+what) {
+				got = append(got, strings.TrimSpace(n))
+			}
+		}
+		if want := "1 2 4 8 16"; strings.Join(got, " ") != want {
+			t.Errorf("that a %s was dropped is logged at %q, not at %q", what, got, want)
+		}
+	}
 }
 
 // The three filters, and the switch.
