@@ -22,6 +22,7 @@ type double struct {
 	held    bool          // no other one is started
 	late    bool          // what the adapter tells is kept back
 	kept    []adapter.Event
+	says    *bool // what the answers to Install and Update say of Resolved; nil: what is so
 	changed chan struct{}
 }
 
@@ -64,6 +65,19 @@ func (d *double) tell(n int) {
 		}
 		d.kept = d.kept[n:]
 	})
+}
+
+// resolves makes the answers to Install and Update say that a unit is resolved, or that it is not.
+func (d *double) resolves(says bool) { d.change(func() { d.says = &says }) }
+
+// amended is a unit as the answer says it.
+func (d *double) amended(u adapter.Unit, err error) (adapter.Unit, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.says != nil {
+		u.Resolved = *d.says
+	}
+	return u, err
 }
 
 // hear takes over what the adapter tells.
@@ -184,11 +198,11 @@ func (d *double) Inspect(ctx context.Context, env string, p adapter.Package) (ad
 }
 
 func (d *double) Install(ctx context.Context, op adapter.OpID, s adapter.InstallSpec) (adapter.Unit, error) {
-	return answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Install(ctx, op, s) })
+	return d.amended(answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Install(ctx, op, s) }))
 }
 
 func (d *double) Update(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old, next adapter.Package) (adapter.Unit, error) {
-	return answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Update(ctx, op, u, old, next) })
+	return d.amended(answer(ctx, d, func(a *fake.Adapter) (adapter.Unit, error) { return a.Update(ctx, op, u, old, next) }))
 }
 
 func (d *double) Revert(ctx context.Context, op adapter.OpID, u adapter.UnitRef, old adapter.Package) (adapter.Unit, error) {

@@ -339,6 +339,78 @@ func TestResetBeforeTheNews(t *testing.T) {
 	wantTold(t, "the report", autonomous(s).Results, fmt.Sprintf(`Uninstall Uninstalled du=%d %s@e "1" true eus=[%d]`, du.ID, du.UUID, eu.ID))
 }
 
+// The result of an Install or Update says Resolved although the environment tells it later than the operation ends: from what the adapter answered.
+func TestResolvedBeforeTheNews(t *testing.T) {
+	d := start(t, plain)
+	d.policy()
+	double := d.doubles["fake"]
+	off := false
+	// As in OSGi: what nobody has started is not resolved, and the news of that a start changes it is late.
+	unresolved := func(ev adapter.Event) {
+		unit := *ev.Unit
+		unit.Resolved = false
+		double.o.Handler.AdapterEvent("fake", adapter.Event{Kind: adapter.EventUnit, EnvID: "e", Unit: &unit})
+	}
+	late := func(fake.Call) error {
+		d.eventually("the unit is news", func() error {
+			news := double.delayed()
+			for _, ev := range news {
+				if ev.Kind == adapter.EventUnit {
+					unresolved(ev)
+					return nil
+				}
+			}
+			return fmt.Errorf("there is %+v", news)
+		})
+		return nil
+	}
+	for _, c := range []struct {
+		what string
+		auto *bool // whether it is started
+		says bool  // the answer says that it is resolved
+		do   func(auto *bool) (uint32, error)
+	}{
+		{"an install that is answered resolved", &off, true, func(auto *bool) (uint32, error) {
+			return d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a"}), ExecEnv: "e", UUID: uuidA, AutoStart: auto})
+		}},
+		{"an install that is started", nil, false, func(*bool) (uint32, error) {
+			return d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "b"}), ExecEnv: "e", UUID: uuidB})
+		}},
+		{"an install that is neither", &off, false, func(auto *bool) (uint32, error) {
+			return d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "c"}), ExecEnv: "e", AutoStart: auto})
+		}},
+		{"an update that is answered resolved", nil, true, func(*bool) (uint32, error) {
+			return d.update(1, fake.Spec{Name: "a", Version: "2"})
+		}},
+		{"an update that is started again", nil, false, func(*bool) (uint32, error) {
+			return d.update(2, fake.Spec{Name: "b", Version: "2"})
+		}},
+		{"an update that is neither", nil, false, func(*bool) (uint32, error) {
+			return d.update(1, fake.Spec{Name: "a", Version: "3"})
+		}},
+	} {
+		before := len(autonomous(d.agent.Snapshot()).Results)
+		double.delay()
+		d.worlds["fake"].Hook("Install", fake.After, late)
+		d.worlds["fake"].Hook("Update", fake.After, late)
+		double.resolves(c.says)
+		d.done(c.do(c.auto))
+		r := d.autonomously(before + 1).Results[before]
+		if want := !strings.Contains(c.what, "neither"); r.Fault != "" || r.Resolved != want {
+			t.Errorf("%s is told as resolved: %v, and not %v: %+v", c.what, r.Resolved, want, r)
+		}
+		double.tell(len(double.delayed()) + 1)
+		d.until("the rows are resolved", func(s *model.Snapshot) error {
+			for u := range s.DeploymentUnits() {
+				if !u.Resolved {
+					return fmt.Errorf("%+v", *u)
+				}
+			}
+			return nil
+		})
+	}
+}
+
 // notified is the notifications that wait, as text.
 func notified(s *model.Snapshot) (all []string) {
 	for _, n := range s.Notifications {

@@ -215,25 +215,38 @@ func wasActive(s *model.Snapshot, du model.RowID) []string {
 	return active
 }
 
-// startAgain starts those modules that are named, in the order of their run levels. What does not start shows that in its own row. The rows are
-// not asked what runs: they may not have heard yet. What does run is not disturbed.
-func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID, modules []string) error {
+// startAgain starts those modules that are named, in the order of their run levels, and returns the units that were. What does not start shows that in its own
+// row. The rows are not asked what runs: they may not have heard yet. What does run is not disturbed.
+func (us *Units) startAgain(ctx context.Context, op adapter.OpID, du model.RowID, modules []string) (started []model.RowID, _ error) {
 	for _, u := range execution.Ascending(slices.Collect(us.Inventory.Snapshot().ExecutionUnitsOf(du))) {
 		if !slices.Contains(modules, u.Module) {
 			continue
 		}
 		err := us.EUs.Start(ctx, op, u, u.AutoStart)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		if err != nil {
 			us.Log.Info("an execution unit did not start again", "eu", u.EUID, "err", err)
+		} else {
+			started = append(started, u.ID)
 		}
 		if environment.Away(err) {
-			return nil // when it comes back, it starts what is to be started
+			break // when it comes back, it starts what is to be started
 		}
 	}
-	return nil
+	return started, nil
+}
+
+// lacksNothing reports whether every execution unit of a deployment unit was started that can be: then all that it needs is there, also where its environment
+// says so only later.
+func (us *Units) lacksNothing(du model.RowID, started []model.RowID) bool {
+	for u := range us.Inventory.Snapshot().ExecutionUnitsOf(du) {
+		if !u.Inert && !slices.Contains(started, u.ID) {
+			return false
+		}
+	}
+	return len(started) > 0
 }
 
 // putRight ends the transitory status of a row whose operation has failed and could not be undone: the row tells what its

@@ -27,6 +27,7 @@ type InstallState struct {
 	Key      string               `json:"unit_key,omitempty"`
 	Unit     adapter.Unit         `json:"unit"`
 	Recorded bool                 `json:"recorded,omitempty"` // the unit is Installed
+	Complete bool                 `json:"complete,omitempty"` // it lacks nothing, as its starts have shown
 
 	attempt attempt // of the adapter's Install
 }
@@ -242,23 +243,27 @@ func (us *Units) installRecord(_ context.Context, r *installRun) (operation.Appl
 
 // installStart starts what has AutoStart. A failure is a fault of the execution unit and never one of the install.
 func (us *Units) installStart(ctx context.Context, r *installRun) (operation.Apply, error) {
-	return us.autoStartNew(ctx, r.OpID(), r.State.Row, r.Remark)
+	started, apply, err := us.autoStartNew(ctx, r.OpID(), r.State.Row, r.Remark)
+	r.State.Complete = us.lacksNothing(r.State.Row, started)
+	return apply, err
 }
 
 // autoStartNew starts the execution units of a deployment unit whose AutoStart is new, as far as the run level is met. An environment
-// with run levels of its own knows that itself; one that is away starts them when it comes up.
-func (us *Units) autoStartNew(ctx context.Context, op adapter.OpID, row model.RowID, remark func(string, ...any)) (operation.Apply, error) {
+// with run levels of its own knows that itself; one that is away starts them when it comes up. It returns those that were started.
+func (us *Units) autoStartNew(
+	ctx context.Context, op adapter.OpID, row model.RowID, remark func(string, ...any),
+) (started []model.RowID, _ operation.Apply, _ error) {
 	du, err := us.lookup(row)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	desc, err := us.Envs.Describe(ctx, du.Env)
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	if err != nil {
 		remark("installed, but not started: %s", err)
-		return nil, nil
+		return nil, nil, nil
 	}
 	told := map[model.RowID]bool{}
 	snapshot := us.Inventory.Snapshot()
@@ -273,13 +278,15 @@ func (us *Units) autoStartNew(ctx context.Context, op adapter.OpID, row model.Ro
 		told[u.ID] = true
 		if err := us.EUs.Start(ctx, op, u, true); err != nil {
 			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+				return nil, nil, context.Cause(ctx)
 			}
 			remark("installed, but %s did not start: %s", u.EUID, err)
 			told[u.ID] = !environment.Away(err)
+			continue
 		}
+		started = append(started, u.ID)
 	}
-	return func(tx *inventory.Tx) error {
+	return started, func(tx *inventory.Tx) error {
 		for _, u := range slices.Collect(tx.ExecutionUnitsOf(row)) {
 			if !told[u.ID] || !u.AutoStart {
 				continue

@@ -48,7 +48,9 @@ func (us *Units) installResults(tx *inventory.Tx, r *installRun, failure error) 
 	s := r.State
 	res := newResult(r, model.PerformedInstall, s.Transfer)
 	if row := tx.DeploymentUnit(s.Row); s.Recorded && row != nil {
-		return []model.Result{Describe(tx, res, row)}
+		res = Describe(tx, res, row)
+		res.Resolved = res.Resolved || s.Unit.Resolved || s.Complete // the news of it may be on its way
+		return []model.Result{res}
 	}
 	res.UUID, res.Env, res.Version, res.State = s.UUID, s.Env, s.Manifest.Version, model.ResultFailed
 	if res.UUID == "" {
@@ -70,6 +72,7 @@ func (us *Units) updateResults(tx *inventory.Tx, r *updateRun, failure error) (a
 		res := newResult(r, model.PerformedUpdate, s.Transfer)
 		if row := tx.DeploymentUnit(t.Row); row != nil {
 			res = Describe(tx, res, row)
+			res.Resolved = res.Resolved || s.Recorded && (t.Unit.Resolved || t.Complete)
 		} else { // its environment is no longer configured
 			res.DU, res.Env, res.State = t.Row, t.Env, model.ResultUninstalled
 		}

@@ -67,7 +67,7 @@ func (us *Units) uninstallPrepare(ctx context.Context, r *uninstallRun) (operati
 func (us *Units) uninstallRestore(ctx context.Context, r *uninstallRun) (operation.Apply, error) {
 	s := r.State
 	if environment.Check(us.Inventory.Snapshot(), s.Env) == nil {
-		if err := us.startAgain(ctx, r.OpID()+"-again", s.Row, s.Active); err != nil {
+		if _, err := us.startAgain(ctx, r.OpID()+"-again", s.Row, s.Active); err != nil {
 			return nil, err
 		}
 	}

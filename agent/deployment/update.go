@@ -31,7 +31,8 @@ type updateTarget struct {
 	Active   []string         `json:"active"` // modules that ran before
 	Old      adapter.Package  `json:"old"`    // the package of the present generation
 	OldRef   adapter.UnitRef  `json:"old_ref"`
-	Unit     adapter.Unit     `json:"unit"` // the new generation
+	Unit     adapter.Unit     `json:"unit"`               // the new generation
+	Complete bool             `json:"complete,omitempty"` // it lacks nothing, as its starts have shown
 
 	attempt attempt // of the adapter's Update
 }
@@ -217,7 +218,7 @@ func (us *Units) updateRestore(ctx context.Context, r *updateRun) (operation.App
 		if environment.Check(us.Inventory.Snapshot(), t.Env) != nil {
 			continue // what it has is started when it is enabled
 		}
-		if err := us.startAgain(ctx, r.OpID()+"-again", t.Row, t.Active); err != nil {
+		if _, err := us.startAgain(ctx, r.OpID()+"-again", t.Row, t.Active); err != nil {
 			return nil, err
 		}
 	}
@@ -320,15 +321,18 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 // updateStart brings the execution units back to the states they had (TR-181, Update()); new ones start by their AutoStart.
 func (us *Units) updateStart(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	var applies []operation.Apply
-	for _, t := range r.State.Targets {
-		apply, err := us.autoStartNew(ctx, r.OpID(), t.Row, r.Remark)
+	for i := range r.State.Targets {
+		t := &r.State.Targets[i]
+		started, apply, err := us.autoStartNew(ctx, r.OpID(), t.Row, r.Remark)
 		if err != nil {
 			return nil, err
 		}
 		applies = append(applies, apply)
-		if err := us.startAgain(ctx, r.OpID(), t.Row, t.Active); err != nil {
+		again, err := us.startAgain(ctx, r.OpID(), t.Row, t.Active)
+		if err != nil {
 			return nil, err
 		}
+		t.Complete = us.lacksNothing(t.Row, append(started, again...))
 	}
 	return func(tx *inventory.Tx) error {
 		for _, apply := range applies {

@@ -381,7 +381,9 @@ func TestDroppingIsLoggedSparsely(t *testing.T) {
 	b.update(func(tx *inventory.Tx) error {
 		return b.SetPolicy(tx, model.Assignment{Attribute: model.PolicyEnable, Value: true})
 	})
-	b.update(func(tx *inventory.Tx) error { return b.Tell(tx, slices.Repeat([]model.Result{result("x")}, maxWaiting)...) })
+	b.update(func(tx *inventory.Tx) error {
+		return b.Tell(tx, slices.Repeat([]model.Result{result("x")}, maxWaiting)...)
+	})
 	if text := b.log.String(); text != "" {
 		t.Errorf("nothing was dropped, and logged is %s", text)
 	}
