@@ -166,7 +166,7 @@ func (a *Agent) wire() (err error) {
 	if err := a.superviseAdapters(adapters); err != nil {
 		return err
 	}
-	if err := a.envs.Configure(cfg.ExecEnvs); err != nil {
+	if err := errors.Join(a.envs.Configure(cfg.ExecEnvs), a.base.Forget()); err != nil {
 		return err
 	}
 	a.envOps, a.euOps, a.levelOp = a.envs.Operations(), a.eus.Operations(), levels.Operation()
@@ -203,6 +203,7 @@ func (o observer) Observe(tx *inventory.Tx, ob environment.Observation) error {
 func (o observer) Down(tx *inventory.Tx, env string, asked bool, why string) error {
 	return o.a.dus.Down(tx, env, asked, why)
 }
+func (o observer) Forgotten(tx *inventory.Tx, env string) error { return o.a.dus.Forgotten(tx, env) }
 
 // superviseAdapters makes a supervisor for each adapter that an environment uses, and for those of vendors that none uses.
 func (a *Agent) superviseAdapters(into map[string]environment.Adapter) error {

@@ -22,8 +22,18 @@ func (k *Keeper) complete(ctx context.Context) error {
 		return err
 	}
 	var failures []error
+	silent := map[string]bool{} // environments that were found to be away: each has a baseline of every kind
 	for name, r := range all {
-		if err := k.completeOne(ctx, name, r); err != nil {
+		if silent[r.Env] || whole(r) {
+			continue
+		}
+		desc, err := k.Envs.Describe(ctx, r.Env) // of an adapter that is not there yet nothing is known
+		if err != nil {
+			silent[r.Env], err = true, fmt.Errorf("cannot complete the baselines of %s: %w", r.Env, err)
+		} else {
+			err = k.completeOne(ctx, desc, name, r)
+		}
+		if err != nil {
 			failures = append(failures, err)
 		}
 	}
@@ -46,14 +56,7 @@ func (k *Keeper) all() (map[string]Record, error) {
 	return all, err
 }
 
-func (k *Keeper) completeOne(ctx context.Context, name string, r Record) error {
-	if whole(r) {
-		return nil
-	}
-	desc, err := k.Envs.Describe(ctx, r.Env) // of an adapter that is not there yet nothing is known
-	if err != nil {
-		return fmt.Errorf("cannot complete the baseline of %s: %w", r.Env, err)
-	}
+func (k *Keeper) completeOne(ctx context.Context, desc adapter.Description, name string, r Record) error {
 	var failures []error
 	if r.Version == (File{}) && desc.Has(adapter.CapVersions) && !k.Envs.State(r.Env).Attached {
 		err := k.DUs.Bring(ctx, r.Env,

@@ -3,6 +3,8 @@ package baseline
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/deployment"
@@ -142,6 +144,36 @@ func unit(tx *inventory.Tx, du *model.DeploymentUnit, p store.Private) Unit {
 		u.Modules = append(u.Modules, Module{eu.Module, eu.AutoStart, eu.RunLevel, &restart})
 	}
 	return u
+}
+
+// Forget removes the baselines of environments that are not configured any more, and with them the need for their packages: one that comes back is new, and
+// its first sync takes its baselines. It is called once, when the environments are known.
+func (k *Keeper) Forget() error {
+	return k.Inventory.Update(func(tx *inventory.Tx) error {
+		st, err := tx.Store()
+		if err != nil {
+			return err
+		}
+		stale := map[string]string{} // the environment of each
+		err = records.Load(st, func(name string, r Record) error {
+			if tx.ExecEnvByID(r.Env) == nil {
+				stale[name] = r.Env
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for name := range stale {
+			if err := records.Delete(st, name); err != nil {
+				return err
+			}
+		}
+		for _, env := range slices.Compact(slices.Sorted(maps.Values(stale))) {
+			tx.AfterCommit(func() { k.Log.Info("the baselines of an environment that is no longer configured are removed", "env", env) })
+		}
+		return nil
+	})
 }
 
 // Pins returns the digests of the packages that the baselines need.

@@ -117,6 +117,20 @@ func (us *Units) Down(tx *inventory.Tx, env string, asked bool, why string) erro
 	return execution.Down(tx, env, asked, why)
 }
 
+// Forgotten implements [environment.Observer]. To whoever manages the device the units are removed, though nothing in the environment is touched. What an
+// operation is at tells the end of that.
+func (us *Units) Forgotten(tx *inventory.Tx, env string) error {
+	for _, du := range slices.Collect(tx.DeploymentUnits()) {
+		if du.Env != env || du.Status != model.DUInstalled {
+			continue
+		}
+		if err := us.gone(tx, du); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // newsAge is how old the news of a unit can be at most.
 const newsAge = time.Minute
 

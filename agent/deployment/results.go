@@ -125,7 +125,7 @@ func (us *Units) observed(tx *inventory.Tx, before *model.DeploymentUnit) error 
 	return nil
 }
 
-// gone tells that somebody else has removed a unit. Its row stays.
+// gone tells that a unit is there no more, by somebody else's doing. What becomes of its row is another matter.
 func (us *Units) gone(tx *inventory.Tx, row *model.DeploymentUnit) error {
 	if row.Missing {
 		return nil // that is told already

@@ -31,6 +31,8 @@ type Observer interface {
 	Observe(tx *inventory.Tx, o Observation) error
 	// Down takes over that the environment does not run. asked: somebody wanted that.
 	Down(tx *inventory.Tx, env string, asked bool, why string) error
+	// Forgotten takes over that the environment is not configured any more. Its rows are still there, and go next.
+	Forgotten(tx *inventory.Tx, env string) error
 }
 
 // Observation is news of one environment that is up.
@@ -114,6 +116,9 @@ func (m *Manager) Configure(envs []config.ExecEnv) error {
 		for _, row := range slices.Collect(tx.ExecEnvs()) {
 			if m.envs[row.ID] == nil {
 				m.opts.Log.Warn("an environment is no longer configured; its rows go", "env", row.ID)
+				if err := m.opts.Observer.Forgotten(tx, row.ID); err != nil {
+					return err
+				}
 				if err := tx.DeleteExecEnv(row); err != nil {
 					return err
 				}
