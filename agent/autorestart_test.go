@@ -50,9 +50,13 @@ func TestAutoRestart(t *testing.T) {
 	} {
 		d.set(row, a, v)
 	}
-	if got, want := d.eu(du).Restart, (model.AutoRestart{Minimum: 1, Maximum: 2, Multiplier: 3, Retries: 4, Reset: 5, Count: 6, Last: d.eu(du).Restart.Last}); got != want {
-		t.Errorf("what was set is %+v, want %+v", got, want)
-	}
+	want := model.AutoRestart{Minimum: 1, Maximum: 2, Multiplier: 3, Retries: 4, Reset: 5, Count: 6, Last: d.eu(du).Restart.Last}
+	d.until("all is set", func(s *model.Snapshot) error {
+		if got := s.ExecutionUnit(eu.ID).Restart; got != want { // that it was restarted is over when it has been seen at work
+			return fmt.Errorf("it is %+v, not %+v", got, want)
+		}
+		return nil
+	})
 	for _, v := range []any{-1, 1 << 32, "1"} {
 		_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: row, Attribute: model.AutoRestartReset, Value: v}}, model.Origin{Name: "test"})
 		var refused *model.SetError

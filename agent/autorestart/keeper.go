@@ -2,8 +2,8 @@
 // Device.SoftwareModules.ExecutionUnit.{i}.AutoRestart.).
 //
 // A unit has ended abnormally when it is Idle with FailureWhileActive, or when the start that was made because of that failed. The [Keeper] follows
-// the rows: whatever makes a unit run again, or takes away the reason to start it, takes away its restart too. How often it was restarted is
-// kept over restarts of the agent; a wait begins anew with them.
+// the rows: whatever makes a unit run again, or takes away the reason to start it, takes away its restart too. How often it was restarted, and that its last
+// start was such a restart, is kept over restarts of the agent; a wait begins anew with them.
 package autorestart
 
 import (
@@ -37,7 +37,6 @@ type unit struct {
 	restart  time.Time         // zero: no restart is planned
 	reset    time.Time         // when the count goes back to zero; zero: it does not
 	job      uint32            // the start that is on its way; 0: none
-	retried  bool              // the last start was ours
 }
 
 // New returns a keeper.
@@ -118,16 +117,13 @@ func (k *Keeper) look(s *model.Snapshot, id model.RowID) {
 		}
 		u.job = 0
 	}
-	if eu.Status == model.EUActive {
-		u.retried = false
-	}
 	settings := eu.Restart
-	settings.Next = time.Time{}
+	settings.Next, settings.Retried = time.Time{}, false
 	if settings != u.settings { // what was planned by other ones does not hold
 		u.settings, u.restart, u.reset = settings, time.Time{}, time.Time{}
 	}
 	now := time.Now()
-	switch wanted := k.wanted(s, eu, u); {
+	switch wanted := k.wanted(s, eu); {
 	case !wanted:
 		u.restart = time.Time{}
 	case u.restart.IsZero():
@@ -139,21 +135,21 @@ func (k *Keeper) look(s *model.Snapshot, id model.RowID) {
 	case u.reset.IsZero():
 		u.reset = now.Add(time.Duration(settings.Reset) * time.Second)
 	}
-	k.show(id, u.restart)
+	k.show(id, u.restart, eu.Restart.Retried && settings.Enable && eu.Status != model.EUActive)
 	if !settings.Enable {
 		delete(k.units, id)
 	}
 }
 
 // wanted reports whether a unit is to be started again.
-func (k *Keeper) wanted(s *model.Snapshot, eu *model.ExecutionUnit, u *unit) bool {
+func (k *Keeper) wanted(s *model.Snapshot, eu *model.ExecutionUnit) bool {
 	if !eu.Restart.Enable || eu.Restart.Exhausted() || eu.Status != model.EUIdle {
 		return false
 	}
 	switch eu.FaultCode {
 	case model.FailureWhileActive:
 	case model.FailureOnStart, model.FailureOnAutoStart:
-		if !u.retried {
+		if !eu.Restart.Retried {
 			return false // somebody else's start failed; that is not tried again (TR-069 VI.5.2)
 		}
 	default:
@@ -166,17 +162,17 @@ func (k *Keeper) wanted(s *model.Snapshot, eu *model.ExecutionUnit, u *unit) boo
 	return du != nil && du.Status == model.DUInstalled && !du.Missing
 }
 
-// show tells in the row when the unit is restarted next.
-func (k *Keeper) show(id model.RowID, at time.Time) {
+// show tells in the row when the unit is restarted next, and whether its last start was such a restart.
+func (k *Keeper) show(id model.RowID, at time.Time, retried bool) {
 	at = at.Round(0).UTC()
 	if at.IsZero() {
 		at = time.Time{}
 	}
-	if eu := k.Inventory.Snapshot().ExecutionUnit(id); eu == nil || eu.Restart.Next.Equal(at) {
+	if eu := k.Inventory.Snapshot().ExecutionUnit(id); eu == nil || eu.Restart.Next.Equal(at) && eu.Restart.Retried == retried {
 		return
 	}
 	k.change(id, func(_ *inventory.Tx, row *model.ExecutionUnit) error {
-		row.Restart.Next = at
+		row.Restart.Next, row.Restart.Retried = at, retried
 		return nil
 	})
 }
@@ -222,11 +218,11 @@ func (k *Keeper) restart(id model.RowID, u *unit) {
 	var job, count uint32
 	began := k.change(id, func(tx *inventory.Tx, row *model.ExecutionUnit) (err error) {
 		row.Restart.Next = time.Time{}
-		if !k.wanted(&tx.Snapshot, row, u) {
+		if !k.wanted(&tx.Snapshot, row) {
 			return nil
 		}
 		row.Restart.Count++
-		row.Restart.Last = time.Now().UTC().Round(0)
+		row.Restart.Last, row.Restart.Retried = time.Now().UTC().Round(0), true
 		count = row.Restart.Count
 		job, err = k.Start(tx, id)
 		return err
@@ -235,7 +231,7 @@ func (k *Keeper) restart(id model.RowID, u *unit) {
 		k.look(k.Inventory.Snapshot(), id)
 		return
 	}
-	u.job, u.retried = job, true
+	u.job = job
 	k.Log.Info("an execution unit that ended is started again", "eu", id, "op", job, "count", count)
 }
 

@@ -3,7 +3,6 @@ package autorestart
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -24,8 +23,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type box struct {
 	*inventory.Inventory
 	t      *testing.T
+	path   string // of the state
 	starts atomic.Uint32
 	refuse atomic.Bool
+	stop   func()
 }
 
 const unitID, startJob = 7, 1000
@@ -37,36 +38,63 @@ func run(t *testing.T, a model.AutoRestart, f func(b *box)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "state.db")
 	synctest.Test(t, func(t *testing.T) {
-		log := slog.New(slog.NewTextHandler(io.Discard, nil))
-		st, err := store.Open(path, log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer st.Close()
-		inv, err := inventory.New(st, log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := &box{Inventory: inv, t: t}
+		b := &box{t: t, path: path}
+		b.open()
 		b.update(func(tx *inventory.Tx) error {
 			return errors.Join(
-				tx.PutExecEnv(&model.ExecEnv{ID: "e", Instance: 1, Enable: true, Status: model.EEUp, CurrentRunLevel: 1}),
+				tx.PutExecEnv(&model.ExecEnv{ID: "e", Instance: 1, Enable: true}),
 				tx.PutDeploymentUnit(&model.DeploymentUnit{ID: 3, Env: "e", Key: "k", UUID: "u", Status: model.DUInstalled}),
-				tx.PutExecutionUnit(&model.ExecutionUnit{ID: unitID, DU: 3, Env: "e", EUID: "e/u", Status: model.EUActive, FaultCode: model.NoFault, Restart: a}),
+				tx.PutExecutionUnit(&model.ExecutionUnit{ID: unitID, DU: 3, Env: "e", EUID: "e/u", Restart: a}),
 			)
 		})
-		k := New(Options{Inventory: inv, Log: log, Start: b.start})
-		k.between = func() float64 { return 0.5 }
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- k.Run(ctx) }()
-		synctest.Wait()
+		b.seen(model.EUActive, model.NoFault)
 		f(b)
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		b.stop()
 	})
+}
+
+// open begins a keeper on the state.
+func (b *box) open() {
+	b.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	st, err := store.Open(b.path, log)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.Inventory, err = inventory.New(st, log); err != nil {
+		b.t.Fatal(err)
+	}
+	k := New(Options{Inventory: b.Inventory, Log: log, Start: b.start})
+	k.between = func() float64 { return 0.5 }
+	ctx, stop := context.WithCancel(b.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- k.Run(ctx) }()
+	b.stop = func() {
+		stop()
+		if err := errors.Join(<-done, st.Close()); err != nil {
+			b.t.Error(err)
+		}
+	}
+	synctest.Wait()
+}
+
+// reopen is the end of the agent and its next start. It finds the unit in this state.
+func (b *box) reopen(status model.EUStatus, code model.FaultCode) {
+	b.t.Helper()
+	b.stop()
+	b.open()
+	b.seen(status, code)
+}
+
+// seen is the environment that comes up with the unit in this state.
+func (b *box) seen(status model.EUStatus, code model.FaultCode) {
+	b.t.Helper()
+	b.update(func(tx *inventory.Tx) error {
+		e := *tx.ExecEnvByID("e")
+		e.Status, e.CurrentRunLevel = model.EEUp, 1
+		return tx.PutExecEnv(&e)
+	})
+	b.becomes(status, code)
 }
 
 func (b *box) update(f func(*inventory.Tx) error) {
@@ -161,6 +189,40 @@ func TestAUnitThatEndsIsStartedAgain(t *testing.T) {
 		b.want(3, 3, 0) // as often as permitted
 		b.change(func(u *model.ExecutionUnit) { u.Restart.Count = 0 })
 		b.want(3, 0, 6*time.Second)
+	})
+}
+
+// What the keeper knows of its own starts outlives the agent.
+func TestTheAgentEndsBetweenRestarts(t *testing.T) {
+	run(t, settings, func(b *box) {
+		b.becomes(model.EUIdle, model.FailureWhileActive)
+		b.pass(6 * time.Second)
+		b.ends(model.EUIdle, model.FailureOnStart)
+		b.reopen(model.EUIdle, model.FailureOnStart)
+		b.want(1, 1, 12*time.Second) // the wait begins anew
+		b.pass(12 * time.Second)
+		b.want(2, 2, 0)
+		b.reopen(model.EUActive, model.NoFault) // the start has succeeded meanwhile
+		b.becomes(model.EUIdle, model.NoFault)
+		b.becomes(model.EUIdle, model.FailureOnStart) // that was somebody else's
+		b.pass(time.Hour)
+		b.want(2, 2, 0)
+		b.reopen(model.EUIdle, model.FailureOnStart)
+		b.pass(time.Hour)
+		b.want(2, 2, 0)
+	})
+}
+
+// What was begun before it was switched off is not gone on with when it is switched on again.
+func TestSwitchedOffBetweenRestarts(t *testing.T) {
+	run(t, settings, func(b *box) {
+		b.becomes(model.EUIdle, model.FailureWhileActive)
+		b.pass(6 * time.Second)
+		b.ends(model.EUIdle, model.FailureOnStart)
+		b.change(func(u *model.ExecutionUnit) { u.Restart.Enable = false })
+		b.change(func(u *model.ExecutionUnit) { u.Restart.Enable = true })
+		b.pass(time.Hour)
+		b.want(1, 1, 0)
 	})
 }
 

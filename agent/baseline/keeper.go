@@ -170,7 +170,9 @@ func (k *Keeper) Forget() error {
 			}
 		}
 		for _, env := range slices.Compact(slices.Sorted(maps.Values(stale))) {
-			tx.AfterCommit(func() { k.Log.Info("the baselines of an environment that is no longer configured are removed", "env", env) })
+			tx.AfterCommit(func() {
+				k.Log.Info("the baselines of an environment that is no longer configured are removed", "env", env)
+			})
 		}
 		return nil
 	})

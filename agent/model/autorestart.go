@@ -17,6 +17,8 @@ type AutoRestart struct {
 	Count uint32    `json:"count,omitempty"` // RetryCount
 	Last  time.Time `json:"last,omitzero"`   // LastRestarted; zero: never
 	Next  time.Time `json:"-"`               // NextRestart; zero: none is scheduled
+	// Retried says that the last start was such a restart, and the unit has not been seen at work since. No parameter shows it.
+	Retried bool `json:"retried,omitempty"`
 }
 
 // DefaultAutoRestart is what a unit begins with whose install says nothing. TR-181 has a default for Enable, and InstallDU() for Retries and
@@ -28,7 +30,7 @@ const shortestWait = time.Second
 
 // Settings returns a without what has happened by it.
 func (a AutoRestart) Settings() AutoRestart {
-	a.Count, a.Last, a.Next = 0, time.Time{}, time.Time{}
+	a.Count, a.Last, a.Next, a.Retried = 0, time.Time{}, time.Time{}, false
 	return a
 }
 
