@@ -121,6 +121,9 @@ func (e *env) learn(batch []news) lesson {
 	if l.fresh {
 		l.observation.Synced, l.observation.All = true, maps.Clone(e.seen)
 	}
+	if n.ready && n.up && n.synced {
+		e.broken = nil // before the row says that it is up: whoever has read that only has to wait a moment
+	}
 	return l
 }
 
