@@ -153,12 +153,8 @@ func (b *element) update() error {
 
 // updateRows updates one version of a unit wherever the element is about it: everywhere or nowhere, so what refuses one row refuses all (TR-069 VI.5.1.2).
 func (b *element) updateRows(rows []*model.DeploymentUnit) error {
-	known := b.op.URL
 	r := operation.Request{Originator: b.origin, Part: true}
 	for _, row := range rows {
-		if known == "" {
-			known = row.URL
-		}
 		one := unitRequest(row, b.origin)
 		r.Envs, r.Locks, r.Objects = append(r.Envs, one.Envs...), append(r.Locks, one.Locks...), append(r.Objects, one.Objects...)
 	}
@@ -167,9 +163,6 @@ func (b *element) updateRows(rows []*model.DeploymentUnit) error {
 		if err == nil && row.Missing {
 			err = fault.Errorf(fault.InvalidDUState, "cannot update %s: %s no longer has it", row.UUID, row.Env)
 		}
-	}
-	if err == nil && known == "" {
-		err = fault.Errorf(fault.InvalidArguments, "cannot update %s: no URL is given and none is known", rows[0].UUID)
 	}
 	if err != nil {
 		b.refuse(err, b.op.UUID, rows...)

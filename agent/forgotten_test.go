@@ -78,7 +78,7 @@ func TestForgottenEnvironmentIsTold(t *testing.T) {
 		if text := told(results); !slices.Equal(text, events) || !strings.HasPrefix(text[0], want(there, "Uninstall Uninstalled")) {
 			t.Errorf("the ACS is told\n\t%s\na USP controller\n\t%s", strings.Join(text, "\n\t"), strings.Join(events, "\n\t"))
 		}
-		if r := results[1]; r.Performed != model.PerformedUpdate || r.DU != busy.ID || r.Fault == "" {
+		if r := results[1]; r.Performed != model.PerformedUpdate || r.DU != busy.ID || r.UUID != busy.UUID || r.Fault == "" {
 			t.Errorf("of the update is told %+v", r)
 		}
 		if s := d.agent.Snapshot(); s.Count(model.KindDeploymentUnit) != 1 || s.ExecEnvByID("f") != nil {

@@ -67,8 +67,6 @@ func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, erro
 		switch {
 		case err != nil:
 			return 0, err
-		case r.URL == "" && du.URL == "":
-			return 0, fault.Errorf(fault.InvalidArguments, "cannot update %s: no URL is given and none is known", du.UUID)
 		case du.Missing:
 			return 0, fault.Errorf(fault.InvalidDUState, "cannot update %s: %s no longer has it", du.UUID, du.Env)
 		}

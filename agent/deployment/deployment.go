@@ -328,7 +328,9 @@ func (us *Units) needs(engine *operation.Engine) (needs, error) {
 			if err := json.Unmarshal(o.State, &d); err != nil {
 				return fmt.Errorf("cannot read operation %d: %w", o.ID, err)
 			}
-			n.spool[o.Key] = true
+			for i := range d.all() {
+				n.spool[spoolKey(o.Key, i)] = true
+			}
 			for _, p := range d.Pins {
 				n.packages[p] = true
 			}

@@ -68,13 +68,14 @@ func (us *Units) updateResults(tx *inventory.Tx, r *updateRun, failure error) (a
 	if s.Recorded {
 		failure = nil
 	}
-	for _, t := range s.Targets {
-		res := newResult(r, model.PerformedUpdate, s.Transfer)
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		res := newResult(r, model.PerformedUpdate, s.from(t).Transfer)
 		if row := tx.DeploymentUnit(t.Row); row != nil {
 			res = Describe(tx, res, row)
 			res.Resolved = res.Resolved || s.Recorded && (t.Unit.Resolved || t.Complete)
 		} else { // its environment is no longer configured
-			res.DU, res.Env, res.State = t.Row, t.Env, model.ResultUninstalled
+			res.DU, res.UUID, res.Env, res.State = t.Row, t.UUID, t.Env, model.ResultUninstalled
 		}
 		all = append(all, failedBy(res, failure))
 	}

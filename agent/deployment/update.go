@@ -1,9 +1,9 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/fault"
@@ -16,7 +16,7 @@ import (
 )
 
 // UpdateState is the state of the operation update. It may have several targets, the same unit on several environments: all
-// get the new version or none (TR-069 VI.5.1.2).
+// get a new version or none (TR-069 VI.5.1.2).
 type UpdateState struct {
 	download
 	Request  model.UpdateRequest `json:"request"`
@@ -27,6 +27,8 @@ type UpdateState struct {
 type updateTarget struct {
 	Row      model.RowID      `json:"row"`
 	Env      string           `json:"env"`
+	UUID     string           `json:"uuid"`
+	Place    int              `json:"place,omitempty"` // which of the downloads it gets, from 0
 	Manifest adapter.Manifest `json:"manifest"`
 	Active   []string         `json:"active"` // modules that ran before
 	Old      adapter.Package  `json:"old"`    // the package of the present generation
@@ -39,34 +41,69 @@ type updateTarget struct {
 
 type updateRun = operation.Run[UpdateState]
 
+// from returns the download that a target gets.
+func (s *UpdateState) from(t *updateTarget) *download { return s.all()[t.Place] }
+
 // NewUpdate returns the state of an update of these rows that has been asked for; tx is the transaction that accepts it.
-// Without a URL in the request it takes the last one with its credentials (TR-369 I.2.1, TR-069 A.4.1.10); where rows have different ones, that of the row
-// that was updated last.
+// Without a URL in the request each row's package comes from where the last one came from, with the credentials of that (TR-369 I.2.1, TR-069 A.4.1.10): see places.
 func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*model.DeploymentUnit) (*UpdateState, error) {
 	st, err := tx.Store()
 	if err != nil {
 		return nil, err
 	}
-	s := &UpdateState{Request: r, download: download{URL: r.URL}}
-	var last time.Time // when the row was updated that the URL is of
+	s := &UpdateState{Request: r}
+	var known []store.Private
 	for _, row := range rows {
 		p, _, err := store.Privates.Get(st, row.ID)
 		if err != nil {
 			return nil, err
 		}
-		if err := us.updatable(row, p); err != nil {
+		known = append(known, p)
+	}
+	all, of := places(r.URL, rows, known)
+	if len(all) == 0 {
+		return nil, fault.Errorf(fault.InvalidArguments, "cannot update %s: no URL is given and none is known", rows[0].UUID)
+	}
+	for i, row := range rows {
+		if err := us.updatable(row, known[i]); err != nil {
 			return nil, err
 		}
-		s.For = row.Env
-		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env})
-		if r.URL == "" && row.URL != "" && (s.URL == "" || row.LastUpdate.After(last)) {
-			s.URL, s.Credentials, last = row.URL, p.Credentials, row.LastUpdate
-		}
+		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env, UUID: row.UUID, Place: of[i]})
 	}
 	if r.URL != "" || r.Username != "" || r.Password != "" {
-		s.Credentials, err = us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
+		sealed, err := us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
+		if err != nil {
+			return nil, err
+		}
+		for i := range all {
+			all[i].Credentials = sealed
+		}
 	}
-	return s, err
+	s.download, s.Others = all[0], all[1:]
+	return s, nil
+}
+
+// places returns where the packages of rows come from, each place once, and which one is whose: the URL that was asked for, or else the row's own. Rows with the
+// same URL share the credentials of the one that was updated last; a row that has none goes with the one of all that was.
+func places(asked string, rows []*model.DeploymentUnit, known []store.Private) (all []download, of []int) {
+	newest := make([]int, len(rows))
+	for i := range rows {
+		newest[i] = i
+	}
+	slices.SortStableFunc(newest, func(a, b int) int { return rows[b].LastUpdate.Compare(rows[a].LastUpdate) })
+	of = make([]int, len(rows))
+	for _, i := range newest {
+		url := cmp.Or(asked, rows[i].URL)
+		if url == "" {
+			continue // the first place
+		}
+		of[i] = slices.IndexFunc(all, func(d download) bool { return d.URL == url })
+		if of[i] < 0 {
+			of[i] = len(all)
+			all = append(all, download{URL: url, Credentials: known[i].Credentials, For: rows[i].Env})
+		}
+	}
+	return all, of
 }
 
 // updatable refuses at once what cannot be updated, as far as that is known already.
@@ -98,12 +135,13 @@ func (us *Units) Update() *operation.Definition[UpdateState] {
 // updateInspect asks every environment before one is touched, and makes the rows Updating.
 func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	s := r.State
-	p, err := us.Package(s.Fetched.SHA256, s.Fetched.Size)
-	if err != nil {
-		return nil, err
-	}
 	for i := range s.Targets {
 		t := &s.Targets[i]
+		got := s.from(t).Fetched
+		p, err := us.Package(got.SHA256, got.Size)
+		if err != nil {
+			return nil, err
+		}
 		if _, err := us.Envs.Ready(ctx, t.Env); err != nil {
 			return nil, err
 		}
@@ -227,12 +265,13 @@ func (us *Units) updateRestore(ctx context.Context, r *updateRun) (operation.App
 
 // updateUpdate makes the new package the present generation everywhere.
 func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Apply, error) {
-	next, err := us.Package(r.State.Fetched.SHA256, r.State.Fetched.Size)
-	if err != nil {
-		return nil, err
-	}
 	for i := range r.State.Targets {
 		t := &r.State.Targets[i]
+		got := r.State.from(t).Fetched
+		next, err := us.Package(got.SHA256, got.Size)
+		if err != nil {
+			return nil, err
+		}
 		old, err := us.Package(t.Old.SHA256, t.Old.Size)
 		if err != nil {
 			return nil, err
@@ -286,13 +325,15 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 	return func(tx *inventory.Tx) error {
 		s := r.State
 		s.Recorded = true
-		for _, t := range s.Targets {
+		for i := range s.Targets {
+			t := &s.Targets[i]
+			d := s.from(t)
 			old := tx.DeploymentUnit(t.Row)
 			if old == nil {
 				return fault.Errorf(fault.Internal, "cannot record the update: row %d is gone", t.Row)
 			}
 			row := *old
-			row.Status, row.LastUpdate, row.URL, row.Version = model.DUInstalled, now(), s.URL, t.Manifest.Version
+			row.Status, row.LastUpdate, row.URL, row.Version = model.DUInstalled, now(), d.URL, t.Manifest.Version
 			if s.Request.ModuleVersion != nil {
 				row.ModuleVersion = *s.Request.ModuleVersion
 			}
@@ -308,7 +349,7 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 				return err
 			}
 			err := private(tx, row.ID, store.Private{
-				Handle: t.Unit.Handle, Version: t.Unit.Manifest.Version, SHA256: s.Fetched.SHA256, Size: s.Fetched.Size, Credentials: s.Credentials,
+				Handle: t.Unit.Handle, Version: t.Unit.Manifest.Version, SHA256: d.Fetched.SHA256, Size: d.Fetched.Size, Credentials: d.Credentials,
 			})
 			if err != nil {
 				return err

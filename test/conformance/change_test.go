@@ -423,6 +423,30 @@ func updateBoth(b *bench) {
 	equal(b.t, "the rows after it", support.Show(b.rows()), before)
 	b.on()
 	equal(b.t, "results of an uninstall in two environments", len(b.change(uninstall(units[0].uuid))), 2)
+	b.updateApart()
+}
+
+// updateApart updates a unit that two environments have from different places, without a URL (TR-069 Table 72).
+func (b *bench) updateApart() {
+	at := func(env string) string { return fmt.Sprintf("/%s/apart/%s%s", b.k.adapter, env, b.k.suffix) }
+	envs := []string{b.k.env, b.k.spare}
+	uuid := ""
+	for _, env := range envs {
+		uuid = b.done(install(b.serveAt(at(env), program{name: "apart", version: "1"}), b.env(env))).UUID
+		b.serveAt(at(env), program{name: "apart", version: "2"})
+	}
+	results := b.change(client.Operation{Kind: "Update", UUID: uuid})
+	equal(b.t, "results of an update from two places", len(results), 2)
+	for i, r := range results {
+		row := support.Show(b.values(r.DeploymentUnitRef+"Version", r.DeploymentUnitRef+"URL"))
+		want := map[string]string{r.DeploymentUnitRef + "Version": b.version("2"), r.DeploymentUnitRef + "URL": b.Files.URL + at(envs[i])}
+		equal(b.t, "a unit after it", row, support.Show(want))
+		equal(b.t, "requests for its packages", b.asked(b.Files.URL+at(envs[i])), 2)
+		if r.FaultCode != 0 {
+			b.t.Errorf("a result is %s", support.Show(r))
+		}
+	}
+	equal(b.t, "results of its uninstall", len(b.change(uninstall(uuid))), 2)
 }
 
 func failedUpdate(b *bench) {
