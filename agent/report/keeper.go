@@ -72,6 +72,7 @@ type filed struct {
 var (
 	reports       = store.NewTable[uint32, filed]("report")
 	requests      = store.NewTable[uint32, Request]("change_request")
+	parts         = store.NewTable[uint32, []model.Result]("change_part") // what has ended since its request was written
 	notifications = store.NewTable[uint32, model.Notification]("notification")
 	attributes    = store.NewTable[string, int]("attribute")
 	policies      = store.NewTable[string, model.Policy]("policy")
@@ -119,6 +120,9 @@ func (k *Keeper) loadReports(tx *inventory.Tx, st *store.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := k.loadParts(st); err != nil {
+		return err
+	}
 	var all []*model.Report
 	for id, r := range kept {
 		if r.Kind == model.ReportRequested {
@@ -133,6 +137,36 @@ func (k *Keeper) loadReports(tx *inventory.Tx, st *store.Tx) error {
 		return nil
 	}
 	return k.Drop(tx)
+}
+
+// loadParts takes over what has ended since its request was written, and removes what belongs to none.
+func (k *Keeper) loadParts(st *store.Tx) error {
+	known := map[uint32]*Part{}
+	for _, r := range k.requests {
+		for i := range r.Elements {
+			for j := range r.Elements[i].Parts {
+				known[r.Elements[i].Parts[j].Job] = &r.Elements[i].Parts[j]
+			}
+		}
+	}
+	var stale []uint32
+	err := parts.Load(st, func(job uint32, results []model.Result) error {
+		if p := known[job]; p != nil {
+			p.Results, p.Expect = results, nil
+		} else {
+			stale = append(stale, job)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, job := range stale {
+		if err := parts.Delete(st, job); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // merge returns the autonomous report that results make which were filed one by one, or nil. Its number is that of the last one.

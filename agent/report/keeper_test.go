@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,12 @@ func (b *bench) open() {
 func (b *bench) reopen() {
 	b.t.Helper()
 	b.ok(b.note()) // as Run does in its end
+	b.killed()
+}
+
+// killed is reopen after an end that nobody saw coming.
+func (b *bench) killed() {
+	b.t.Helper()
 	b.ok(b.store.Close())
 	b.open()
 	for i := range b.begun { // the journal of the engine
@@ -306,6 +313,55 @@ func TestLostAndFull(t *testing.T) {
 }
 
 // Requests that nobody fetches the reports of do not pile up.
+// An operation that ends is written by itself, and the next process knows of it: the request, which may be about every unit of the device, is not written again.
+func TestPartsAreWrittenByThemselves(t *testing.T) {
+	b := newBench(t)
+	id := b.accept(request("Install a", "Install b", "Install c"))
+	b.look()
+	written := func() (r Request, ended int) {
+		b.update(func(tx *inventory.Tx) error {
+			st, err := tx.Store()
+			if err != nil {
+				return err
+			}
+			r, _, err = requests.Get(st, uint32(id))
+			return errors.Join(err, parts.Load(st, func(uint32, []model.Result) error {
+				ended++
+				return nil
+			}))
+		})
+		return r, ended
+	}
+	before, _ := written()
+	b.end(2, result("second"))
+	if after, ended := written(); !reflect.DeepEqual(after, before) || ended != 1 {
+		t.Errorf("%d parts are written by themselves, and the request is\n%+v, not\n%+v", ended, after, before)
+	}
+	b.killed()
+	b.end(1, result("first"))
+	b.reopen() // which writes the request
+	b.end(3, result("third"))
+	s := b.Inventory.Snapshot()
+	if len(s.Reports) != 1 || uuids(s.Reports[0].Results) != "first, second, third" {
+		t.Fatalf("there are %d reports, the first of %q", len(s.Reports), uuids(s.Reports[0].Results))
+	}
+	if _, ended := written(); ended != 0 {
+		t.Errorf("%d parts are left", ended)
+	}
+	// What belongs to no request goes.
+	b.update(func(tx *inventory.Tx) error {
+		st, err := tx.Store()
+		if err != nil {
+			return err
+		}
+		return parts.Put(st, 4711, []model.Result{result("nobody's")})
+	})
+	b.reopen()
+	if _, ended := written(); ended != 0 {
+		t.Errorf("%d parts are nobody's", ended)
+	}
+}
+
 func TestTooManyRequests(t *testing.T) {
 	b := newBench(t)
 	refusedElement := request("Install a")

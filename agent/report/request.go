@@ -281,29 +281,43 @@ func (k *Keeper) begun(tx *inventory.Tx, r *Request, i int, parts []Part) error 
 	return nil
 }
 
-// settle writes the request, and its report when every element has ended.
-func (k *Keeper) settle(tx *inventory.Tx, r *Request) error {
-	var results []model.Result
+// results returns the results of the request, if every element has ended.
+func (r *Request) results() (all []model.Result, ended bool) {
 	for i := range r.Elements {
 		if !r.Elements[i].ended() {
-			return k.put(tx, r)
+			return nil, false
 		}
 		for _, p := range r.Elements[i].Parts {
-			results = append(results, p.Results...)
+			all = append(all, p.Results...)
 		}
 	}
-	return k.complete(tx, r, results)
+	return all, true
+}
+
+// settle writes the request, and its report when every element has ended.
+func (k *Keeper) settle(tx *inventory.Tx, r *Request) error {
+	if results, ended := r.results(); ended {
+		return k.complete(tx, r, results)
+	}
+	return k.put(tx, r)
 }
 
 // complete makes the report of a request.
 func (k *Keeper) complete(tx *inventory.Tx, r *Request, results []model.Result) error {
-	r.Reported, r.Elements = true, nil
-	if r.Dropped {
-		return errorsOf(k.put(tx, r), func() error { return k.told(tx, r.ID) })
-	}
 	st, err := tx.Store()
 	if err != nil {
 		return err
+	}
+	for _, e := range r.Elements {
+		for _, p := range e.Parts {
+			if err := parts.Delete(st, p.Job); err != nil {
+				return err
+			}
+		}
+	}
+	r.Reported, r.Elements = true, nil
+	if r.Dropped {
+		return errorsOf(k.put(tx, r), func() error { return k.told(tx, r.ID) })
 	}
 	if err := reports.Put(st, r.ID, filed{Kind: model.ReportRequested, CommandKey: r.CommandKey, Results: results}); err != nil {
 		return err
@@ -359,7 +373,16 @@ func (k *Keeper) concludePart(tx *inventory.Tx, r *Request, results []model.Resu
 		results = k.without(tx, p, failure)
 	}
 	p.Results, p.Expect = results, nil
-	return k.settle(tx, next)
+	if all, ended := next.results(); ended {
+		return k.complete(tx, next, all)
+	}
+	// The request itself is not written: an element may be about every unit of the device.
+	st, err := tx.Store()
+	if err != nil {
+		return err
+	}
+	k.stage(tx, next.ID, next)
+	return parts.Put(st, job, results)
 }
 
 // without returns the results of an operation that has none of its own: its units as they are now, and why.

@@ -11,6 +11,7 @@
 //	├── operation         <number of the job>          → the journal record (package operation)
 //	├── report            <number>                     → a report that is not acknowledged (package report)
 //	├── change_request    <number of its report>       → a ChangeDUState and how far it is (package report)
+//	├── change_part       <number of a job>            → how that operation of a ChangeDUState has ended (package report)
 //	├── notification      <number>                     → model.Notification
 //	├── attribute         <parameter path>             → its notification attribute
 //	├── policy            "policy"                     → model.Policy
@@ -41,17 +42,18 @@ import (
 )
 
 // Schema is the version of the drawing above.
-const Schema = 3
+const Schema = 4
 
 // migrations[n] brings a file from schema n to n+1.
 var migrations = map[int]func(*bolt.Tx) error{
 	1: func(*bolt.Tx) error { return nil }, // the bucket baseline is new; all buckets that lack are made anyway
 	2: func(*bolt.Tx) error { return nil }, // likewise report, change_request, notification, attribute and policy
+	3: func(*bolt.Tx) error { return nil }, // likewise change_part
 }
 
 var buckets = []string{
 	"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation",
-	"baseline", "report", "change_request", "notification", "attribute", "policy", "set_aside",
+	"baseline", "report", "change_request", "change_part", "notification", "attribute", "policy", "set_aside",
 }
 
 // Store is an open state.db. It is used by one process at a time; a second one is refused.
