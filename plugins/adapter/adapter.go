@@ -229,7 +229,7 @@ type Variable struct {
 // UnitSettings are what a controller gives to the modules of a unit beyond what the package says (TR-181, InstallDU(), EnvVariable and
 // Resources).
 type UnitSettings struct {
-	Variables []Variable // in every process of the modules; the keys differ. They come before those of the package
+	Variables []Variable // in every process of the modules; the keys differ. They win over those of the package
 	Limits    Limits     // of each module
 }
 

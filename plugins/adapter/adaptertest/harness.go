@@ -58,6 +58,15 @@ type Harness struct {
 	Versions     *Versions
 	SkipVersions string // why there are no Versions
 
+	// Environ says what is in the environment of the processes of a module that is active, for an adapter with [adapter.CapUnitSettings]. pids are
+	// [adapter.Module.PIDs]. nil: the kit reads it from /proc.
+	Environ func(t TB, dir string, m adapter.ModuleRef, pids []int) map[string]string
+
+	// Limited returns the configuration c of an environment with the one limit of l that is not nil in place of its own, for an adapter with
+	// [adapter.CapConstraints]; false when that cannot be configured exactly. nil with SkipLimited.
+	Limited     func(t TB, c adapter.EnvConfig, l adapter.Constraints) (adapter.EnvConfig, bool)
+	SkipLimited string // why there is no Limited
+
 	// Dies says why the environment ends together with the adapter, where that cannot be otherwise; empty: it lives on.
 	Dies string
 
@@ -166,7 +175,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
-		startCases, stopCases, severalCases, endCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, leftCases, exportCases, versionCases, callCases,
+		startCases, stopCases, severalCases, endCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, leftCases, exportCases, versionCases, settingsCases, constraintCases, callCases,
 	} {
 		all = append(all, group...)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -47,8 +48,12 @@ var describeCases = []Case{
 		s, isStarter := r.a.(adapter.AutoStarter)
 		x, isExporter := r.a.(adapter.Exporter)
 		v, isVersioner := r.a.(adapter.Versioner)
+		u, isSetter := r.a.(adapter.UnitSetter)
+		k, isConstrainer := r.a.(adapter.Constrainer)
+		v1 := sync.OnceValue(func() adapter.Unit { return r.install(r.h.Packages.V1.load(r, "V1")) })
 		for c, implemented := range map[adapter.Capability]bool{
 			adapter.CapRunLevels: isLeveler, adapter.CapAutoStart: isStarter, adapter.CapExport: isExporter, adapter.CapVersions: isVersioner,
+			adapter.CapUnitSettings: isSetter, adapter.CapConstraints: isConstrainer,
 		} {
 			if r.desc.Has(c) && !implemented {
 				r.t.Errorf("%s is announced and not implemented", c)
@@ -59,7 +64,7 @@ var describeCases = []Case{
 			r.want("SetRunLevel without "+string(adapter.CapRunLevels), err, adapter.NotSupported)
 		}
 		if isStarter && !r.desc.Has(adapter.CapAutoStart) {
-			m := r.first(r.install(r.h.Packages.V1.load(r, "V1")))
+			m := r.first(v1())
 			err := r.call("SetAutoStart", func(ctx context.Context) error { return s.SetAutoStart(ctx, r.op(), m, true) })
 			r.want("SetAutoStart without "+string(adapter.CapAutoStart), err, adapter.NotSupported)
 		}
@@ -77,6 +82,17 @@ var describeCases = []Case{
 			p := r.h.Packages.V1.load(r, "V1")
 			err = r.call("RestoreVersion", func(ctx context.Context) error { return v.RestoreVersion(ctx, r.op(), r.env, p) })
 			r.want("RestoreVersion without "+string(adapter.CapVersions), err, adapter.NotSupported)
+		}
+		if isSetter && !r.desc.Has(adapter.CapUnitSettings) {
+			x := ref(v1())
+			err := r.call("SetUnit", func(ctx context.Context) error { return u.SetUnit(ctx, r.op(), x, variables("KEY", "value")) })
+			r.want("SetUnit without "+string(adapter.CapUnitSettings), err, adapter.NotSupported)
+		}
+		if isConstrainer && !r.desc.Has(adapter.CapConstraints) {
+			err := r.call("Constrain", func(ctx context.Context) error {
+				return k.Constrain(ctx, r.op(), r.env, constraints[1].of(1<<20), false)
+			})
+			r.want("Constrain without "+string(adapter.CapConstraints), err, adapter.NotSupported)
 		}
 	}},
 	{"Configure/unknown setting names environment and key", func(r *rig) {

@@ -79,6 +79,12 @@ func (r *rig) open() {
 func (r *rig) start() {
 	r.t.Helper()
 	r.open()
+	r.configure()
+}
+
+// configure configures the adapter and watches it.
+func (r *rig) configure() {
+	r.t.Helper()
 	r.must("Configure", func(ctx context.Context) error { return r.a.Configure(ctx, slices.Clone(r.envs)) })
 	r.watch()
 }
