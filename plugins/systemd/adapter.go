@@ -21,6 +21,8 @@
 //	launch.go      its launch and end
 //	deploy.go      install, update, revert, discard, uninstall
 //	settle.go      what is open of them after a failure, and the removal of a unit
+//	given.go       the settings that a controller gives to a deployment unit
+//	constraints.go the limits that it sets of an environment
 //	record.go      the records
 //	package.go     what a package says of itself
 //	tarball.go     the same of archives
@@ -80,7 +82,7 @@ type systemd struct {
 }
 
 func (s *systemd) Describe(context.Context) (adapter.Description, error) {
-	return adapter.Description{Kind: Kind, Version: Version}, nil
+	return adapter.Description{Kind: Kind, Version: Version, Capabilities: []adapter.Capability{adapter.CapUnitSettings, adapter.CapConstraints}}, nil
 }
 
 func (s *systemd) Configure(_ context.Context, configs []adapter.EnvConfig) error {
@@ -257,5 +259,23 @@ func (s *systemd) SetEnabled(ctx context.Context, _ adapter.OpID, id string, on 
 		}
 		return struct{}{}, e.shutDown(work)
 	})
+	return err
+}
+
+func (s *systemd) SetUnit(ctx context.Context, _ adapter.OpID, u adapter.UnitRef, set adapter.UnitSettings) error {
+	e, err := s.env(u.Env)
+	if err != nil {
+		return err
+	}
+	_, err = finish(ctx, e, func(work context.Context) (struct{}, error) { return struct{}{}, e.setUnit(work, u, set) })
+	return err
+}
+
+func (s *systemd) Constrain(ctx context.Context, _ adapter.OpID, id string, c adapter.Constraints, force bool) error {
+	e, err := s.env(id)
+	if err != nil {
+		return err
+	}
+	_, err = finish(ctx, e, func(work context.Context) (struct{}, error) { return struct{}{}, e.constrain(work, c, force) })
 	return err
 }

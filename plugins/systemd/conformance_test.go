@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -126,6 +127,28 @@ func kitEnvs(t adaptertest.TB, dir string) []adapter.EnvConfig {
 	return envs
 }
 
+// limited is an environment with another limit.
+func limited(t adaptertest.TB, c adapter.EnvConfig, l adapter.Constraints) (adapter.EnvConfig, bool) {
+	var set map[string]any
+	if err := json.Unmarshal(c.Settings, &set); err != nil {
+		t.Fatalf("cannot read the settings: %v", err)
+	}
+	switch {
+	case l.Memory != nil:
+		set["memory"] = fmt.Sprintf("%dKiB", *l.Memory)
+	case l.CPU != nil:
+		set["cpu"] = fmt.Sprintf("%d%%", *l.CPU*processors())
+	default:
+		return c, false
+	}
+	raw, err := json.Marshal(set)
+	if err != nil {
+		t.Fatalf("cannot encode the settings: %v", err)
+	}
+	c.Settings = raw
+	return c, true
+}
+
 // left are the traces of deployment units of an environment.
 func left(t adaptertest.TB, dir, env string) []string {
 	var out []string
@@ -161,6 +184,7 @@ func kitHarness(t *testing.T) adaptertest.Harness {
 		},
 		Left:         left,
 		SkipVersions: "the service manager is the device's own",
+		Limited:      limited,
 		Skip: map[string]string{
 			"Calls/two environments at the same time":              oneNamespace,
 			"Watch/lost environment is Env down, the others go on": oneNamespace,

@@ -88,7 +88,7 @@ func (e *env) install(ask, ctx context.Context, op adapter.OpID, spec adapter.In
 		}
 		err = e.unpack(ask, spec.Package, &r.Current, f)
 		if err == nil {
-			err = e.present(ctx, l, r.Current)
+			err = e.present(ctx, l, r, r.Current)
 		}
 		if err == nil {
 			r.State = installed
@@ -211,8 +211,8 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // present makes a generation the one that the manager sees.
-func (e *env) present(ctx context.Context, l *link, g generation) error {
-	changed, err := e.ensure(ctx, l, g)
+func (e *env) present(ctx context.Context, l *link, r *record, g generation) error {
+	changed, err := e.ensure(ctx, l, r, g)
 	if err != nil || !changed {
 		return err
 	}
@@ -220,12 +220,12 @@ func (e *env) present(ctx context.Context, l *link, g generation) error {
 }
 
 // swap replaces a generation by another.
-func (e *env) swap(ctx context.Context, l *link, from, to generation) error {
+func (e *env) swap(ctx context.Context, l *link, r *record, from, to generation) error {
 	changed, err := e.drop(ctx, l, from, to.Units)
 	if err != nil {
 		return err
 	}
-	did, err := e.ensure(ctx, l, to)
+	did, err := e.ensure(ctx, l, r, to)
 	if err != nil {
 		return err
 	}
@@ -303,10 +303,10 @@ func (e *env) replace(ask, ctx context.Context, l *link, r *record, tag string, 
 		err = e.halt(ctx, l, r.Current, what)
 	}
 	if err == nil {
-		err = e.swap(ctx, l, r.Current, g)
+		err = e.swap(ctx, l, r, r.Current, g)
 	}
 	if err == nil {
-		*r = record{Key: r.Key, State: installed, Op: tag, Current: g, Previous: &before.Current}
+		*r = record{Key: r.Key, State: installed, Op: tag, Current: g, Previous: &before.Current, Given: before.Given}
 		if err = e.store.save(r); err != nil {
 			*r = before
 			r.State, r.Next = updating, &g

@@ -48,13 +48,17 @@ type env struct {
 	skips   map[string]skip    // by unit
 	sizes   map[string]sizes   // by unit
 	ended   bool               // on request
+
+	constrained constraints
 }
 
 func newEnv(own *systemd, c adapter.EnvConfig, set settings) *env {
-	return &env{
+	e := &env{
 		id: c.ID, own: own, set: set, slice: sliceOf(c.ID), store: store{c.DataDir}, log: own.log.With("env", c.ID),
 		wake: make(chan struct{}, 1), tries: map[string]attempt{}, logs: map[string]excerpt{}, skips: map[string]skip{}, sizes: map[string]sizes{},
 	}
+	e.readConstraints()
+	return e
 }
 
 // link returns the environment's connection, and makes one if there is none that works.

@@ -85,8 +85,10 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 			}
 		}}
 	}
+	// Active are they as soon as they are another program than systemd, with an environment of their own.
+	const execs = "Type=exec\n"
 	kit := func(version string) *image {
-		return newImage("kit", version).service("kit.service", sleeps, "StateDirectory=kit\n")
+		return newImage("kit", version).service("kit.service", sleeps, execs+"StateDirectory=kit\n")
 	}
 	several := func(version string) *image {
 		return newImage("kit-several", version).service("kit-several-a.service", sleeps, "").service("kit-several-b.service", sleeps, "")
@@ -95,7 +97,7 @@ func kitPackages(t *testing.T) adaptertest.Packages {
 	exits.ExitCode, exits.Message = 7, "famous last words"
 	whole := newImage("kit-cut", "1").service("kit-cut.service", sleeps, "").tar(t)
 	return adaptertest.Packages{
-		V1: of(kit("1")), V2: of(kit("2")), Other: of(newImage("kit-other", "1").service("kit-other.service", sleeps, "")),
+		V1: of(kit("1")), V2: of(kit("2")), Other: of(newImage("kit-other", "1").service("kit-other.service", sleeps, execs)),
 		Corrupt: adaptertest.Package{Path: packageOf(t, whole[:len(whole)/2]).Path},
 		Foreign: adaptertest.Package{Path: packageOf(t, jar(t)).Path},
 		// The device has a unit of that name.

@@ -89,7 +89,7 @@ func attached(g generation) (all, some bool) {
 
 // ensure makes a generation attached and bound to the slice. It reports whether the manager has to be reloaded. The drop-ins come last: should the device have a
 // unit of that name, portabled refuses, and the device's unit is not bound to anything.
-func (e *env) ensure(ctx context.Context, l *link, g generation) (changed bool, err error) {
+func (e *env) ensure(ctx context.Context, l *link, r *record, g generation) (changed bool, err error) {
 	if all, some := attached(g); !all {
 		changed = true
 		if some { // half of an attach, or somebody has taken away files
@@ -101,9 +101,15 @@ func (e *env) ensure(ctx context.Context, l *link, g generation) (changed bool, 
 			return changed, err
 		}
 	}
-	var errs []error
+	did, err := e.writeDropIns(r, g)
+	return changed || did, err
+}
+
+// writeDropIns writes the drop-ins of a generation, and reports whether the manager has to be reloaded.
+func (e *env) writeDropIns(r *record, g generation) (changed bool, err error) {
+	errs := []error{e.writeVariables(r)} // before the drop-ins name them
 	for _, u := range g.Units {
-		did, err := writeRuntime(u+".d/"+dropIn, e.dropInFile(u))
+		did, err := writeRuntime(u+".d/"+dropIn, e.dropInFile(u, r))
 		changed, errs = changed || did, append(errs, err)
 	}
 	return changed, errors.Join(errs...)

@@ -42,6 +42,7 @@ type record struct {
 	Current  generation  `json:"current"`
 	Previous *generation `json:"previous,omitempty"` // what an Update replaced, until Discard
 	Next     *generation `json:"next,omitempty"`     // what is to be Current
+	Given    *given      `json:"given,omitempty"`    // settings of all generations, nil when there never were any
 }
 
 // generation is one version of a deployment unit.

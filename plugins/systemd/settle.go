@@ -39,7 +39,7 @@ func (e *env) moveTo(ctx context.Context, l *link, r *record, from, to *generati
 			return err
 		}
 	}
-	if err := e.swap(ctx, l, *from, *to); err != nil {
+	if err := e.swap(ctx, l, r, *from, *to); err != nil {
 		return err
 	}
 	if err := e.removeImage(*from); err != nil {
@@ -51,7 +51,7 @@ func (e *env) moveTo(ctx context.Context, l *link, r *record, from, to *generati
 
 // keep takes back an uninstall that has not taken the image off. A unit that cannot be attached is installed and missing, until the next launch.
 func (e *env) keep(ctx context.Context, l *link, r *record) error {
-	if err := e.present(ctx, l, r.Current); err != nil {
+	if err := e.present(ctx, l, r, r.Current); err != nil {
 		if ctx.Err() != nil || !l.works() {
 			return err
 		}
@@ -66,7 +66,7 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 	changed := r.State == removing // what has taken the image off has not told the manager
 	if r.State == removing && !l.knows(ctx, r.Current) {
 		// After a restart of the adapter or a reboot the manager cannot clean what it does not know.
-		if err := e.present(ctx, l, r.Current); err != nil {
+		if err := e.present(ctx, l, r, r.Current); err != nil {
 			e.log.Warn("data of a unit that is being removed may stay behind, because it cannot be attached", "du", r.Key, "err", err)
 		}
 	}
@@ -102,6 +102,9 @@ func (e *env) erase(ctx context.Context, l *link, r *record) error {
 		if err := l.reload(ctx); err != nil {
 			return err
 		}
+	}
+	if err := e.removeVariables(r.Key); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	for _, u := range units {
@@ -231,6 +234,6 @@ func (e *env) restoreOne(ctx context.Context, l *link, key string) (r *record, c
 	if r, err = e.settle(ctx, l, r); err != nil || r == nil {
 		return r, false, err
 	}
-	changed, err = e.ensure(ctx, l, r.Current)
+	changed, err = e.ensure(ctx, l, r, r.Current)
 	return r, changed, err
 }

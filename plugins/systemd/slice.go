@@ -26,11 +26,12 @@ func (e *env) sliceFile() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Made by smmd for environment %q.\n[Unit]\nDescription=smmd environment %s\n\n[Slice]\n", e.id, e.id)
 	b.WriteString("MemoryAccounting=yes\nTasksAccounting=yes\n")
-	if e.set.memory > 0 {
-		fmt.Fprintf(&b, "MemoryMax=%dK\n", e.set.memory)
+	limits := e.bounds()
+	if limits.memory > 0 {
+		fmt.Fprintf(&b, "MemoryMax=%dK\n", limits.memory)
 	}
-	if e.set.cpu > 0 {
-		fmt.Fprintf(&b, "CPUQuota=%d%%\n", e.set.cpu)
+	if limits.cpu > 0 {
+		fmt.Fprintf(&b, "CPUQuota=%d%%\n", limits.cpu)
 	}
 	if e.set.tasks > 0 {
 		fmt.Fprintf(&b, "TasksMax=%d\n", e.set.tasks)
@@ -38,12 +39,13 @@ func (e *env) sliceFile() string {
 	return b.String()
 }
 
-// dropInFile binds a unit to the slice: its processes are in it, and it ends with it. Timers, paths and targets have no processes.
-func (e *env) dropInFile(unit string) string {
+// dropInFile binds a unit to the slice: its processes are in it, and it ends with it. Timers, paths and targets have no processes. Services get what was given
+// to the deployment unit.
+func (e *env) dropInFile(unit string, r *record) string {
 	text := fmt.Sprintf("# Made by smmd for environment %q.\n[Unit]\nPartOf=%s\n", e.id, e.slice)
 	switch kindOf(unit) {
 	case service:
-		text += "\n[Service]\nSlice=" + e.slice + "\n"
+		text += "\n[Service]\nSlice=" + e.slice + "\n" + e.givenDropIn(r)
 	case socket:
 		text += "\n[Socket]\nSlice=" + e.slice + "\n"
 	}
@@ -80,7 +82,8 @@ func removeDropIn(unit string) (bool, error) {
 type sliceState struct {
 	up     bool
 	launch string
-	memory int64 // KiB in use, -1 unknown
+	memory int64  // KiB in use, -1 unknown
+	limits bounds // that hold, of one that is up
 }
 
 func (e *env) sliceState(ctx context.Context, l *link) (sliceState, error) {
@@ -95,6 +98,12 @@ func (e *env) sliceState(ctx context.Context, l *link) (sliceState, error) {
 	}
 	if m, ok := p["MemoryCurrent"].(uint64); ok && m != notSet {
 		s.memory = int64(min(m>>10, 1<<53))
+	}
+	if m, ok := p["MemoryMax"].(uint64); ok && m != notSet {
+		s.limits.memory = int64(min(m>>10, maxMemory))
+	}
+	if q, ok := p["CPUQuotaPerSecUSec"].(uint64); ok && q != notSet {
+		s.limits.cpu = int(min(q/10_000, 1<<30)) // µs in each second
 	}
 	return s, nil
 }
@@ -131,19 +140,19 @@ func (e *env) describe(s sliceState, version string) adapter.Env {
 		ID: e.id, Name: e.id, Type: "Linux systemd portable", Vendor: "systemd", Version: version, Up: s.up, Launch: s.launch,
 		RunLevel: -1, InitialModuleRunLevel: -1, AllocatedDisk: -1, AvailableDisk: -1, AllocatedMemory: -1, AvailableMemory: -1,
 	}
+	limits := s.limits
 	if !s.up {
 		out.Detail = e.whyDown()
+		limits = e.bounds()
 	}
+	limits.tell(&out)
 	return out
 }
 
 // addSizes adds the room that the environment has. AllocatedDisk stays unknown: no part of the file system is set aside for it.
 func (e *env) addSizes(out *adapter.Env, memory int64) {
 	_, out.AvailableDisk = roomAt(e.store.dir)
-	if e.set.memory > 0 {
-		out.AllocatedMemory = e.set.memory
-		if memory >= 0 {
-			out.AvailableMemory = max(e.set.memory-memory, 0)
-		}
+	if out.AllocatedMemory > 0 && memory >= 0 {
+		out.AvailableMemory = max(out.AllocatedMemory-memory, 0)
 	}
 }
