@@ -3,6 +3,7 @@ package systemd
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func TestKilledAnywhere(t *testing.T) {
 	v1, v2 := version("1"), version("2")
 	m := ref(home, "cut", "cut.service")
 	traces := func() (all []string) {
-		for _, pattern := range []string{"/run/systemd/*/cut*", "/run/portables/*", "/var/lib/cut", "/var/lib/private/cut", d.data + "/*/images/*", d.data + "/*/units/*"} {
+		for _, pattern := range []string{"/run/systemd/*/cut*", "/run/systemd/system/smmd-*.env", "/run/portables/*", "/var/lib/cut", "/var/lib/private/cut", d.data + "/*/images/*", d.data + "/*/units/*"} {
 			found, err := filepath.Glob(pattern)
 			if err != nil {
 				t.Fatal(err)
@@ -29,6 +30,7 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 		return all
 	}
+	limit := func() int { return 10 + d.ops%20 } // another one each time
 	calls := []struct {
 		name    string
 		call    func(s *systemd, op adapter.OpID) error
@@ -37,6 +39,15 @@ func TestKilledAnywhere(t *testing.T) {
 		{"Install", func(s *systemd, op adapter.OpID) error {
 			_, err := s.Install(t.Context(), op, adapter.InstallSpec{Env: home, Key: "cut", Package: v1, RunLevel: -1})
 			return err
+		}, "1"},
+		{"SetUnit", func(s *systemd, op adapter.OpID) error {
+			return s.SetUnit(t.Context(), op, m.UnitRef, adapter.UnitSettings{
+				Variables: []adapter.Variable{{Key: "OP", Value: string(op)}}, Limits: adapter.Limits{CPU: 50},
+			})
+		}, "1"},
+		{"Constrain", func(s *systemd, op adapter.OpID) error {
+			cpu := limit()
+			return s.Constrain(t.Context(), op, home, adapter.Constraints{CPU: &cpu}, false)
 		}, "1"},
 		{"Update", func(s *systemd, op adapter.OpID) error {
 			_, err := s.Update(t.Context(), op, m.UnitRef, v1, v2)
@@ -88,6 +99,19 @@ func TestKilledAnywhere(t *testing.T) {
 			d.must(err)
 			if len(images) != len(r.generations()) {
 				t.Fatalf("%s: there are images %v of %+v", what, images, r)
+			}
+			switch c.name {
+			case "SetUnit":
+				if got := run(t, "cat", d.s.envs[home].variablesPath("cut")); !strings.Contains(got, "OP=\""+string(op)+"\"\n") {
+					t.Fatalf("%s: the variables of %s are\n%s", what, op, got)
+				}
+			case "Constrain":
+				all := limit() * processors()
+				for unit, percent := range map[string]int{sliceOf(home): all, "cut.service": shareOf(all, 50)} {
+					if got := show(t, unit, "CPUQuotaPerSecUSec"); got != quota(percent) {
+						t.Fatalf("%s: %s has %s of a processor, want %d %%", what, unit, got, percent)
+					}
+				}
 			}
 			if c.name != "SetEnabled" {
 				d.must(d.start(m))

@@ -17,12 +17,15 @@ func (r *rig) left() func() []string {
 		r.t.Skipf("the harness does not say what units leave: %s", r.h.SkipLeft)
 	}
 	r.up()
-	return func() []string {
-		r.t.Helper()
-		l := slices.Clone(r.h.Left(r.t, r.dir, r.env))
-		slices.Sort(l)
-		return l
-	}
+	return r.leavings
+}
+
+// leavings lists what units have left on the device, of a harness that can.
+func (r *rig) leavings() []string {
+	r.t.Helper()
+	l := slices.Clone(r.h.Left(r.t, r.dir, r.env))
+	slices.Sort(l)
+	return l
 }
 
 // wantLeft waits until what is left is as ok asks for: some of it goes a moment after the call.

@@ -255,11 +255,19 @@ var settingsCases = []Case{
 	}},
 	{"SetUnit/goes with Uninstall", func(r *rig) {
 		v1 := r.h.Packages.V1.load(r, "V1")
-		u, m := r.settableUnit()
+		r.settable()
+		var before []string
+		if r.h.Left != nil {
+			before = r.leavings()
+		}
+		u := r.install(v1)
 		r.set(ref(u), keyA, "gone")
-		r.run(m)
+		r.run(r.first(u))
 		r.uninstall(r.op(), ref(u))
 		r.waitGone(r.env, u.Key)
+		if r.h.Left != nil {
+			r.wantLeft("after Uninstall", r.leavings, before, func(now []string) bool { return slices.Equal(now, before) })
+		}
 		again, err := r.tryInstall(r.op(), r.env, u.Key, v1)
 		if err != nil {
 			r.t.Fatalf("Install at the same key: %s: %v", adapter.ReasonOf(err), err)
