@@ -161,7 +161,8 @@ func (e *env) constrain(ctx context.Context, c adapter.Constraints, force bool) 
 	return err
 }
 
-// hold keeps constraints, and makes them hold if the slice is active. A reload of the manager applies them to what runs.
+// hold keeps constraints, and makes them hold if the slice is active. A reload of the manager applies them to what runs; there is one in any case, since an
+// adapter that was killed may have written the files and not come to that.
 func (e *env) hold(ctx context.Context, l *link, c constraints, up bool) error {
 	if err := e.store.saveConstraints(c); err != nil {
 		return err
@@ -172,49 +173,43 @@ func (e *env) hold(ctx context.Context, l *link, c constraints, up bool) error {
 	if !up {
 		return nil
 	}
-	changed, err := writeRuntime(e.slice, e.sliceFile())
-	if err != nil {
+	if _, err := writeRuntime(e.slice, e.sliceFile()); err != nil {
 		return err
 	}
-	did, err := e.shareAnew(ctx)
-	if err != nil {
+	if err := e.shareAnew(ctx); err != nil {
 		return err
 	}
-	if changed || did {
-		return l.reload(ctx)
-	}
-	return nil
+	return l.reload(ctx)
 }
 
-// shareAnew writes the drop-ins of units that have a share of the environment's processors. It reports whether the manager has to be reloaded.
-func (e *env) shareAnew(ctx context.Context) (changed bool, err error) {
+// shareAnew writes the drop-ins of units that have a share of the environment's processors.
+func (e *env) shareAnew(ctx context.Context) error {
 	records, err := e.store.all()
 	if err != nil {
-		return false, err
+		e.log.Error("records of units cannot be read", "err", err) // the others get theirs
 	}
 	for _, r := range records {
 		if r.Given == nil || r.Given.CPU == 0 {
 			continue
 		}
-		did, err := e.shareOneAnew(ctx, r.Key)
-		changed = changed || did
-		if err != nil {
-			return changed, err
+		if err := e.shareOneAnew(ctx, r.Key); err != nil {
+			return err
 		}
 	}
-	return changed, nil
+	return nil
 }
 
-func (e *env) shareOneAnew(ctx context.Context, key string) (changed bool, err error) {
+func (e *env) shareOneAnew(ctx context.Context, key string) error {
 	if err := e.keys.take(ctx, key); err != nil {
-		return false, err
+		return err
 	}
 	defer e.keys.release(key)
 	r, err := e.store.load(key) // as it is now
 	if err != nil || r == nil || r.State != installed {
-		return false, err // what is open is settled by a call, which writes them
+		return err // what is open is settled by a call, which writes them
 	}
-	return e.writeDropIns(r, r.Current)
+	_, err = e.writeDropIns(r, r.Current)
+	return err
 }
 
 // processors is the number of processors of the device that are there for processes.

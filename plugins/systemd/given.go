@@ -164,19 +164,27 @@ func (e *env) setUnit(ctx context.Context, u adapter.UnitRef, s adapter.UnitSett
 		}
 		before := r.Given
 		r.Given = g
-		err := e.store.save(r)
-		if err == nil {
-			err = e.present(ctx, l, r, r.Current)
-		}
+		err := e.give(ctx, l, r)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		r.Given = before
-		if undo := errors.Join(e.store.save(r), e.present(ctx, l, r, r.Current)); undo != nil {
+		if undo := e.give(ctx, l, r); undo != nil {
 			e.log.Error("settings of a unit that could not be given could not be taken back; the next launch or call does it", "du", r.Key, "err", undo)
 		}
 		return err
 	})
+}
+
+// give makes the settings of a record hold. The manager reads its files in any case: an adapter that was killed may have written them and not come to that.
+func (e *env) give(ctx context.Context, l *link, r *record) error {
+	if err := e.store.save(r); err != nil {
+		return err
+	}
+	if _, err := e.ensure(ctx, l, r, r.Current); err != nil {
+		return err
+	}
+	return l.reload(ctx)
 }
 
 // checkInUse refuses a limit that is below what a service uses now: systemd makes limits hold for what runs, too, and the kernel would end it.
