@@ -197,7 +197,7 @@ func keepUnnoticed(now *adapter.Env, was adapter.Env) {
 	if !noticeably(was.AvailableDisk, now.AvailableDisk) {
 		now.AvailableDisk = was.AvailableDisk
 	}
-	if !noticeably(was.AvailableMemory, now.AvailableMemory) {
+	if was.AllocatedMemory == now.AllocatedMemory && !noticeably(was.AvailableMemory, now.AvailableMemory) {
 		now.AvailableMemory = was.AvailableMemory
 	}
 }

@@ -184,7 +184,7 @@ var constraintCases = []Case{
 				continue
 			}
 			known = true
-			low := max(1, (c.values[0]-c.free(e))/2)
+			low := max(1, (c.values[0]-c.free(e))/16) // the kernel takes back some of what it has charged
 			r.want(fmt.Sprintf("Constrain of %s to %d KiB with %d in use", c.name, low, c.values[0]-c.free(e)), r.tryConstrain(r.op(), r.env, c.of(low), false), adapter.InUse)
 			if got := c.told(r.envNow(r.env)); got != c.values[0] {
 				r.t.Errorf("after a Constrain that failed the limit of %s is %d, want %d", c.name, got, c.values[0])
