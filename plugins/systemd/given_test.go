@@ -260,3 +260,14 @@ func TestCountList(t *testing.T) {
 		}
 	}
 }
+
+// TestFreeFollowsTheLimit: what is free is told when the limit is another one, however little it has changed, so that it is never more than that.
+func TestFreeFollowsTheLimit(t *testing.T) {
+	was := adapter.Env{AllocatedMemory: 100 << 10, AvailableMemory: 99 << 10}
+	for _, c := range []struct{ allocated, available, want int64 }{{100 << 10, 98 << 10, 99 << 10}, {98 << 10, 97 << 10, 97 << 10}, {100 << 10, 50 << 10, 50 << 10}} {
+		now := adapter.Env{AllocatedMemory: c.allocated, AvailableMemory: c.available}
+		if keepUnnoticed(&now, was); now.AvailableMemory != c.want {
+			t.Errorf("%d of %d KiB are free, told is %d, want %d", c.available, c.allocated, now.AvailableMemory, c.want)
+		}
+	}
+}
