@@ -19,7 +19,7 @@ const Kind = "lxc"
 // Version is the adapter's version.
 const Version = "1.0.0"
 
-// New returns the adapter. It implements none of the optional interfaces: containers keep neither run levels nor AutoStart.
+// New returns the adapter. Of the optional interfaces it implements [adapter.UnitSetter]: containers keep neither run levels nor AutoStart.
 func New(log *slog.Logger) adapter.Adapter { return newAdapter(log, newStarter()) }
 
 func newAdapter(log *slog.Logger, s starter) *lxc {
@@ -42,7 +42,7 @@ type lxc struct {
 }
 
 func (l *lxc) Describe(context.Context) (adapter.Description, error) {
-	return adapter.Description{Kind: Kind, Version: Version}, nil
+	return adapter.Description{Kind: Kind, Version: Version, Capabilities: []adapter.Capability{adapter.CapUnitSettings}}, nil
 }
 
 func (l *lxc) Configure(_ context.Context, configs []adapter.EnvConfig) error {
@@ -251,6 +251,15 @@ func (l *lxc) Stop(ctx context.Context, _ adapter.OpID, m adapter.ModuleRef) err
 		return err
 	}
 	return e.stop(ctx, c, e.set.stopTimeout)
+}
+
+// SetUnit is [adapter.UnitSetter].
+func (l *lxc) SetUnit(ctx context.Context, _ adapter.OpID, u adapter.UnitRef, s adapter.UnitSettings) error {
+	e, c, err := l.unit(u)
+	if err != nil {
+		return err
+	}
+	return e.setUnit(ctx, c, s)
 }
 
 // SetEnabled does without the settings of modules: a container keeps none.

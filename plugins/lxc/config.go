@@ -16,7 +16,7 @@ var openDevices = []string{
 type configText struct{ strings.Builder }
 
 // set writes one line. The value is in quotation marks, which LXC takes away: blanks at its ends stay then, and so do quotation
-// marks of its own. It has no line break.
+// marks of its own. It has no line feed.
 func (c *configText) set(key string, value any) { fmt.Fprintf(c, "%s = \"%v\"\n", key, value) }
 
 // configOf returns the configuration of a container with its root file system at root. Nothing of LXC's own files is included, so
@@ -52,8 +52,26 @@ func (c *configText) process(p process) {
 	c.set("lxc.init.gid", p.GID)
 	c.set("lxc.init.cwd", p.Dir)
 	for _, v := range p.Env {
-		c.set("lxc.environment", v)
+		if !breaksLine(v) {
+			c.set("lxc.environment", v)
+		}
 	}
+}
+
+// breaksLine reports whether a variable cannot be in a file of LXC's, whose lines end where they end.
+func breaksLine(variable string) bool { return strings.Contains(variable, "\n") }
+
+// definitions are arguments for lxc-execute with the variables that its file cannot have. They are read as a line of the file is, but end with the argument.
+// An environment of lxc-execute from which the container inherits would say the same, and have that run on the device with the PATH or the libraries that are meant for
+// the container.
+func definitions(env []string) []string {
+	var args []string
+	for _, v := range env {
+		if breaksLine(v) {
+			args = append(args, "-s", `lxc.environment="`+v+`"`)
+		}
+	}
+	return args
 }
 
 func (c *configText) confine(s settings) {

@@ -99,6 +99,12 @@ func (k *killable) Stop(ctx context.Context, op adapter.OpID, m adapter.ModuleRe
 	return k.lxc.Stop(ctx, op, m)
 }
 
+func (k *killable) SetUnit(ctx context.Context, op adapter.OpID, u adapter.UnitRef, s adapter.UnitSettings) error {
+	ctx, end := k.bound(ctx)
+	defer end()
+	return k.lxc.SetUnit(ctx, op, u, s)
+}
+
 func (k *killable) SetEnabled(ctx context.Context, op adapter.OpID, env string, on bool, first []adapter.ModuleSetting) error {
 	ctx, end := k.bound(ctx)
 	defer end()

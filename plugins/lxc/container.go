@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,10 +107,16 @@ func (e *env) prepare(c *container, r run, g generation) (order, error) {
 	if err != nil {
 		return o, err
 	}
-	config := configOf(e.set, groups, hostName(c.key), tree, g.Process)
-	command := commandText(append([]string{
-		"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "-o", filepath.Join(dir, logName), "-l", "WARN", "--",
-	}, g.Process.Args...))
+	own, err := e.store.readGiven(c.name)
+	if err != nil {
+		return o, err
+	}
+	process := g.Process
+	process.Env = own.variables(process.Env)
+	config := configOf(own.within(e.set), groups, hostName(c.key), tree, process)
+	command := commandText(slices.Concat([]string{
+		"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "-o", filepath.Join(dir, logName), "-l", "WARN",
+	}, definitions(process.Env), []string{"--"}, process.Args))
 	err = errors.Join(
 		e.store.writeScripts(),
 		os.WriteFile(filepath.Join(dir, commandName), []byte(command), 0o644),

@@ -238,7 +238,6 @@ func TestUnstartable(t *testing.T) {
 		"none":    {imageSpec{}, "neither an entrypoint nor a command"},
 		"machine": {imageSpec{architecture: "mips", config: v1Config("/bin/sh")}, "architecture mips"},
 		"signal":  {imageSpec{config: v1.Config{Entrypoint: []string{"/bin/sh"}, StopSignal: "SIGNOTHING"}}, "no signal"},
-		"env":     {imageSpec{config: v1.Config{Entrypoint: []string{"/bin/sh"}, Env: []string{"A=b\nlxc.hook.start-host = /bin/false"}}}, "line break"},
 	} {
 		c.spec.title, c.spec.version, c.spec.layers = key, "1", [][]entry{base(t)}
 		u := d.install(key, archiveOf(t, c.spec))

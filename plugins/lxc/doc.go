@@ -8,6 +8,7 @@
 //
 //	store/NAME/smmd.json   which generations there are, which is the present one, and by which operations that came about
 //	store/NAME/N/          generation N: rootfs and image.json, what the image asks for
+//	store/NAME/given.json  what a controller gave to it: variables and limits
 //	store/NAME/config      the configuration for LXC, made anew before each start
 //	store/NAME/command     the script that runs the container, made with it
 //	store/.smmd/           the scripts that run where the adapter may be gone

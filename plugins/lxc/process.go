@@ -55,9 +55,7 @@ func resolveProcess(root string, c v1.Config) (process, error) {
 		return p, err
 	}
 	p = process{UID: uid, GID: gid, Dir: path.Join("/", c.WorkingDir), StopSignal: signal}
-	if p.Env, err = environment(c.Env, home); err != nil {
-		return p, err
-	}
+	p.Env = environment(c.Env, home)
 	if err := provideDir(root, p.Dir); err != nil {
 		return p, err
 	}
@@ -70,16 +68,12 @@ func resolveProcess(root string, c v1.Config) (process, error) {
 }
 
 // environment completes the variables of an image.
-func environment(vars []string, home string) ([]string, error) {
+func environment(vars []string, home string) []string {
 	var env []string
 	for _, v := range vars {
 		name, value, ok := strings.Cut(v, "=")
-		switch {
-		case !ok || name == "":
+		if !ok || name == "" {
 			continue // runtimes leave them out
-		case strings.ContainsAny(v, "\n\r"):
-			// A line of LXC's configuration takes one variable.
-			return nil, fmt.Errorf("has a line break in the environment variable %q", name)
 		}
 		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, name+"=") })
 		env = append(env, name+"="+value)
@@ -89,11 +83,11 @@ func environment(vars []string, home string) ([]string, error) {
 	}
 	for _, d := range []string{"PATH=" + defaultPath, "HOME=" + home} {
 		name, _, _ := strings.Cut(d, "=")
-		if lookup(env, name) == "" && !strings.ContainsAny(d, "\n\r") {
+		if lookup(env, name) == "" {
 			env = append(env, d)
 		}
 	}
-	return env, nil
+	return env
 }
 
 func lookup(env []string, name string) string {
