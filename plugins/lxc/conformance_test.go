@@ -337,6 +337,7 @@ func kit(t *testing.T, run string, open func(adaptertest.TB, string) (adapter.Ad
 		SkipSystem:    "an environment of containers has none that belongs to it",
 		SkipPermanent: "containers of the firmware are no units",
 		Left:          left,
+		Environ:       environ,
 		SkipVersions:  "an environment of containers runs from no files",
 		Timeout:       time.Minute,
 	}
@@ -396,6 +397,37 @@ func left(t adaptertest.TB, dir, env string) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// environ returns the variables of the program of a container. The init of LXC, which is its first process, has none that can be seen: it writes a title over
+// them.
+func environ(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int) map[string]string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s := store{env: m.Env, dir: filepath.Join(dir, m.Env)}
+	for {
+		data := []byte(nil)
+		_, first, err := tools{path: s.lxcPath()}.info(ctx, s.nameFor(m.Key))
+		if err == nil && first > 0 {
+			var payload int
+			if payload, err = oldestChild(first); err == nil {
+				data, err = os.ReadFile(fmt.Sprintf("/proc/%d/environ", payload))
+			}
+		}
+		if len(data) > 0 {
+			vars := map[string]string{}
+			for v := range strings.SplitSeq(strings.TrimSuffix(string(data), "\x00"), "\x00") {
+				name, value, _ := strings.Cut(v, "=")
+				vars[name] = value
+			}
+			return vars
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the variables of module %s in %s cannot be seen: %v", m.Module, m.Key, err)
+		case <-time.After(poll):
+		}
+	}
 }
 
 // TestConformance runs the kit in this process, with containers in sessions of their own as on a device without systemd.
