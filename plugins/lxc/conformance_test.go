@@ -399,8 +399,7 @@ func left(t adaptertest.TB, dir, env string) []string {
 	return all
 }
 
-// environ returns the variables of the program of a container. The init of LXC, which is its first process, has none that can be seen: it writes a title over
-// them.
+// environ returns the variables of the program of a container. Its first process, the init of LXC, shows those that lxc-execute was started with.
 func environ(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int) map[string]string {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
