@@ -25,7 +25,7 @@ var awkward = []adapter.Variable{
 	{Key: "DOLLAR", Value: "$HOME ${PATH} $(id) %n %%"}, {Key: "EMPTY", Value: ""}, {Key: "EQUALS", Value: "=a=b="}, {Key: "UTF8", Value: "größer 漢字 🐧"},
 	{Key: "CR", Value: "a\rb\r\n"}, {Key: "NL", Value: "\none \n\n\"two\" 'three' \\ # four\n"}, {Key: "LINE", Value: "x\nlxc.environment = INJECTED=1\n"}, {Key: "a key.with-ä", Value: "1"},
 	{Key: "#k", Value: "2"}, {Key: "k\nl", Value: "3"}, {Key: `"q`, Value: `4"`}, {Key: "CONTROL", Value: "\x01\x1b[0m\x7f"}, {Key: "LONG", Value: strings.Repeat("ü \"\n", 512)},
-	{Key: "SET", Value: "by the controller"}, {Key: "LD_PRELOAD", Value: "/absent.so\n"}, {Key: "LD_LIBRARY_PATH", Value: "/absent"},
+	{Key: "SET", Value: "by the controller"}, {Key: "IMAGE", Value: "not of the image"}, {Key: "LD_PRELOAD", Value: "/absent.so\n"}, {Key: "LD_LIBRARY_PATH", Value: "/absent"},
 }
 
 // environOf returns the variables of the program of a container, once it has made the file /tmp/ready.
