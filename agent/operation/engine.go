@@ -160,8 +160,10 @@ func (e *Engine) revive(o *op) {
 		err = fmt.Errorf("cannot resume operation %d: unknown kind %q", rec.ID, rec.Kind)
 	case rec.Undoing && rec.Step == -1 && rec.Entry == "": // everything is undone: only the end is to be recorded
 	case !rec.Undoing && rec.Step == def.count() && rec.Entry == "": // everything is done: likewise
-	case rec.Step < 0 || rec.Step >= def.count() || def.info(rec.Step).name != rec.Entry:
+	case rec.Step < 0 || rec.Step >= def.count() || index(def, rec.Entry) < 0:
 		err = fmt.Errorf("cannot resume operation %d: unknown step %q of %s", rec.ID, rec.Entry, rec.Kind)
+	default:
+		rec.Step = index(def, rec.Entry) // the version of the agent that wrote the record may have had fewer steps before it
 	}
 	if err == nil {
 		o.def, o.state = def, def.newState()
@@ -173,6 +175,16 @@ func (e *Engine) revive(o *op) {
 	o.def, o.state = unreadable{err}, &struct{}{}
 	rec.Undoing = false
 	rec.enter(0, o.def.info(0).name)
+}
+
+// index returns the place of the step with that name, or -1.
+func index(d definition, name string) int {
+	for i := range d.count() {
+		if d.info(i).name == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // Run resumes what was open and runs operations until ctx is done; then it waits for their steps to return. What is open then is
