@@ -36,6 +36,8 @@ var (
 	_ adapter.AutoStarter = (*Adapter)(nil)
 	_ adapter.Exporter    = (*Adapter)(nil)
 	_ adapter.Versioner   = (*Adapter)(nil)
+	_ adapter.UnitSetter  = (*Adapter)(nil)
+	_ adapter.Constrainer = (*Adapter)(nil)
 )
 
 // New returns an adapter on w that is not yet configured. Kill it in the end.
@@ -113,6 +115,12 @@ func (a *Adapter) Describe(ctx context.Context) (adapter.Description, error) {
 	}
 	if a.w.opts.Versions {
 		d.Capabilities = append(d.Capabilities, adapter.CapVersions)
+	}
+	if a.w.opts.Settings {
+		d.Capabilities = append(d.Capabilities, adapter.CapUnitSettings)
+	}
+	if a.w.opts.Constraints {
+		d.Capabilities = append(d.Capabilities, adapter.CapConstraints)
 	}
 	return d, a.call(ctx, Call{Method: "Describe"}, func(context.Context) error { return nil })
 }
@@ -210,9 +218,9 @@ func (a *Adapter) Install(ctx context.Context, op adapter.OpID, spec adapter.Ins
 
 // space refuses what the environment's disk has no room for.
 func (e environment) space(p place, s Spec) error {
-	if e.DiskKiB > 0 && p.usedKiB()+s.SizeKiB > e.DiskKiB {
+	if disk := p.limits(e).Disk; disk > 0 && p.usedKiB()+s.SizeKiB > disk {
 		return adapter.Errorf(adapter.NoResources, "cannot install %s: it needs %d KiB and environment %q has %d left",
-			s.Name, s.SizeKiB, e.id, e.DiskKiB-p.usedKiB())
+			s.Name, s.SizeKiB, e.id, disk-p.usedKiB())
 	}
 	return nil
 }

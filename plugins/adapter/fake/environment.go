@@ -265,13 +265,14 @@ func (p place) start(key string, u *UnitState, m *ModuleState, o adapter.StartOp
 			"its run level is "+strconv.Itoa(m.RunLevel)+", that of the environment "+strconv.Itoa(p.RunLevel))
 	}
 	if s.StartHangs && !p.w.state.Released[u.Present.Spec.Name] {
-		m.Status, m.Reason, m.Message = adapter.Starting, "", ""
+		m.Status, m.Reason, m.Message, m.Settings = adapter.Starting, "", "", u.Settings
 		return nil
 	}
 	if msg := cmp.Or(s.StartFails, autoOnly(s, o)); msg != "" {
 		return fails(m, reason, "cannot start "+m.ID+" of "+key, msg)
 	}
 	m.Status, m.Reason, m.Message, m.ExitCode = adapter.Active, "", "", nil
+	m.Settings = u.Settings
 	if s.Completes {
 		m.Status, m.ExitCode = adapter.Idle, new(int)
 	}

@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 
 // TestConformanceStored restarts the World together with the adapter, so that nothing but the file goes on.
 func TestConformanceStored(t *testing.T) {
-	o := fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true}
+	o := everything
 	h := inProcess(t, &worlds{opts: o})
 	h.Lose, h.SkipLose = nil, "the console is in the process of the adapter"
 	h.System, h.SkipSystem = nil, "the console is in the process of the adapter"
@@ -49,6 +49,6 @@ func TestConformanceStored(t *testing.T) {
 			}
 		}
 	}
-	h.Packages = packages(t, releaseStored, nil)
+	h.Packages, h.Environ = packages(t, releaseStored, nil), environStored
 	adaptertest.Run(t, h)
 }

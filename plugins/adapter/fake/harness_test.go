@@ -1,6 +1,7 @@
 package fake_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,9 +23,12 @@ var variants = map[string]fake.Options{
 	"run levels and auto-start": {RunLevels: true, AutoStart: true},
 	"export":                    {Export: true},
 	"versions":                  {Versions: true},
-	"everything":                {RunLevels: true, AutoStart: true, Export: true, Versions: true},
-	"attached":                  {RunLevels: true, AutoStart: true, Export: true, Versions: true, Attached: true},
+	"no limits of disk space":   {Settings: true, Constraints: true, NoDiskLimit: true},
+	"everything":                everything,
+	"attached":                  {RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true, Constraints: true, Attached: true},
 }
+
+var everything = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true, Constraints: true}
 
 // packages writes the packages of the conformance kit. end ends a module at the console, nil where that cannot be reached.
 func packages(t *testing.T, release func(t adaptertest.TB, dir, name string), end func(t adaptertest.TB, dir string, m adapter.ModuleRef, exit int)) adaptertest.Packages {
@@ -66,7 +70,9 @@ func packages(t *testing.T, release func(t adaptertest.TB, dir, name string), en
 		return pkg(fake.Spec{Name: name, Version: version, Modules: all})
 	}
 	return adaptertest.Packages{
-		V1:             pkg(fake.Spec{Name: "unit", Version: "1.0", Vendor: "v", SizeKiB: 10}),
+		V1: pkg(fake.Spec{
+			Name: "unit", Version: "1.0", Vendor: "v", SizeKiB: 10, Modules: []fake.ModuleSpec{{ID: fake.DefaultModule, MemoryKiB: 20}},
+		}),
 		V2:             pkg(fake.Spec{Name: "unit", Version: "2.0", Vendor: "v", SizeKiB: 20}),
 		Other:          pkg(fake.Spec{Name: "other", Modules: []fake.ModuleSpec{{ID: "a"}, {ID: "b"}}}),
 		Corrupt:        adaptertest.Package{Path: corrupt.Path},
@@ -230,6 +236,8 @@ func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 		Permanent:    w.permanent,
 		Left:         w.left,
 		Versions:     &adaptertest.Versions{Upgrade: w.upgrade, Running: w.running},
+		Environ:      w.environ,
+		Limited:      limited,
 	}
 	if w.opts.Attached {
 		h.Attached = &adaptertest.Attached{Launch: w.launch, End: w.lose}
@@ -255,6 +263,63 @@ func (w *worlds) running(t adaptertest.TB, dir, env string) string {
 		t.Fatalf("%v", err)
 	}
 	return s.Envs[env].Running
+}
+
+// environ is what the module was last started with.
+func (w *worlds) environ(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int) map[string]string {
+	s, err := w.world(t, dir).State()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return environ(t, s, m)
+}
+
+// environStored is environ for a World in another process.
+func environStored(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int) map[string]string {
+	s, err := fake.ReadState(stored(t, dir))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return environ(t, s, m)
+}
+
+func environ(t adaptertest.TB, s fake.State, ref adapter.ModuleRef) map[string]string {
+	env := map[string]string{}
+	for _, m := range s.Envs[ref.Env].Units[ref.Key].Modules {
+		if m.ID != ref.Module {
+			continue
+		}
+		for _, v := range m.Settings.Variables {
+			env[v.Key] = v.Value
+		}
+		return env
+	}
+	t.Fatalf("there is no module %s of %s", ref.Module, ref.Key)
+	return nil
+}
+
+// limited configures another limit.
+func limited(t adaptertest.TB, c adapter.EnvConfig, l adapter.Constraints) (adapter.EnvConfig, bool) {
+	table := map[string]any{}
+	if len(c.Settings) > 0 {
+		if err := json.Unmarshal(c.Settings, &table); err != nil {
+			t.Fatalf("%v", err)
+		}
+	}
+	switch {
+	case l.Disk != nil:
+		table["disk_kib"] = *l.Disk
+	case l.Memory != nil:
+		table["memory_kib"] = *l.Memory
+	default:
+		table["cpu_percent"] = *l.CPU
+	}
+	data, err := json.Marshal(table)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	c.Settings = data
+	return c, true
 }
 
 // releaseStored is release for a World in another process.

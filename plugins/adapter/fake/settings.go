@@ -11,12 +11,14 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
-// settings are the adapter's own table of an environment: name (what Env.Name shows), disk_kib (the size of the disk, 0 is
-// unlimited) and time_limit (a Go duration after which a start or stop that hangs is answered with StillRunning, 0 waits for
+// settings are the adapter's own table of an environment: name (what Env.Name shows), disk_kib and memory_kib (its sizes, 0 is
+// unlimited), cpu_percent (its share of the processors, likewise) and time_limit (a Go duration after which a start or stop that hangs is answered with StillRunning, 0 waits for
 // the context).
 type settings struct {
 	Name      string
 	DiskKiB   int64
+	MemoryKiB int64
+	CPU       int64
 	TimeLimit time.Duration
 }
 
@@ -42,13 +44,11 @@ func (s *settings) set(key string, value json.RawMessage) error {
 	case "name":
 		return json.Unmarshal(value, &s.Name)
 	case "disk_kib":
-		if err := json.Unmarshal(value, &s.DiskKiB); err != nil {
-			return err
-		}
-		if s.DiskKiB < 0 {
-			return fmt.Errorf("%d is negative", s.DiskKiB)
-		}
-		return nil
+		return size(value, &s.DiskKiB)
+	case "memory_kib":
+		return size(value, &s.MemoryKiB)
+	case "cpu_percent":
+		return size(value, &s.CPU)
 	case "time_limit":
 		var text string
 		if err := json.Unmarshal(value, &text); err != nil {
@@ -59,4 +59,14 @@ func (s *settings) set(key string, value json.RawMessage) error {
 		return err
 	}
 	return fmt.Errorf("there is no such setting")
+}
+
+func size(value json.RawMessage, to *int64) error {
+	if err := json.Unmarshal(value, to); err != nil {
+		return err
+	}
+	if *to < 0 {
+		return fmt.Errorf("%d is negative", *to)
+	}
+	return nil
 }

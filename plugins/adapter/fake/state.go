@@ -40,6 +40,8 @@ type EnvState struct {
 	Restored   *RestoredVersion      `json:"restored,omitempty"`
 	Units      map[string]*UnitState `json:"units"`               // by key
 	Leftovers  []string              `json:"leftovers,omitempty"` // keys of units whose rest goes at the next launch
+	// Constraints are the limits that Constrain has set; one that is not there is as configured.
+	Constraints Constraints `json:"constraints,omitzero"`
 }
 
 // RestoredVersion is a version that was put back.
@@ -68,6 +70,8 @@ type UnitState struct {
 	System    bool           `json:"system,omitempty"`
 	Permanent bool           `json:"permanent,omitempty"`
 	Modules   []*ModuleState `json:"modules"`
+	// Settings are those that the next start of a module takes over.
+	Settings adapter.UnitSettings `json:"settings,omitzero"`
 }
 
 // A Generation is one package of a unit.
@@ -86,6 +90,8 @@ type ModuleState struct {
 	ExitCode  *int           `json:"exit_code,omitempty"`
 	AutoStart bool           `json:"auto_start"`
 	RunLevel  int            `json:"run_level"`
+	// Settings are those with which the module was last started.
+	Settings adapter.UnitSettings `json:"settings,omitzero"`
 }
 
 // spec returns what the present generation says of the module m.

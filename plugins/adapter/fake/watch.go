@@ -143,9 +143,14 @@ func (f *feed) env(w *World, e environment) adapter.Event {
 		out.Version = s.Running
 		out.Launch = e.id + "#" + strconv.Itoa(s.Launches)
 	}
-	if e.DiskKiB > 0 {
-		out.AllocatedDisk, out.AvailableDisk = e.DiskKiB, max(0, e.DiskKiB-s.usedKiB())
+	limits := s.limits(e)
+	if limits.Disk > 0 {
+		out.AllocatedDisk, out.AvailableDisk = limits.Disk, max(0, limits.Disk-s.usedKiB())
 	}
+	if limits.Memory > 0 {
+		out.AllocatedMemory, out.AvailableMemory = limits.Memory, max(0, limits.Memory-s.memoryKiB())
+	}
+	out.AllocatedCPU = limits.CPU
 	return adapter.Event{Kind: adapter.EventEnv, EnvID: e.id, Env: &out}
 }
 

@@ -25,7 +25,7 @@ import (
 const worldDir = "FAKE_ADAPTER_WORLD"
 
 // served is what the executable is: an adapter on a stored World.
-var served = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true}
+var served = everything
 
 func serve(dir string) {
 	served.Dir = dir
@@ -101,7 +101,7 @@ func TestConformanceExecutable(t *testing.T) {
 	h.Left, h.SkipLeft = nil, "the console is in the process of the adapter"
 	h.Permanent, h.SkipPermanent = nil, "the console is in the process of the adapter"
 	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
-	h.Packages = packages(t, releaseStored, nil)
+	h.Packages, h.Environ = packages(t, releaseStored, nil), environStored
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		cmd := exec.Command(exe)
 		cmd.Env = []string{worldDir + "=" + stored(t, dir), plugin.EnvUnixSocketDir + "=" + sockets}

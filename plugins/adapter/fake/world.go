@@ -26,6 +26,12 @@ type Options struct {
 	Export bool
 	// Versions lets the environments be put back to what they ran from, announced as [adapter.CapVersions].
 	Versions bool
+	// Settings lets the environments give settings to the modules of units, announced as [adapter.CapUnitSettings].
+	Settings bool
+	// Constraints lets the limits of the environments be changed, announced as [adapter.CapConstraints].
+	Constraints bool
+	// NoDiskLimit says that what Settings and Constraints allow does not include limits of disk space.
+	NoDiskLimit bool
 	// Attached says that somebody else launches and ends the environments ([adapter.Env.Attached]): [Console.Launch] and [Console.Lose] do.
 	Attached bool
 	// Dir is where the World is stored; empty keeps it in memory. Only one World at a time has a directory.

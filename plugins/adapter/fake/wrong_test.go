@@ -35,6 +35,22 @@ type wrong struct {
 	restore   func(ctx context.Context, op adapter.OpID, env string, p adapter.Package) error
 	autoStart func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, on bool) error
 	runLevel  func(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, level int) error
+	setUnit   func(ctx context.Context, op adapter.OpID, u adapter.UnitRef, s adapter.UnitSettings) error
+	constrain func(ctx context.Context, op adapter.OpID, env string, c adapter.Constraints, force bool) error
+}
+
+func (w *wrong) SetUnit(ctx context.Context, op adapter.OpID, u adapter.UnitRef, s adapter.UnitSettings) error {
+	if w.setUnit != nil {
+		return w.setUnit(ctx, op, u, s)
+	}
+	return w.Adapter.SetUnit(ctx, op, u, s)
+}
+
+func (w *wrong) Constrain(ctx context.Context, op adapter.OpID, env string, c adapter.Constraints, force bool) error {
+	if w.constrain != nil {
+		return w.constrain(ctx, op, env, c, force)
+	}
+	return w.Adapter.Constrain(ctx, op, env, c, force)
 }
 
 func (w *wrong) SetAutoStart(ctx context.Context, op adapter.OpID, m adapter.ModuleRef, on bool) error {
@@ -624,6 +640,7 @@ func TestKitPassesFake(t *testing.T) {
 			"Describe/what is announced is implemented, what is not is NotSupported",
 			"SetEnabled/attached environment is NotSupported, up or down, and stays as it is",
 			"RestoreVersion/attached environment is NotSupported, up or down",
+			"Constrain/limit that it does not have is NotSupported and changes nothing",
 		},
 		"attached": {
 			"Describe/what is announced is implemented, what is not is NotSupported",
@@ -642,6 +659,7 @@ func TestKitPassesFake(t *testing.T) {
 			"RestoreVersion/file that is no saved version changes nothing",
 			"RestoreVersion/package file is read and left alone",
 			"RestoreVersion/leaves the other environments alone",
+			"Constrain/limit that it does not have is NotSupported and changes nothing",
 		},
 	} {
 		t.Run(variant, func(t *testing.T) {
