@@ -143,6 +143,9 @@ func (a *Agent) wire() (err error) {
 	a.envs = environment.New(environment.Options{
 		Inventory: a.inv, Adapters: adapters, Observer: observer{a}, Log: log, CallDeadline: cfg.Operations.CallDeadline,
 		Raise: func(ctx context.Context, op adapter.OpID, row *model.ExecEnv, launched bool) error {
+			if err := a.dus.TellSettings(ctx, op, row.ID); err != nil {
+				return err
+			}
 			return levels.Raise(ctx, op, row, launched)
 		},
 		Lower:   func(ctx context.Context, op adapter.OpID, id string) { levels.Lower(ctx, op, id) },
@@ -177,7 +180,7 @@ func (a *Agent) wire() (err error) {
 		KeepFinished: cfg.Operations.KeepFinished, Clock: a.opts.Clock, Log: log, Ended: a.ended,
 		Concluded: a.rep.Conclude,
 	},
-		a.install, a.update, a.remove, a.reset, a.envOps.Enable, a.envOps.Disable, a.envOps.Restart, a.levelOp, a.euOps.Configure,
+		a.install, a.update, a.remove, a.reset, a.envOps.Enable, a.envOps.Disable, a.envOps.Restart, a.envOps.Constrain, a.levelOp, a.euOps.Configure,
 		a.euOps.Requests[model.RequestActive], a.euOps.Requests[model.RequestIdle], a.euOps.Requests[model.RequestRestart])
 	if err := a.eng.Load(); err != nil {
 		return err

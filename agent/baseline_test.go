@@ -19,8 +19,8 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
 )
 
-// restorable is a World whose environments give back packages and versions.
-var restorable = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true}
+// restorable is a World whose environments give back packages and versions, and give settings to units.
+var restorable = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true}
 
 // giving is a double that hands on what gives back packages and versions, too.
 type giving struct{ *double }
@@ -150,7 +150,11 @@ func (k keeping) configuration() string {
 			if u == nil || du.Missing || du.Status != model.DUInstalled || du.Version != u.Present.Spec.Version {
 				return fmt.Errorf("the environment does not have what the row says: %+v", *du)
 			}
-			line := fmt.Sprintf("%s %s %s %s %q resolved=%t kept=%d", du.Name, du.Version, du.UUID, du.Alias, du.ModuleVersion, du.Resolved, len(u.Kept))
+			settings, err := sameSettings(du, u)
+			if err != nil {
+				return err
+			}
+			line := fmt.Sprintf("%s %s %s %s %q resolved=%t kept=%d %s", du.Name, du.Version, du.UUID, du.Alias, du.ModuleVersion, du.Resolved, len(u.Kept), settings)
 			modules := map[string]*fake.ModuleState{}
 			for _, m := range u.Modules {
 				modules[m.ID] = m
@@ -194,12 +198,17 @@ func diverged(t *testing.T) (k keeping, want string) {
 	t.Helper()
 	k = keep(t, nil)
 	for _, name := range []string{"stays", "updated", "removed", "taken"} {
-		k.rest(k.installed(fake.Spec{Name: name, Vendor: "v"}).ID, model.EUActive)
+		k.rest(k.installedWith(fake.Spec{Name: name, Vendor: "v"}, memory(1000), "NAME", name, "THEN", "yes").ID, model.EUActive)
 	}
 	k.whole(5)
 	k.record("cwmp", "1")
 	k.whole(5)
 	want = k.configuration()
+	// It has the package of the baseline again, and other settings.
+	k.done(k.update(k.row("stays").ID, fake.Spec{Name: "stays", Vendor: "v", Version: "2"}))
+	k.done(k.agent.Update(t.Context(), model.UpdateRequest{
+		DU: k.row("stays").ID, URL: k.pkg(fake.Spec{Name: "stays", Vendor: "v"}), Variables: pairs("SINCE", "stays"), Limits: memory(0),
+	}))
 	stays := k.eu(k.row("stays").ID)
 	k.set(ref(model.KindExecutionUnit, stays.ID), model.AutoStart, false)
 	k.set(ref(model.KindExecutionUnit, stays.ID), model.RunLevel, 2)
@@ -212,6 +221,7 @@ func diverged(t *testing.T) (k keeping, want string) {
 	label := "newer"
 	k.done(k.agent.Update(t.Context(), model.UpdateRequest{
 		DU: k.row("updated").ID, URL: k.pkg(fake.Spec{Name: "updated", Vendor: "v", Version: "2"}), ModuleVersion: &label,
+		Variables: pairs("THEN", "no", "SINCE", "updated"),
 	}))
 	k.done(k.uninstall(k.row("removed").ID))
 	k.installed(fake.Spec{Name: "new"})
@@ -245,7 +255,7 @@ func TestReset(t *testing.T) {
 	if slices.Contains(calls[:last], "SetRunLevel") || !restartOnly(calls[last:]) {
 		t.Errorf("the restart is not the last: %q", calls)
 	}
-	for _, m := range []string{"Uninstall", "Update", "Discard", "Install", "SetInitialModuleRunLevel", "SetAutoStart", "RestoreVersion"} {
+	for _, m := range []string{"Uninstall", "Update", "Discard", "Install", "SetUnit", "SetInitialModuleRunLevel", "SetAutoStart", "RestoreVersion"} {
 		if !slices.Contains(calls[:last], m) {
 			t.Errorf("%s is not before the restart: %q", m, calls)
 		}
@@ -254,7 +264,7 @@ func TestReset(t *testing.T) {
 	n = len(k.world().Calls())
 	k.done(k.reset("cwmp"))
 	if calls := k.since(n); slices.ContainsFunc(calls, func(m string) bool {
-		return m == "Install" || m == "Update" || m == "Uninstall" || m == "SetAutoStart"
+		return m == "Install" || m == "Update" || m == "Uninstall" || m == "SetAutoStart" || m == "SetUnit"
 	}) {
 		t.Errorf("the second Reset calls %q", calls)
 	}
@@ -282,6 +292,7 @@ func TestResetPartFails(t *testing.T) {
 		"Install":                  {"cannot install removed 1 again", ""},
 		"SetInitialModuleRunLevel": {"InitialExecutionUnitRunLevel", "env "},
 		"SetAutoStart":             {"AutoStart", "stays 1 "},
+		"SetUnit":                  {"cannot restore the settings of stays", "stays 1 "},
 		"RestoreVersion":           {"version", "env "},
 		"SetEnabled":               {"restart", "updated 1 "}, // which is not started again
 	} {
@@ -322,7 +333,7 @@ func TestResetPartFails(t *testing.T) {
 
 func TestResetAgentKilled(t *testing.T) {
 	for _, method := range []string{
-		"Uninstall", "Update", "Discard", "Install", "SetInitialModuleRunLevel", "SetAutoStart", "RestoreVersion", "SetEnabled", "SetRunLevel",
+		"Uninstall", "Update", "Discard", "Install", "SetUnit", "SetInitialModuleRunLevel", "SetAutoStart", "RestoreVersion", "SetEnabled", "SetRunLevel",
 	} {
 		for _, p := range []fake.Point{fake.Before, fake.After} {
 			t.Run(fmt.Sprintf("%s %s", p, method), func(t *testing.T) {

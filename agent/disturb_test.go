@@ -30,6 +30,21 @@ var changes = []change{
 	{"failing update", []string{"Update", "Revert", "Start"}, func(d *device, du model.RowID) (uint32, error) {
 		return d.update(du, fake.Spec{Name: "a", Version: "2", UpdateFails: "a test"})
 	}},
+	{"install with settings", []string{"SetUnit"}, func(d *device, _ model.RowID) (uint32, error) {
+		return d.installWith(fake.Spec{Name: "b"}, memory(2000), "KEY", "b")
+	}},
+	{"failing install with settings", []string{"SetUnit"}, func(d *device, _ model.RowID) (uint32, error) {
+		return d.installWith(fake.Spec{Name: "b"}, disk(2000), "KEY", "b")
+	}},
+	{"update with settings", []string{"Update", "SetUnit", "Start"}, func(d *device, du model.RowID) (uint32, error) {
+		return d.updateWith(du, fake.Spec{Name: "a", Version: "2"}, memory(2000), "KEY", "after", "NEW", "")
+	}},
+	{"failing update with settings", []string{"SetUnit", "Revert", "Start"}, func(d *device, du model.RowID) (uint32, error) {
+		return d.updateWith(du, fake.Spec{Name: "a", Version: "2", UpdateFails: "a test"}, memory(2000), "KEY", "after")
+	}},
+	{"update with settings that are refused", []string{"SetUnit"}, func(d *device, du model.RowID) (uint32, error) {
+		return d.updateWith(du, fake.Spec{Name: "a", Version: "2"}, disk(2000), "KEY", "after", "NEW", "")
+	}},
 	{"uninstall", []string{"Uninstall"}, func(d *device, du model.RowID) (uint32, error) {
 		return d.uninstall(du)
 	}},
@@ -51,7 +66,7 @@ func (c change) prepared(t *testing.T, o fake.Options) (*device, model.RowID) {
 	if c.name == "failing uninstall" {
 		s.UninstallFails = "a test"
 	}
-	du := d.installed(s).ID
+	du := d.installedWith(s, memory(1000), "KEY", "before").ID
 	d.rest(du, model.EUActive)
 	return d, du
 }
@@ -73,7 +88,11 @@ func (d *device) outcome(job uint32) string {
 			if units[du.Key] != row {
 				return fmt.Errorf("the row %d is %s, the environment has %v", du.ID, row, units)
 			}
-			text += fmt.Sprintf("DU %d %s %s %s missing=%t\n", du.ID, row, du.UUID, du.Status, du.Missing)
+			settings, err := d.settings(du)
+			if err != nil {
+				return err
+			}
+			text += fmt.Sprintf("DU %d %s %s %s missing=%t %s\n", du.ID, row, du.UUID, du.Status, du.Missing, settings)
 		}
 		if len(units) != s.Count(model.KindDeploymentUnit) {
 			return fmt.Errorf("the environment has %v", units)
@@ -91,6 +110,7 @@ var errSkip = errors.New("not here")
 // effect, and wants the same end.
 func disturb(t *testing.T, happens func(d *device, c fake.Call) error, after func(d *device, job uint32)) {
 	for name, o := range map[string]fake.Options{"levels": levels, "plain": plain} {
+		o.Settings, o.NoDiskLimit = true, true // a limit of disk space makes an operation fail
 		for _, c := range changes {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
 				t.Parallel()

@@ -257,12 +257,12 @@ func (d *double) RestoreVersion(context.Context, adapter.OpID, string, adapter.P
 	return adapter.Errorf(adapter.NotSupported, "cannot restore the version")
 }
 
-func (d *double) SetUnit(context.Context, adapter.OpID, adapter.UnitRef, adapter.UnitSettings) error {
-	return adapter.Errorf(adapter.NotSupported, "cannot set the settings of a unit")
+func (d *double) SetUnit(ctx context.Context, op adapter.OpID, u adapter.UnitRef, s adapter.UnitSettings) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.SetUnit(ctx, op, u, s) })
 }
 
-func (d *double) Constrain(context.Context, adapter.OpID, string, adapter.Constraints, bool) error {
-	return adapter.Errorf(adapter.NotSupported, "cannot constrain")
+func (d *double) Constrain(ctx context.Context, op adapter.OpID, env string, c adapter.Constraints, force bool) error {
+	return d.do(ctx, func(a *fake.Adapter) error { return a.Constrain(ctx, op, env, c, force) })
 }
 
 // is reports whether a still runs; one that was killed is let go of first.

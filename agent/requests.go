@@ -33,7 +33,8 @@ func (a *Agent) Install(ctx context.Context, r model.InstallRequest) (uint32, er
 		if r.ExecEnv != "" && tx.ExecEnvByID(r.ExecEnv) != nil {
 			res.Env = r.ExecEnv
 		}
-		err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password), checkModuleVersion(r.ModuleVersion))
+		err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password), checkModuleVersion(r.ModuleVersion),
+			checkVariables(r.Variables), checkLimits(r.Limits))
 		if r.UUID != "" {
 			uuid, malformed := uuidname.Parse(r.UUID)
 			r.UUID, res.UUID, err = uuid, uuid, errors.Join(err, malformed)
@@ -127,7 +128,7 @@ func checkUpdate(r model.UpdateRequest) error {
 	if r.ModuleVersion != nil {
 		err = errors.Join(err, checkModuleVersion(*r.ModuleVersion))
 	}
-	return err
+	return errors.Join(err, checkVariables(r.Variables), checkLimits(r.Limits))
 }
 
 // unit returns a row that can be changed now, as far as can be seen.

@@ -137,7 +137,7 @@ func (k *Keeper) record(tx *inventory.Tx, kind Kind, env *model.ExecEnv, token s
 func unit(tx *inventory.Tx, du *model.DeploymentUnit, p store.Private) Unit {
 	u := Unit{
 		Key: du.Key, UUID: du.UUID, Version: du.Version, Name: du.Name, Alias: du.Alias, URL: du.URL,
-		Package: File{p.SHA256, p.Size}, Credentials: p.Credentials, ModuleVersion: du.ModuleVersion,
+		Package: File{p.SHA256, p.Size}, Credentials: p.Credentials, ModuleVersion: du.ModuleVersion, Settings: du.Settings,
 	}
 	for eu := range tx.ExecutionUnitsOf(du.ID) {
 		restart := eu.Restart.Settings()

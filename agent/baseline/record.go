@@ -61,6 +61,8 @@ type Unit struct {
 	Modules     []Module `json:"modules"`
 	// ModuleVersion is what the controller called the version.
 	ModuleVersion string `json:"module_version,omitempty"`
+	// Settings are what the controller gave to its execution units.
+	Settings model.UnitSettings `json:"settings,omitzero"`
 }
 
 // lacks reports whether a package is needed to restore the unit and is not there.

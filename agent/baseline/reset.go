@@ -207,7 +207,7 @@ func wanted(env string, u Unit) deployment.Wanted {
 	}
 }
 
-// configure restores levels, AutoStart and AutoRestart.
+// configure restores levels, AutoStart, AutoRestart and the settings of units: also of those that were rolled back or installed again, which run only after that.
 func (k *Keeper) configure(ctx context.Context, r *run) error {
 	s := r.State
 	err := k.Inventory.Update(func(tx *inventory.Tx) error {
@@ -237,8 +237,15 @@ func (k *Keeper) configure(ctx context.Context, r *run) error {
 	return nil
 }
 
-// configureUnit restores one unit's levels, AutoStart and AutoRestart; the restart at the end makes the rest of it.
+// configureUnit restores one unit's settings, levels, AutoStart and AutoRestart; the restart at the end makes the rest of it. The settings come first: a module that
+// AutoStart starts has them.
 func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
+	if !c.to.Permanent {
+		err := k.DUs.Configure(ctx, opID(r, "settings", c.to.Key), c.row, c.to.Settings)
+		if err := note(ctx, r, "cannot restore the settings of "+c.to.Name, err); err != nil {
+			return err
+		}
+	}
 	for _, m := range c.to.Modules {
 		for eu := range k.Inventory.Snapshot().ExecutionUnitsOf(c.row.ID) {
 			restart := eu.Restart

@@ -36,6 +36,11 @@ type installRun = operation.Run[InstallState]
 
 // NewInstall returns the state of an install that has been asked for.
 func (us *Units) NewInstall(r model.InstallRequest) (*InstallState, error) {
+	if r.ExecEnv != "" {
+		if err := us.honors(r.ExecEnv, requested(r)); err != nil {
+			return nil, err
+		}
+	}
 	sealed, err := us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
 	return &InstallState{download: download{URL: r.URL, Credentials: sealed, For: r.ExecEnv}, Request: r}, err
 }
@@ -51,6 +56,7 @@ func (us *Units) Install() *operation.Definition[InstallState] {
 	steps := append(downloadSteps(us, func(s *InstallState) *download { return &s.download }), []operation.Step[InstallState]{
 		{Name: "inspect", State: model.JobInspecting, Do: us.installInspect, Undo: us.installForget},
 		{Name: "install", State: model.JobInstalling, Weight: 4, Turn: true, Do: us.installInstall, Undo: us.installRemove},
+		{Name: "configure", State: model.JobConfiguring, Turn: true, Do: us.installConfigure},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.installRecord},
 		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.installStart},
 	}...)
@@ -69,9 +75,11 @@ func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.A
 			return nil, err
 		}
 		s.Env = s.Request.ExecEnv
-		s.Manifest, err = us.inspect(ctx, s.Env, p)
+		if s.Manifest, err = us.inspect(ctx, s.Env, p); err == nil {
+			err = us.honors(s.Env, requested(s.Request))
+		}
 	} else {
-		s.Env, s.Manifest, err = us.choose(ctx, p)
+		s.Env, s.Manifest, err = us.choose(ctx, p, requested(s.Request))
 	}
 	if err != nil {
 		return nil, err
@@ -87,13 +95,14 @@ func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.A
 	return func(tx *inventory.Tx) error { return us.installRow(tx, r, uuid) }, nil
 }
 
-// choose returns the first environment that takes the package: one that is up before one that is not, and a disabled one
-// never (TR-069 VI.5.1.1).
-func (us *Units) choose(ctx context.Context, p adapter.Package) (string, adapter.Manifest, error) {
+// choose returns the first environment that takes the package and gives its execution units the settings: one that is up before one that is not, and a
+// disabled one never (TR-069 VI.5.1.1).
+func (us *Units) choose(ctx context.Context, p adapter.Package, settings model.UnitSettings) (string, adapter.Manifest, error) {
 	snapshot := us.Inventory.Snapshot()
 	rows := slices.Collect(snapshot.ExecEnvs())
 	slices.SortStableFunc(rows, func(a, b *model.ExecEnv) int { return rank(a) - rank(b) })
 	failure := fault.Errorf(fault.DUExecEnvMismatch, "cannot install the package: no environment takes it")
+	passedOver := true // every environment so far
 	for _, row := range rows {
 		m, err := us.inspect(ctx, row.ID, p)
 		switch {
@@ -102,6 +111,12 @@ func (us *Units) choose(ctx context.Context, p adapter.Package) (string, adapter
 		case fault.ReasonOf(err) == fault.DUExecEnvMismatch:
 			continue
 		case err == nil:
+			if unable := us.honors(row.ID, settings); unable != nil {
+				if passedOver {
+					failure = unable
+				}
+				continue
+			}
 			err = environment.Check(snapshot, row.ID)
 		}
 		if err == nil {
@@ -110,8 +125,8 @@ func (us *Units) choose(ctx context.Context, p adapter.Package) (string, adapter
 		if err == nil {
 			return row.ID, m, nil
 		}
-		if fault.ReasonOf(failure) == fault.DUExecEnvMismatch {
-			failure = err
+		if passedOver {
+			failure, passedOver = err, false
 		}
 	}
 	return "", adapter.Manifest{}, failure
@@ -146,7 +161,7 @@ func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error 
 	row := &model.DeploymentUnit{
 		ID: id, Alias: defaultAlias(id), Env: s.Env, Key: s.Key, UUID: uuid,
 		Version: s.Manifest.Version, Name: s.Manifest.Name, Vendor: s.Manifest.Vendor, Description: s.Manifest.Description,
-		URL: s.Request.URL, Status: model.DUInstalling, ModuleVersion: s.Request.ModuleVersion,
+		URL: s.Request.URL, Status: model.DUInstalling, ModuleVersion: s.Request.ModuleVersion, Settings: requested(s.Request),
 	}
 	s.attempt = attempt{own: true}
 	r.SetObjects(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})

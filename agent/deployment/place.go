@@ -128,6 +128,9 @@ func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
 		for du := range tx.DeploymentUnits() {
 			if du.Env == w.Env && du.Key == w.Key {
 				id = du.ID
+				if err := forgetSettings(tx, du); err != nil {
+					return err
+				}
 				return private(tx, id, store.Private{Version: w.Version, SHA256: w.SHA256, Size: w.Size, Credentials: w.Credentials})
 			}
 		}

@@ -216,6 +216,8 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 	if settled {
 		row := *old
 		row.DUID, row.Resolved, row.Missing = unit.DUID, unit.Resolved, false
+		// What somebody has put back has no settings.
+		row.SettingsPending = row.SettingsPending || old.Missing && !noSettings(row.Settings)
 		row.Name, row.Vendor, row.Description = unit.Manifest.Name, unit.Manifest.Vendor, unit.Manifest.Description
 		if row.Version != unit.Manifest.Version {
 			id, err := taken(tx, row.UUID, unit.Manifest.Version, row.Env)

@@ -35,6 +35,7 @@ type updateTarget struct {
 	OldRef   adapter.UnitRef  `json:"old_ref"`
 	Unit     adapter.Unit     `json:"unit"`               // the new generation
 	Complete bool             `json:"complete,omitempty"` // it lacks nothing, as its starts have shown
+	Settings settingsChange   `json:"settings,omitzero"`
 
 	attempt attempt // of the adapter's Update
 }
@@ -51,7 +52,7 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 	if err != nil {
 		return nil, err
 	}
-	s := &UpdateState{Request: r}
+	s := &UpdateState{Request: withoutSettings(r)}
 	var known []store.Private
 	for _, row := range rows {
 		p, _, err := store.Privates.Get(st, row.ID)
@@ -68,7 +69,11 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 		if err := us.updatable(row, known[i]); err != nil {
 			return nil, err
 		}
-		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env, UUID: row.UUID, Place: of[i]})
+		settings := changeOf(row, r)
+		if err := us.honorsChange(row.Env, settings); err != nil {
+			return nil, err
+		}
+		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env, UUID: row.UUID, Place: of[i], Settings: settings})
 	}
 	if r.URL != "" || r.Username != "" || r.Password != "" {
 		sealed, err := us.Sealer.Seal(store.Credentials{Username: r.Username, Password: r.Password})
@@ -124,6 +129,7 @@ func (us *Units) Update() *operation.Definition[UpdateState] {
 		{Name: "inspect", State: model.JobInspecting, Do: us.updateInspect, Undo: us.updateForget},
 		{Name: "keep", State: model.JobUpdating, Turn: true, Do: us.updateKeep},
 		{Name: "prepare", State: model.JobUpdating, Turn: true, Do: us.updatePrepare, Undo: us.updateRestore},
+		{Name: "configure", State: model.JobConfiguring, Turn: true, Do: us.updateConfigure, Undo: us.updateSetBack},
 		{Name: "update", State: model.JobUpdating, Weight: 4, Turn: true, Do: us.updateUpdate, Undo: us.updateRevert},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.updateRecord},
 		{Name: "start", State: model.JobStarting, Weight: 4, Turn: true, Do: us.updateStart},
@@ -146,6 +152,9 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 			return nil, err
 		}
 		if t.Manifest, err = us.inspect(ctx, t.Env, p); err != nil {
+			return nil, err
+		}
+		if err := us.honorsChange(t.Env, t.Settings); err != nil {
 			return nil, err
 		}
 	}
@@ -245,7 +254,7 @@ func (us *Units) updatePrepare(ctx context.Context, r *updateRun) (operation.App
 			return nil, err
 		}
 		t.Active = wasActive(us.Inventory.Snapshot(), t.Row)
-		t.attempt = attempt{own: true}
+		t.attempt, t.Settings.attempt = attempt{own: true}, attempt{own: true}
 	}
 	return nil, nil
 }
@@ -295,9 +304,13 @@ func (us *Units) updateUpdate(ctx context.Context, r *updateRun) (operation.Appl
 
 // updateRevert makes the old package the present generation again, wherever the update broke off.
 func (us *Units) updateRevert(ctx context.Context, r *updateRun) (operation.Apply, error) {
-	for _, t := range slices.Backward(r.State.Targets) {
+	for i := range slices.Backward(r.State.Targets) {
+		t := &r.State.Targets[i]
 		if !t.attempt.open() {
 			continue
+		}
+		if err := us.setBack(ctx, r, t); err != nil {
+			return nil, err
 		}
 		old, err := us.Package(t.Old.SHA256, t.Old.Size)
 		if err != nil {
@@ -337,6 +350,7 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 			if s.Request.ModuleVersion != nil {
 				row.ModuleVersion = *s.Request.ModuleVersion
 			}
+			t.Settings.record(&row)
 			if err := tx.PutDeploymentUnit(&row); err != nil {
 				return err
 			}

@@ -259,6 +259,11 @@ func pending(s *model.Snapshot, row *model.ExecEnv) bool {
 	if row.InitialLevelPending {
 		return true
 	}
+	for du := range s.DeploymentUnits() {
+		if du.Env == row.ID && du.Pending() {
+			return true
+		}
+	}
 	for u := range s.ExecutionUnits() {
 		if u.Env == row.ID && u.Pending() {
 			return true

@@ -255,9 +255,20 @@ func (m *Manager) Describe(ctx context.Context, id string) (adapter.Description,
 // Inspect asks the adapter of an environment what a package is. That needs no environment that is up, but an adapter that runs: one that does not is waited
 // for until the call deadline (exec-env-unavailable).
 func (m *Manager) Inspect(ctx context.Context, id string, p adapter.Package) (adapter.Manifest, error) {
+	var out adapter.Manifest
+	err := m.ask(ctx, id, "about the package", func(ctx context.Context, a Adapter) (err error) {
+		out, err = a.Inspect(ctx, id, p)
+		return err
+	})
+	return out, Classify(err)
+}
+
+// ask makes a call that needs no environment that is up, but an adapter that runs: one that does not is waited for until the call deadline
+// (exec-env-unavailable). what completes the sentence of that error. Its error is otherwise the adapter's.
+func (m *Manager) ask(ctx context.Context, id, what string, f func(context.Context, Adapter) error) error {
 	e := m.envs[id]
 	if e == nil {
-		return adapter.Manifest{}, fault.Errorf(fault.UnknownExecEnv, "cannot use environment %q: it does not exist", id)
+		return fault.Errorf(fault.UnknownExecEnv, "cannot use environment %q: it does not exist", id)
 	}
 	cctx, stop := context.WithTimeout(ctx, m.opts.CallDeadline)
 	defer stop()
@@ -266,17 +277,16 @@ func (m *Manager) Inspect(ctx context.Context, id string, p adapter.Package) (ad
 		ready = e.now.ready
 		return ready || e.broken != nil
 	})
-	var out adapter.Manifest
 	if ready {
-		out, err = m.opts.Adapters[e.adapterName].Inspect(cctx, id, p)
+		err = f(cctx, m.opts.Adapters[e.adapterName])
 	}
 	switch {
 	case ctx.Err() != nil:
-		return out, context.Cause(ctx)
+		return context.Cause(ctx)
 	case !ready, adapter.ReasonOf(err) == adapter.Canceled && cctx.Err() != nil:
-		return out, fault.Errorf(fault.ExecEnvUnavailable, "cannot ask the adapter of environment %s about the package: %s", id, e.why())
+		return fault.Errorf(fault.ExecEnvUnavailable, "cannot ask the adapter of environment %s %s: %s", id, what, e.why())
 	}
-	return out, Classify(err)
+	return err
 }
 
 // Away reports whether an error says that the environment could not be asked, so that it may be another time.

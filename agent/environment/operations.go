@@ -26,6 +26,7 @@ type RestartState struct {
 type Operations struct {
 	Enable, Disable *operation.Definition[SwitchState]
 	Restart         *operation.Definition[RestartState]
+	Constrain       *operation.Definition[ConstrainState]
 }
 
 // Operations returns the kinds of operations that m carries out.
@@ -36,6 +37,9 @@ func (m *Manager) Operations() Operations {
 		Disable: &operation.Definition[SwitchState]{Kind: "disable", Steps: steps},
 		Restart: &operation.Definition[RestartState]{Kind: "restart-exec-env", Steps: []operation.Step[RestartState]{
 			{Name: "restart", State: model.JobRestarting, Turn: true, Do: m.doRestart},
+		}},
+		Constrain: &operation.Definition[ConstrainState]{Kind: "constrain", Steps: []operation.Step[ConstrainState]{
+			{Name: "constrain", State: model.JobConfiguring, Turn: true, Do: m.doConstrain},
 		}},
 	}
 }

@@ -89,6 +89,13 @@ type DeploymentUnit struct {
 	// Settings are what the controller gave to its execution units.
 	Settings UnitSettings `json:"settings,omitzero"`
 	Missing  bool         `json:"missing"` // the environment is up and does not have it
+	// SettingsPending: the unit was gone and is there again, and its environment has not been told Settings since.
+	SettingsPending bool `json:"settings_pending,omitempty"`
+}
+
+// Pending reports whether the environment is to be told of Settings.
+func (u *DeploymentUnit) Pending() bool {
+	return u.SettingsPending && !u.Missing && u.Status == DUInstalled
 }
 
 // An ExecutionUnit is one row of the ExecutionUnit table.
@@ -136,7 +143,7 @@ func (u *ExecutionUnit) Pending() bool { return u.AutoStartPending || u.RunLevel
 // A Job is an operation as its observers see it.
 type Job struct {
 	ID         uint32
-	Operation  string // install, update, uninstall, start, stop, restart, enable, disable, run-level, restart-exec-env, reset-exec-env, configure
+	Operation  string // install, update, uninstall, start, stop, restart, enable, disable, run-level, restart-exec-env, reset-exec-env, configure, constrain
 	State      JobState
 	Progress   float64 // 0..1; 1 only together with a final state
 	BytesDone  uint64

@@ -1,0 +1,290 @@
+package deployment
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Settings are what a controller gives to the execution units of a deployment unit: variables and limits (TR-181, InstallDU(), Update()). The row has those
+// that its environment has been told, whose own they are from then on; only a unit that was gone and is there again has to be told them once more.
+
+// combine returns the settings that come of old ones by what is asked for: variables replace all that there are, nil leaves them; a limit replaces the one that there
+// is. A variable whose key is there keeps its number.
+func combine(old model.UnitSettings, variables []model.VariableRequest, limits model.LimitsRequest) model.UnitSettings {
+	now := old
+	if variables != nil {
+		now.Variables = nil
+		numbers := map[string]uint32{}
+		for _, v := range old.Variables {
+			numbers[v.Key] = v.Number
+		}
+		for _, v := range variables {
+			number, there := numbers[v.Key]
+			if !there {
+				now.LastVariable++
+				number = now.LastVariable
+			}
+			now.Variables = append(now.Variables, model.Variable{Number: number, Key: v.Key, Value: v.Value})
+		}
+		slices.SortFunc(now.Variables, func(a, b model.Variable) int { return cmp.Compare(a.Number, b.Number) })
+	}
+	for _, l := range []struct{ to, from *int64 }{{&now.Limits.Disk, limits.Disk}, {&now.Limits.Memory, limits.Memory}} {
+		if l.from != nil {
+			*l.to = *l.from
+		}
+	}
+	if limits.CPU != nil {
+		now.Limits.CPU = *limits.CPU
+	}
+	return now
+}
+
+// requested are the settings of a new unit.
+func requested(r model.InstallRequest) model.UnitSettings {
+	return combine(model.UnitSettings{}, r.Variables, r.Limits)
+}
+
+// noSettings reports whether there is nothing that an environment has to know.
+func noSettings(s model.UnitSettings) bool {
+	return len(s.Variables) == 0 && s.Limits == model.Limits{}
+}
+
+// sameSettings reports whether settings are the same to an environment.
+func sameSettings(a, b model.UnitSettings) bool {
+	if a.Limits != b.Limits || len(a.Variables) != len(b.Variables) {
+		return false
+	}
+	values := map[string]string{}
+	for _, v := range a.Variables {
+		values[v.Key] = v.Value
+	}
+	return !slices.ContainsFunc(b.Variables, func(v model.Variable) bool {
+		value, there := values[v.Key]
+		return !there || value != v.Value
+	})
+}
+
+func settingsOf(s model.UnitSettings) adapter.UnitSettings {
+	out := adapter.UnitSettings{Limits: adapter.Limits(s.Limits)}
+	for _, v := range s.Variables {
+		out.Variables = append(out.Variables, adapter.Variable{Key: v.Key, Value: v.Value})
+	}
+	return out
+}
+
+// honors returns why an environment cannot give settings to its units, as far as its adapter is known (unsupported-argument).
+func (us *Units) honors(env string, s model.UnitSettings) error {
+	if noSettings(s) {
+		return nil
+	}
+	return us.able(env)
+}
+
+func (us *Units) able(env string) error {
+	if _, desc := us.Envs.Adapter(env); desc.Kind != "" && !desc.Has(adapter.CapUnitSettings) {
+		return fault.Errorf(fault.UnsupportedArgument, "cannot set variables or limits on %s: its environment has none for a unit", env)
+	}
+	return nil
+}
+
+// unsupported makes the refusal of a setting by an adapter one of the argument.
+func unsupported(err error) error {
+	if adapter.ReasonOf(err) == adapter.NotSupported {
+		return fault.As(fault.UnsupportedArgument, err)
+	}
+	return environment.Classify(err)
+}
+
+// installConfigure tells the environment the settings of the new unit. What is left of a failure goes with the unit.
+func (us *Units) installConfigure(ctx context.Context, r *installRun) (operation.Apply, error) {
+	s := r.State
+	settings := requested(s.Request)
+	if noSettings(settings) {
+		return nil, nil
+	}
+	ref := adapter.UnitRef{Env: s.Env, Key: s.Key, Handle: s.Unit.Handle}
+	return nil, unsupported(us.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
+		return a.SetUnit(ctx, r.OpID(), ref, settingsOf(settings))
+	}))
+}
+
+// settingsChange is what an update makes of the settings of a unit.
+type settingsChange struct {
+	Set    bool               `json:"set,omitempty"` // its environment is to be told After
+	Before model.UnitSettings `json:"before,omitzero"`
+	After  model.UnitSettings `json:"after,omitzero"`
+	Back   bool               `json:"back,omitempty"` // it has been told Before again
+
+	attempt attempt // of the adapter's SetUnit
+}
+
+// IsZero reports whether nothing changes.
+func (n settingsChange) IsZero() bool { return !n.Set }
+
+// changeOf returns what an update makes of the settings of a row.
+func changeOf(row *model.DeploymentUnit, r model.UpdateRequest) settingsChange {
+	after := combine(row.Settings, r.Variables, r.Limits)
+	if sameSettings(row.Settings, after) {
+		return settingsChange{}
+	}
+	return settingsChange{Set: true, Before: row.Settings, After: after}
+}
+
+// withoutSettings is a request whose settings are in the targets of its update.
+func withoutSettings(r model.UpdateRequest) model.UpdateRequest {
+	r.Variables, r.Limits = nil, model.LimitsRequest{}
+	return r
+}
+
+// honorsChange is honors for an update. Taking settings away asks for the same ability as giving them.
+func (us *Units) honorsChange(env string, n settingsChange) error {
+	if !n.Set {
+		return nil
+	}
+	return us.able(env)
+}
+
+// record writes the settings into the row of the unit.
+func (n settingsChange) record(row *model.DeploymentUnit) {
+	if n.Set {
+		row.Settings, row.SettingsPending = n.After, false
+	}
+}
+
+// updateConfigure tells the environments the settings that change, while the modules run as before. After the Update it would be too late: an environment
+// that is launched again starts them itself.
+func (us *Units) updateConfigure(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	for i := range r.State.Targets {
+		t := &r.State.Targets[i]
+		if !t.Settings.Set {
+			continue
+		}
+		err := us.Envs.Call(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
+			t.Settings.attempt.made = true
+			return a.SetUnit(ctx, r.OpID(), t.OldRef, settingsOf(t.Settings.After))
+		})
+		if err != nil {
+			// Environments that were told before are told the settings of before again, so this counts as begun.
+			return nil, operation.Unsettled(unsupported(err))
+		}
+	}
+	return nil, nil
+}
+
+// updateSetBack tells the environments the settings of before again, wherever the update broke off.
+func (us *Units) updateSetBack(ctx context.Context, r *updateRun) (operation.Apply, error) {
+	for i := range slices.Backward(r.State.Targets) {
+		if err := us.setBack(ctx, r, &r.State.Targets[i]); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// setBack tells one environment the settings of before again. That comes before a Revert, which ends what was started with others.
+func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) error {
+	if !t.Settings.Set || t.Settings.Back || !t.Settings.attempt.open() {
+		return nil
+	}
+	err := us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
+		return a.SetUnit(ctx, r.OpID()+"-back", t.OldRef, settingsOf(t.Settings.Before))
+	})
+	if refused(err) {
+		r.Log.Warn("the settings of a unit whose update failed could not be set back", "env", t.Env, "du", t.OldRef.Key, "err", err)
+		err = nil
+	}
+	t.Settings.Back = err == nil
+	return err
+}
+
+// refused reports whether settings would be refused another time too: nothing was changed.
+func refused(err error) bool {
+	switch adapter.ReasonOf(err) {
+	case adapter.NotSupported, adapter.InvalidArgument, adapter.NotFound:
+		return true
+	}
+	return false
+}
+
+// forgetSettings takes the settings off the row of a unit that is gone and is being installed again: it comes without any.
+func forgetSettings(tx *inventory.Tx, old *model.DeploymentUnit) error {
+	row := *old
+	row.Settings, row.SettingsPending = model.UnitSettings{LastVariable: old.Settings.LastVariable}, false
+	return tx.PutDeploymentUnit(&row)
+}
+
+// Configure gives a unit the variables and limits that it is to have again. It may be repeated with the same OpID; its caller has the turn.
+func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, wanted model.UnitSettings) error {
+	variables := []model.VariableRequest{}
+	for _, v := range wanted.Variables {
+		variables = append(variables, model.VariableRequest{Key: v.Key, Value: v.Value})
+	}
+	l := wanted.Limits
+	after := combine(row.Settings, variables, model.LimitsRequest{Disk: &l.Disk, Memory: &l.Memory, CPU: &l.CPU})
+	if sameSettings(row.Settings, after) && !row.SettingsPending {
+		return nil
+	}
+	if err := us.setUnit(ctx, op, row, after); err != nil {
+		return unsupported(err)
+	}
+	return us.settled(row.ID, row.Settings, after)
+}
+
+// setUnit tells the environment of a row settings of the unit.
+func (us *Units) setUnit(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, s model.UnitSettings) error {
+	p, err := us.kept(row.ID)
+	if err != nil {
+		return err
+	}
+	return us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error {
+		return a.SetUnit(ctx, op, us.ref(row, p), settingsOf(s))
+	})
+}
+
+// settled records settings that the environment has been told, unless others have come since it was looked which.
+func (us *Units) settled(id model.RowID, before, after model.UnitSettings) error {
+	return us.Inventory.Update(func(tx *inventory.Tx) error {
+		old := tx.DeploymentUnit(id)
+		if old == nil || !sameSettings(old.Settings, before) {
+			return nil
+		}
+		row := *old
+		row.Settings, row.SettingsPending = after, false
+		return tx.PutDeploymentUnit(&row)
+	})
+}
+
+// TellSettings tells an environment the settings of units that were gone and are there again. What it refuses goes from the row. An error says that the
+// environment could not be asked. The caller has the turn.
+func (us *Units) TellSettings(ctx context.Context, op adapter.OpID, env string) error {
+	for du := range us.Inventory.Snapshot().DeploymentUnits() {
+		if du.Env != env || !du.Pending() {
+			continue
+		}
+		err := us.setUnit(ctx, op, du, du.Settings)
+		after := du.Settings
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case environment.Away(err):
+			return environment.Classify(err)
+		case err != nil:
+			us.Log.Warn("a unit that is there again does not have its settings", "env", env, "du", du.UUID, "err", err)
+			if adapter.ReasonOf(err) != adapter.NotFound { // else it is gone again, and may come back
+				after = model.UnitSettings{LastVariable: after.LastVariable}
+			}
+		}
+		if err := us.settled(du.ID, du.Settings, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,648 @@
+package agent_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/adapter/fake"
+)
+
+// pairs makes variables of keys and values in turn; none is an empty list, which is not nil.
+func pairs(all ...string) []model.VariableRequest {
+	out := []model.VariableRequest{}
+	for i := 0; i < len(all); i += 2 {
+		out = append(out, model.VariableRequest{Key: all[i], Value: all[i+1]})
+	}
+	return out
+}
+
+func memory(kib int64) model.LimitsRequest { return model.LimitsRequest{Memory: &kib} }
+
+func disk(kib int64) model.LimitsRequest { return model.LimitsRequest{Disk: &kib} }
+
+func cpu(percent int) model.LimitsRequest { return model.LimitsRequest{CPU: &percent} }
+
+func (d *device) installWith(s fake.Spec, l model.LimitsRequest, variables ...string) (uint32, error) {
+	d.t.Helper()
+	return d.agent.Install(d.t.Context(), model.InstallRequest{URL: d.pkg(s), ExecEnv: "e", Variables: pairs(variables...), Limits: l})
+}
+
+func (d *device) installedWith(s fake.Spec, l model.LimitsRequest, variables ...string) *model.DeploymentUnit {
+	d.t.Helper()
+	j := d.done(d.installWith(s, l, variables...))
+	return d.agent.Snapshot().DeploymentUnit(j.Objects[0].Instance)
+}
+
+func (d *device) updateWith(id model.RowID, s fake.Spec, l model.LimitsRequest, variables ...string) (uint32, error) {
+	d.t.Helper()
+	return d.agent.Update(d.t.Context(), model.UpdateRequest{DU: id, URL: d.pkg(s), Variables: pairs(variables...), Limits: l})
+}
+
+// sameSettings wants that a unit of a World has the settings that its row has, as have its modules that are active, and returns them as text.
+func sameSettings(du *model.DeploymentUnit, u *fake.UnitState) (string, error) {
+	want := adapter.UnitSettings{Limits: adapter.Limits(du.Settings.Limits)}
+	for _, v := range du.Settings.Variables {
+		want.Variables = append(want.Variables, adapter.Variable{Key: v.Key, Value: v.Value})
+	}
+	text := settingsText(want)
+	if got := settingsText(u.Settings); got != text || du.SettingsPending {
+		return "", fmt.Errorf("the environment has %s, the row %s, pending %t", got, text, du.SettingsPending)
+	}
+	for _, m := range u.Modules {
+		if got := settingsText(m.Settings); got != text && m.Status == adapter.Active {
+			return "", fmt.Errorf("the module %s was started with %s, the row has %s", m.ID, got, text)
+		}
+	}
+	return text, nil
+}
+
+// settingsText are settings as text that is the same in whatever order the variables are.
+func settingsText(s adapter.UnitSettings) string {
+	var all []string
+	for _, v := range s.Variables {
+		all = append(all, v.Key+"="+v.Value)
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("%q %+v", all, s.Limits)
+}
+
+// settings is sameSettings for a row.
+func (d *device) settings(du *model.DeploymentUnit) (string, error) {
+	for _, e := range d.cfg.ExecEnvs {
+		if e.Name != du.Env {
+			continue
+		}
+		s, err := d.worlds[e.Adapter].State()
+		if err != nil {
+			return "", err
+		}
+		if u := s.Envs[du.Env].Units[du.Key]; u != nil {
+			return sameSettings(du, u)
+		}
+	}
+	return "", fmt.Errorf("%s does not have %s", du.Env, du.Key)
+}
+
+// wantSettings waits until a row and its environment have settings: variables as number, key and value.
+func (d *device) wantSettings(what string, id model.RowID, l model.Limits, variables ...string) {
+	d.t.Helper()
+	d.until(what, func(s *model.Snapshot) error {
+		du := s.DeploymentUnit(id)
+		var got []string
+		for _, v := range du.Settings.Variables {
+			got = append(got, fmt.Sprint(v.Number, " ", v.Key, "=", v.Value))
+		}
+		if !slices.Equal(got, variables) || du.Settings.Limits != l {
+			return fmt.Errorf("the row has %q %+v, not %q %+v", got, du.Settings.Limits, variables, l)
+		}
+		_, err := d.settings(du)
+		return err
+	})
+}
+
+// able is o with settings and constraints.
+func able(o fake.Options) fake.Options {
+	o.Settings, o.Constraints = true, true
+	return o
+}
+
+func TestSettings(t *testing.T) {
+	for name, o := range map[string]fake.Options{"levels": levels, "plain": plain} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, able(o))
+			w := d.worlds["fake"]
+			d.done(d.update(d.installed(fake.Spec{Name: "without"}).ID, fake.Spec{Name: "without", Version: "2"}))
+			d.installedWith(fake.Spec{Name: "none"}, memory(0)) // no variables and no limit is nothing
+			if n := w.Count("SetUnit", ""); n != 0 {
+				t.Errorf("SetUnit was called %d times though nothing was asked for", n)
+			}
+
+			l := model.Limits{Memory: 1000, CPU: 50}
+			percent := 50
+			du := d.installedWith(fake.Spec{Name: "a"}, model.LimitsRequest{Memory: &l.Memory, CPU: &percent}, "A", "one", "B", "").ID
+			d.rest(du, model.EUActive) // it was started with them
+			d.wantSettings("installed", du, l, "1 A=one", "2 B=")
+			d.restart()
+			d.up()
+			d.rest(du, model.EUActive)
+			d.wantSettings("the agent is started again", du, l, "1 A=one", "2 B=")
+
+			version := 1
+			update := func(what string, r model.UpdateRequest, calls int, l model.Limits, variables ...string) {
+				t.Helper()
+				version++
+				before := w.Count("SetUnit", "")
+				r.DU, r.URL = du, d.pkg(fake.Spec{Name: "a", Version: fmt.Sprint(version)})
+				d.done(d.agent.Update(t.Context(), r))
+				d.rest(du, model.EUActive)
+				d.wantSettings(what, du, l, variables...)
+				if n := w.Count("SetUnit", "") - before; n != calls {
+					t.Errorf("%s: SetUnit was called %d times, not %d", what, n, calls)
+				}
+			}
+			update("nothing is given", model.UpdateRequest{}, 0, l, "1 A=one", "2 B=")
+			update("what is there is given", model.UpdateRequest{Variables: pairs("B", "", "A", "one"), Limits: memory(1000)}, 0, l, "1 A=one", "2 B=")
+			update("variables are replaced", model.UpdateRequest{Variables: pairs("C", "three", "B", "two")}, 1, l, "2 B=two", "3 C=three")
+			l.Memory = 2000
+			update("a limit is given", model.UpdateRequest{Limits: memory(2000)}, 1, l, "2 B=two", "3 C=three")
+			l.CPU = 0
+			update("a limit is taken away", model.UpdateRequest{Limits: cpu(0)}, 1, l, "2 B=two", "3 C=three")
+			l.Disk = 3000
+			update("another limit is given", model.UpdateRequest{Limits: disk(3000)}, 1, l, "2 B=two", "3 C=three")
+			update("all variables are taken away", model.UpdateRequest{Variables: pairs()}, 1, l)
+			update("a variable comes again", model.UpdateRequest{Variables: pairs("B", "again")}, 1, l, "4 B=again")
+		})
+	}
+}
+
+func TestSettingsArguments(t *testing.T) {
+	d := start(t, able(levels))
+	du := d.installed(fake.Spec{Name: "a"}).ID
+	d.rest(du, model.EUActive)
+	jobs := d.agent.Snapshot().Count(model.KindJob)
+	long := strings.Repeat("ä", model.MaxVariable)
+	var many []string
+	for n := range model.MaxVariables {
+		many = append(many, fmt.Sprint("KEY", n), "value")
+	}
+	for what, r := range map[string]model.UpdateRequest{
+		"empty key":            {Variables: pairs("", "secret")},
+		"key with =":           {Variables: pairs("A=B", "secret")},
+		"key with zero byte":   {Variables: pairs("A\x00", "secret")},
+		"key that is no text":  {Variables: pairs("A\xff", "secret")},
+		"long key":             {Variables: pairs(long+"x", "secret")},
+		"key twice":            {Variables: pairs("A", "secret", "B", "", "A", "other")},
+		"value with zero byte": {Variables: pairs("A", "secret\x00")},
+		"value is no text":     {Variables: pairs("A", "secret\xff")},
+		"long value":           {Variables: pairs("A", "secret"+long)},
+		"too many":             {Variables: pairs(append(slices.Clone(many), "MORE", "secret")...)},
+		"negative disk":        {Limits: disk(-1)},
+		"negative memory":      {Limits: memory(-1)},
+		"memory beyond bytes":  {Limits: memory(1 << 53)},
+		"negative CPU":         {Limits: cpu(-1)},
+		"CPU above all":        {Limits: cpu(101)},
+	} {
+		r.DU, r.URL = du, d.pkg(fake.Spec{Name: "a", Version: "2"})
+		_, install := d.agent.Install(t.Context(), model.InstallRequest{URL: r.URL, ExecEnv: "e", Variables: r.Variables, Limits: r.Limits})
+		_, update := d.agent.Update(t.Context(), r)
+		for _, err := range []error{install, update} {
+			if fault.ReasonOf(err) != fault.InvalidArguments || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%s: the error is %q: %v", what, fault.ReasonOf(err), err)
+			}
+		}
+	}
+	if n := d.agent.Snapshot().Count(model.KindJob); n != jobs {
+		t.Errorf("there are %d jobs, not %d", n, jobs)
+	}
+	many[0], many[1] = long, long
+	percent, kib := 100, int64(1<<53-1)
+	l := model.LimitsRequest{Disk: &kib, Memory: &kib, CPU: &percent}
+	row := d.installedWith(fake.Spec{Name: "b"}, l, many...)
+	if s := row.Settings; len(s.Variables) != model.MaxVariables || s.LastVariable != model.MaxVariables || s.Variables[0].Key != long || s.Variables[0].Value != long ||
+		s.Limits != (model.Limits{Disk: kib, Memory: kib, CPU: 100}) {
+		t.Errorf("the row has %d variables, the last is %d, and %+v", len(s.Variables), s.LastVariable, s.Limits)
+	}
+	d.rest(row.ID, model.EUActive)
+	_, err := d.settings(d.agent.Snapshot().DeploymentUnit(row.ID))
+	d.ok(err)
+}
+
+// TestSettingsUnsupported is about an environment that has no settings of units.
+func TestSettingsUnsupported(t *testing.T) {
+	d := start(t, levels)
+	w := d.worlds["fake"]
+	du := d.installedWith(fake.Spec{Name: "a"}, memory(0)) // nothing is asked for
+	d.rest(du.ID, model.EUActive)
+	d.done(d.updateWith(du.ID, fake.Spec{Name: "a", Version: "2"}, memory(0)))
+	before := identity(d.agent.Snapshot(), du.ID)
+	jobs := d.agent.Snapshot().Count(model.KindJob)
+	_, err := d.installWith(fake.Spec{Name: "b"}, model.LimitsRequest{}, "A", "")
+	wantReason(t, fault.UnsupportedArgument, err)
+	_, err = d.installWith(fake.Spec{Name: "b"}, disk(1))
+	wantReason(t, fault.UnsupportedArgument, err)
+	_, err = d.updateWith(du.ID, fake.Spec{Name: "a", Version: "3"}, model.LimitsRequest{}, "A", "")
+	wantReason(t, fault.UnsupportedArgument, err)
+	if n := d.agent.Snapshot().Count(model.KindJob); n != jobs {
+		t.Errorf("there are %d jobs, not %d", n, jobs)
+	}
+	// As long as its adapter is not known that cannot be judged.
+	d.kill()
+	d.held = true
+	d.start()
+	install, err := d.installWith(fake.Spec{Name: "b"}, cpu(1))
+	d.ok(err)
+	update, err := d.updateWith(du.ID, fake.Spec{Name: "a", Version: "3"}, model.LimitsRequest{}, "A", "")
+	d.ok(err)
+	calls := len(w.Calls())
+	d.doubles["fake"].resume()
+	d.failed(fault.UnsupportedArgument)(install, nil)
+	d.failed(fault.UnsupportedArgument)(update, nil)
+	d.rest(du.ID, model.EUActive)
+	d.until("the row is as before", func(s *model.Snapshot) error {
+		if now := identity(s, du.ID); now != before || s.Count(model.KindDeploymentUnit) != 1 {
+			return fmt.Errorf("%s\nnot\n%s", now, before)
+		}
+		return nil
+	})
+	for _, c := range w.Calls()[calls:] {
+		if c.Method == "Install" || c.Method == "Update" || c.Method == "SetUnit" {
+			t.Errorf("%s was called", c.Method)
+		}
+	}
+}
+
+// TestSettingsRefused is about an adapter that refuses settings.
+func TestSettingsRefused(t *testing.T) {
+	d := start(t, able(levels))
+	w := d.worlds["fake"]
+	du := d.installedWith(fake.Spec{Name: "a"}, memory(1000), "KEY", "before")
+	d.rest(du.ID, model.EUActive)
+	before := identity(d.agent.Snapshot(), du.ID)
+	for reason, want := range map[adapter.Reason]fault.Reason{
+		adapter.NotSupported: fault.UnsupportedArgument, adapter.InvalidArgument: fault.InvalidArguments, adapter.Internal: fault.Internal,
+		adapter.NoResources: fault.SystemResourcesExceeded,
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			d := d.in(t)
+			w.FailCall("SetUnit", 1, adapter.Errorf(reason, "cannot: a test"))
+			j := d.failed(want)(d.installWith(fake.Spec{Name: "b"}, memory(1), "A", ""))
+			if len(j.Objects) != 0 || !strings.Contains(j.Message, "a test") {
+				t.Errorf("the job is %+v", *j)
+			}
+			if units := d.units("e"); len(units) != 1 {
+				t.Errorf("the environment has %v", units)
+			}
+			w.FailCall("SetUnit", 1, adapter.Errorf(reason, "cannot: a test"))
+			d.failed(want)(d.updateWith(du.ID, fake.Spec{Name: "a", Version: "2"}, memory(2000), "KEY", "after"))
+			d.rest(du.ID, model.EUActive)
+			d.until("the row is as before", func(s *model.Snapshot) error {
+				if now := identity(s, du.ID); now != before || s.Count(model.KindDeploymentUnit) != 1 {
+					return fmt.Errorf("%s\nnot\n%s", now, before)
+				}
+				return nil
+			})
+			d.wantSettings("they are as before", du.ID, model.Limits{Memory: 1000}, "1 KEY=before")
+		})
+	}
+	t.Run("always", func(t *testing.T) { // also when the settings of before are set back
+		d := d.in(t)
+		w.Fail("SetUnit", adapter.Errorf(adapter.NotSupported, "cannot: a test"))
+		defer w.Fail("SetUnit", nil)
+		d.failed(fault.UnsupportedArgument)(d.updateWith(du.ID, fake.Spec{Name: "a", Version: "2"}, memory(2000)))
+		d.wantSettings("they are as before", du.ID, model.Limits{Memory: 1000}, "1 KEY=before")
+	})
+}
+
+// TestSettingsChoice is about installs with settings that name no environment.
+func TestSettingsChoice(t *testing.T) {
+	choose := func(d *device, kind string, variables ...string) (uint32, error) {
+		return d.agent.Install(d.t.Context(), model.InstallRequest{
+			URL: d.pkg(fake.Spec{Name: "a", Kind: kind, Version: fmt.Sprint(len(variables))}), Variables: pairs(variables...),
+		})
+	}
+	d := start(t, plain, func(d *device) {
+		d.world("able", able(plain))
+		d.env("s", "able")
+	})
+	for variables, want := range map[int]string{0: "e", 2: "s"} {
+		j := d.done(choose(d, "fake", []string{"A", "one"}[:variables]...))
+		if row := d.agent.Snapshot().DeploymentUnit(j.Objects[0].Instance); row.Env != want {
+			t.Errorf("with %d variables it is on %s, not %s", variables/2, row.Env, want)
+		}
+	}
+	d.failed(fault.DUExecEnvMismatch)(choose(d, "nobody's", "A", "", "B", ""))
+	d.enable("s", false)
+	d.failed(fault.DisabledExecEnv)(choose(d, "fake", "A", "", "B", ""))
+	only := start(t, plain)
+	only.failed(fault.UnsupportedArgument)(choose(only, "fake", "A", ""))
+	only.clean()
+}
+
+// TestSettingsEverywhere is about an update of a unit on two environments: all or none.
+func TestSettingsEverywhere(t *testing.T) {
+	d := start(t, able(levels), func(d *device) { d.env("f", "fake") })
+	w := d.worlds["fake"]
+	var rows []model.RowID
+	for _, env := range []string{"e", "f"} {
+		j := d.done(d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a"}), ExecEnv: env, Variables: pairs("ON", env)}))
+		rows = append(rows, j.Objects[0].Instance)
+		d.rest(rows[len(rows)-1], model.EUActive)
+	}
+	update := func() (uint32, error) {
+		return d.agent.UpdateRows(model.UpdateRequest{URL: d.pkg(fake.Spec{Name: "a", Version: "2"}), Variables: pairs("NEW", "value")}, rows...)
+	}
+	w.FailCall("SetUnit", 2, adapter.Errorf(adapter.NoResources, "cannot: a test"))
+	d.failed(fault.SystemResourcesExceeded)(update())
+	for i, env := range []string{"e", "f"} {
+		d.rest(rows[i], model.EUActive)
+		d.wantSettings("they are as before", rows[i], model.Limits{}, "1 ON="+env)
+		if v := d.agent.Snapshot().DeploymentUnit(rows[i]).Version; v != "1" {
+			t.Errorf("the version on %s is %s", env, v)
+		}
+	}
+	d.done(update())
+	for _, row := range rows {
+		d.rest(row, model.EUActive)
+		d.wantSettings("they are new", row, model.Limits{}, "2 NEW=value")
+	}
+}
+
+// The agent dies at each commit of an update with other settings, one that succeeds and one that fails. What it ends in is the same.
+func TestSettingsKilledAtEveryCommit(t *testing.T) {
+	run := func(t *testing.T, fails bool, n int) (string, int) {
+		o := able(levels)
+		o.NoDiskLimit = true
+		d := start(t, o)
+		du := d.installedWith(fake.Spec{Name: "a"}, memory(1000), "KEY", "before").ID
+		d.rest(du, model.EUActive)
+		l := memory(2000)
+		if fails {
+			l = disk(2000)
+		}
+		r := model.UpdateRequest{DU: du, URL: d.pkg(fake.Spec{Name: "a", Version: "2"}), Variables: pairs("NEW", "", "KEY", "after"), Limits: l}
+		dead, seen := d.dieAt(n)
+		job, err := d.agent.Update(t.Context(), r)
+		if n > 0 {
+			ended := make(chan struct{})
+			if err == nil {
+				go func(feed <-chan model.Commit) {
+					for c := range feed {
+						if c.Snapshot.Job(job).State.Final() {
+							close(ended)
+							return
+						}
+					}
+				}(d.agent.Feed(t.Context()))
+			}
+			select {
+			case <-dead:
+			case <-ended:
+			case <-time.After(patience):
+				t.Fatalf("the agent neither dies nor ends the job\n%s", dump(d.agent.Snapshot()))
+			}
+			d.agent.FailCommits(func() error { return nil }) // it comes to no more commits
+			select {
+			case <-dead:
+				d.restart()
+				if err != nil {
+					job, err = d.agent.Update(t.Context(), r)
+				}
+			default:
+			}
+		}
+		d.ok(err)
+		d.end(job)
+		commits := seen()
+		d.rest(du, model.EUActive)
+		return d.outcome(job), commits
+	}
+	for name, fails := range map[string]bool{"succeeds": false, "fails": true} {
+		t.Run(name, func(t *testing.T) {
+			want, commits := run(t, fails, 0)
+			if commits < 6 {
+				t.Fatalf("there were %d commits", commits)
+			}
+			for n := 1; n <= commits; n++ {
+				t.Run(fmt.Sprint("commit ", n), func(t *testing.T) {
+					t.Parallel()
+					if got, _ := run(t, fails, n); got != want {
+						t.Errorf("the end is\n%s\nnot\n%s", got, want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestSettingsPutBack is about a unit with settings that somebody removes and installs again: it comes without them.
+func TestSettingsPutBack(t *testing.T) {
+	for name, o := range map[string]fake.Options{"levels": levels, "plain": plain} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, able(o))
+			w := d.worlds["fake"]
+			spec := fake.Spec{Name: "a", Version: "1"}
+			row := d.installedWith(spec, memory(1000), "KEY", "value")
+			du := row.ID
+			d.rest(du, model.EUActive)
+			c := d.console("e")
+			d.ok(c.Remove(row.Key))
+			d.row("a", gone)
+			n := w.Count("SetUnit", "")
+			d.ok(c.Install(row.Key, spec))
+			d.wantSettings("it has them again", du, model.Limits{Memory: 1000}, "1 KEY=value")
+			if calls := w.Count("SetUnit", "") - n; calls != 1 {
+				t.Errorf("SetUnit was called %d times", calls)
+			}
+			// The same while the agent is away, and the environment is launched again.
+			d.kill()
+			d.ok(c.Remove(row.Key))
+			d.start()
+			d.row("a", gone)
+			d.kill()
+			d.ok(c.Lose("a test"))
+			d.ok(c.Install(row.Key, spec))
+			d.start()
+			d.wantSettings("it has them again", du, model.Limits{Memory: 1000}, "1 KEY=value")
+
+			// What is refused goes from the row.
+			d.ok(c.Remove(row.Key))
+			d.row("a", gone)
+			w.FailCall("SetUnit", 1, adapter.Errorf(adapter.NotSupported, "cannot: a test"))
+			d.ok(c.Install(row.Key, spec))
+			d.wantSettings("it has none", du, model.Limits{})
+			if s := d.agent.Snapshot().DeploymentUnit(du).Settings; s.LastVariable != 1 {
+				t.Errorf("the last number is forgotten: %+v", s)
+			}
+		})
+	}
+}
+
+// TestConstrain is about the limits of an environment.
+func TestConstrain(t *testing.T) {
+	d := start(t, able(levels))
+	w := d.worlds["fake"]
+	constrain := func(l model.LimitsRequest, force bool) (uint32, error) {
+		return d.agent.Constrain(t.Context(), model.ConstrainRequest{
+			Instance: d.ee("e").Instance, Limits: l, Force: force, Originator: model.Origin{Name: "test"},
+		})
+	}
+	shows := func(what string, disk, memory int64, cpu int) {
+		t.Helper()
+		d.until(what, func(s *model.Snapshot) error {
+			if e := s.ExecEnvByID("e"); e.AllocatedDisk != disk || e.AllocatedMemory != memory || e.AllocatedCPU != cpu {
+				return fmt.Errorf("disk %d, memory %d, CPU %d", e.AllocatedDisk, e.AllocatedMemory, e.AllocatedCPU)
+			}
+			return nil
+		})
+	}
+	shows("nothing is limited", -1, -1, 0)
+	kib, percent := int64(4000), 30
+	j := d.done(constrain(model.LimitsRequest{Disk: &kib, Memory: &kib, CPU: &percent}, false))
+	if j.Operation != "constrain" || j.Originator.Name != "test" || len(j.Objects) != 1 || j.Objects[0] != ref(model.KindExecEnv, d.ee("e").Instance) {
+		t.Errorf("the job is %+v", *j)
+	}
+	shows("all is limited", 4000, 4000, 30)
+	d.done(constrain(memory(3000), false))
+	shows("what is not given stays", 4000, 3000, 30)
+	d.done(constrain(memory(3000), false))
+	d.done(constrain(cpu(0), false))
+	shows("a limit is taken away", 4000, 3000, 0)
+	d.done(constrain(memory(0), false))
+	shows("another limit is taken away", 4000, -1, 0)
+
+	du := d.installed(fake.Spec{Name: "a", SizeKiB: 100, Modules: []fake.ModuleSpec{{ID: "main", MemoryKiB: 200}}})
+	d.rest(du.ID, model.EUActive)
+	for _, l := range []model.LimitsRequest{disk(99), memory(199)} {
+		d.failed(fault.LimitInUse)(constrain(l, false))
+	}
+	shows("what is in use is not limited", 4000, -1, 0)
+	d.done(constrain(memory(199), true))
+	shows("it is forced", 4000, 199, 0)
+
+	w.FailCall("Constrain", 1, adapter.Errorf(adapter.NotSupported, "cannot: a test"))
+	d.failed(fault.UnsupportedArgument)(constrain(memory(500), false))
+	w.FailCall("Constrain", 1, adapter.Errorf(adapter.InvalidArgument, "cannot: a test"))
+	d.failed(fault.InvalidArguments)(constrain(memory(500), false))
+
+	for _, l := range []model.LimitsRequest{disk(-1), memory(-1), memory(1 << 53), cpu(-1), cpu(101)} {
+		_, err := constrain(l, true)
+		wantReason(t, fault.InvalidArguments, err)
+	}
+	_, err := d.agent.Constrain(t.Context(), model.ConstrainRequest{Instance: 99})
+	wantReason(t, fault.UnknownExecEnv, err)
+
+	// It needs no environment that runs.
+	d.enable("e", false)
+	d.done(constrain(memory(6000), false))
+	d.enable("e", true)
+	shows("it is up again", 4000, 6000, 0)
+}
+
+func TestConstrainNothing(t *testing.T) {
+	d := start(t, levels)
+	w := d.worlds["fake"]
+	entered, release := w.Block("Install")
+	defer release()
+	job, err := d.install(fake.Spec{Name: "a"})
+	d.ok(err)
+	<-entered
+	d.done(d.agent.Constrain(t.Context(), model.ConstrainRequest{Instance: 1, Force: true})) // it does not wait for its turn
+	release()
+	d.done(job, nil)
+	if n := w.Count("Constrain", ""); n != 0 {
+		t.Errorf("Constrain was called %d times", n)
+	}
+}
+
+func TestConstrainUnsupported(t *testing.T) {
+	d := start(t, levels)
+	_, err := d.agent.Constrain(t.Context(), model.ConstrainRequest{Instance: 1, Limits: memory(0)})
+	wantReason(t, fault.UnsupportedArgument, err)
+	d.kill()
+	d.held = true
+	d.start() // its adapter is not known yet
+	job, err := d.agent.Constrain(t.Context(), model.ConstrainRequest{Instance: 1, Limits: memory(1000)})
+	d.ok(err)
+	d.doubles["fake"].resume()
+	d.failed(fault.UnsupportedArgument)(job, nil)
+	if n := d.worlds["fake"].Count("Constrain", ""); n != 0 {
+		t.Errorf("Constrain was called %d times", n)
+	}
+}
+
+// TestConstrainIsShown wants that whoever waits for the job finds the row as it is. The news may be late: then the job waits for it a moment.
+func TestConstrainIsShown(t *testing.T) {
+	d := start(t, able(levels))
+	d.doubles["fake"].delay()
+	open := sync.OnceFunc(func() { d.doubles["fake"].tell(1 << 30) })
+	defer open()
+	began := time.Now()
+	job, err := d.agent.Constrain(t.Context(), model.ConstrainRequest{Instance: 1, Limits: memory(1000)})
+	d.ok(err)
+	d.eventually("it is constrained", func() error {
+		if s, err := d.worlds["fake"].State(); err != nil || s.Envs["e"].Constraints.Memory == nil {
+			return errors.Join(err, errors.New("it is not"))
+		}
+		return nil
+	})
+	feed, quick := d.agent.Feed(t.Context()), time.After(100*time.Millisecond)
+	for waiting := true; waiting; {
+		select {
+		case c := <-feed:
+			if j := c.Snapshot.Job(job); j.State.Final() && time.Since(began) < time.Second {
+				t.Errorf("it ends before the news: %+v", *j)
+				waiting = false
+			}
+		case <-quick:
+			waiting = false
+		}
+	}
+	open()
+	d.done(job, nil)
+	d.until("it is shown", func(s *model.Snapshot) error {
+		if kib := s.ExecEnvByID("e").AllocatedMemory; kib != 1000 {
+			return fmt.Errorf("it is %d", kib)
+		}
+		return nil
+	})
+}
+
+func TestConstrainAgentKilled(t *testing.T) {
+	for _, p := range []fake.Point{fake.Before, fake.After} {
+		t.Run(string(p), func(t *testing.T) {
+			d := start(t, able(levels))
+			w := d.worlds["fake"]
+			hit := make(chan struct{})
+			w.Hook("Constrain", p, func(fake.Call) error {
+				w.Hook("Constrain", p, nil)
+				d.cancel()
+				close(hit)
+				return errors.New("the agent is killed")
+			})
+			job, err := d.agent.Constrain(t.Context(), model.ConstrainRequest{Instance: 1, Limits: memory(1000)})
+			d.ok(err)
+			<-hit
+			d.restart()
+			d.done(job, nil)
+			d.up()
+			d.until("it is shown", func(s *model.Snapshot) error {
+				if kib := s.ExecEnvByID("e").AllocatedMemory; kib != 1000 {
+					return fmt.Errorf("it is %d", kib)
+				}
+				return nil
+			})
+			ops := map[adapter.OpID]bool{}
+			for _, c := range w.Calls() {
+				if c.Method == "Constrain" {
+					ops[c.OpID] = true
+				}
+			}
+			if n := w.Count("Constrain", ""); n != 2 || len(ops) != 1 {
+				t.Errorf("Constrain was called %d times, with the keys %v", n, slices.Collect(maps.Keys(ops)))
+			}
+		})
+	}
+}
+
+// TestSettingsKeepWhatIsThere wants that requests do not change what they are combined with.
+func TestSettingsKeepWhatIsThere(t *testing.T) {
+	d := start(t, able(plain))
+	du := d.installedWith(fake.Spec{Name: "a"}, memory(1000), "A", "one", "B", "two").ID
+	before := d.agent.Snapshot()
+	was := *before.DeploymentUnit(du)
+	d.done(d.updateWith(du, fake.Spec{Name: "a", Version: "2"}, memory(2000), "B", "other", "A", "another"))
+	if now := before.DeploymentUnit(du).Settings; !reflect.DeepEqual(now.Variables, []model.Variable{{Number: 1, Key: "A", Value: "one"}, {Number: 2, Key: "B", Value: "two"}}) ||
+		now.Limits != was.Settings.Limits {
+		t.Errorf("a snapshot of before has changed: %+v", now)
+	}
+}
