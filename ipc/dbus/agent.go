@@ -29,6 +29,9 @@ type Agent interface {
 	Request(ctx context.Context, eu model.RowID, r model.Request, originator model.Origin) (uint32, error)
 	// RestartExecEnv ends an environment, launches it again and brings it to its InitialRunLevel.
 	RestartExecEnv(ctx context.Context, instance uint32, reason string, originator model.Origin) (uint32, error)
+	// Constrain begins to set limits of an environment and returns the job. One that is below what is in use fails, and changes nothing, unless
+	// the request is forced.
+	Constrain(ctx context.Context, r model.ConstrainRequest) (uint32, error)
 	// RecordBaseline makes the present state of every environment the one that a Reset of kind cwmp or usp goes back to. The same
 	// token as that of the present baseline is the same request again and changes nothing.
 	RecordBaseline(ctx context.Context, kind, token string) error

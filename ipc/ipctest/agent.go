@@ -106,7 +106,7 @@ func (a *Agent) SetAdapters(list []model.AdapterInfo) {
 	a.adapters = list
 }
 
-// Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, [Uninstall], [Request], [Restart],
+// Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, [Uninstall], [Request], [Restart], ConstrainRequest,
 // [Baseline], [Reset], [Set], [Cancel], ChangeRequest, [AcknowledgeReport], [SetAttributes]
 // or [AcknowledgeNotifications].
 func (a *Agent) Asked() []any {

@@ -151,6 +151,7 @@ func (a *Agent) Install(_ context.Context, r model.InstallRequest) (uint32, erro
 			d.PutDeploymentUnit(&model.DeploymentUnit{
 				ID: du, Alias: fmt.Sprintf("cpe-%d", du), Env: r.ExecEnv, UUID: uuid, Version: "1.0.0", DUID: fmt.Sprint(du),
 				Name: unitName(r.URL), Vendor: "example.com", URL: r.URL, Status: model.DUInstalling,
+				Settings: settle(model.UnitSettings{}, r.Variables, r.Limits),
 			})
 			j.Objects = []model.Ref{{Kind: model.KindDeploymentUnit, Instance: du}}
 			return nil
@@ -207,6 +208,7 @@ func (a *Agent) Update(_ context.Context, r model.UpdateRequest) (uint32, error)
 		step{model.JobUpdating, put(model.DUUpdating, func(*model.DeploymentUnit) {})},
 		step{model.JobRecording, put(model.DUInstalled, func(n *model.DeploymentUnit) {
 			n.Version, n.LastUpdate = "2.0.0", Epoch
+			n.Settings = settle(n.Settings, r.Variables, r.Limits)
 			if r.URL != "" {
 				n.URL = r.URL
 			}

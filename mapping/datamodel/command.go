@@ -36,6 +36,8 @@ type Argument struct {
 	Default   string // what holds when it is not given; empty: nothing
 	Since     string
 	From      string
+	// Check is a rule for the text of a String, beyond length, Enum and characters; its error says what is wrong with the value.
+	Check func(text string) error
 	// Unsupported says that the agent cannot do what it asks for. Only what comes to the same as not giving it is taken: its default, or
 	// nothing at all.
 	Unsupported bool
@@ -48,7 +50,7 @@ func (a *Argument) Object() string {
 
 // parameter returns what a value of the argument has to satisfy.
 func (a *Argument) parameter(name string) *Parameter[struct{}] {
-	return &Parameter[struct{}]{Name: name, Type: a.Type, Range: a.Range, Length: a.Length, Enum: a.Enum, List: a.List}
+	return &Parameter[struct{}]{Name: name, Type: a.Type, Range: a.Range, Length: a.Length, Enum: a.Enum, List: a.List, Check: a.Check}
 }
 
 // Bend returns the text of an argument that comes out of a command or with an event, bent to what the data model allows as the value of a

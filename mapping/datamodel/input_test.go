@@ -15,7 +15,12 @@ var brew = &dm.Command{Name: "Brew()", Since: "2.1", Inputs: []*dm.Argument{
 	{Name: "Name", Type: dm.String, Length: 3, Since: "2.1"},
 	{Name: "Hot", Type: dm.Boolean, Since: "2.1", Default: "true", Unsupported: true},
 	{Name: "Sugar", Type: dm.Int, Since: "2.1", Unsupported: true},
-	{Name: "Milk.Kind", Type: dm.String, Since: "2.1", Mandatory: true},
+	{Name: "Milk.Kind", Type: dm.String, Since: "2.1", Mandatory: true, Check: func(s string) error {
+		if s == "sour" {
+			return errors.New("nobody drinks that")
+		}
+		return nil
+	}},
 	{Name: "Milk.Warm", Type: dm.Boolean, Since: "2.1", Default: "false"},
 	{Name: "Milk.Spoon.{i}.Size", Type: dm.Int, Since: "2.1", Mandatory: true},
 	{Name: "Milk.Spoon.{i}.Metal", Type: dm.Boolean, Since: "2.1"},
@@ -47,6 +52,7 @@ func TestCommandRead(t *testing.T) {
 		{"Cups=1 Kind=Green", nil, errors.ErrUnsupported},
 		{"Cups=1 Name=abcd", nil, errors.ErrUnsupported},
 		{"Cups=1 Hot=maybe", nil, errors.ErrUnsupported},
+		{"Cups=1 Milk.Kind=sour", nil, errors.ErrUnsupported},
 	} {
 		given := map[string]string{}
 		for _, pair := range strings.Fields(tc.given) {

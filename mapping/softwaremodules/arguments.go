@@ -3,6 +3,7 @@ package softwaremodules
 import (
 	"slices"
 
+	"github.com/smmd-project/smmd/agent/model"
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
 )
 
@@ -30,9 +31,9 @@ var (
 			{Name: "AutoRestart.RetryIntervalMultiplier", Type: dm.UnsignedInt, Since: "2.16", Mandatory: true},
 			{Name: "AutoRestart.MaximumRetryCount", Type: dm.UnsignedInt, Since: "2.16", Default: "10"},
 			{Name: "AutoRestart.ResetPeriod", Type: dm.UnsignedInt, Unit: "seconds", Since: "2.16", Default: "0"},
-			{Name: "Resources.AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Default: "-1", Unsupported: true},
-			{Name: "Resources.AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Default: "-1", Unsupported: true},
-			{Name: "Resources.AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Default: "-1", Unsupported: true},
+			{Name: "Resources.AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Default: "-1"},
+			{Name: "Resources.AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Default: "-1"},
+			{Name: "Resources.AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Default: "-1"},
 		},
 		data, hostObjects, variables, moduleVersion, network,
 	)
@@ -45,9 +46,9 @@ var (
 		[]*argument{{Name: "URL", Type: dm.String, Length: 2048, Since: "2.12"}},
 		credentials, privileges, []*argument{signature}, roles,
 		[]*argument{ // without a default: what is not given stays as it is
-			{Name: "Resources.AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Unsupported: true},
-			{Name: "Resources.AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Unsupported: true},
-			{Name: "Resources.AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Unsupported: true},
+			{Name: "Resources.AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16"},
+			{Name: "Resources.AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16"},
+			{Name: "Resources.AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16"},
 		},
 		data, []*argument{retainData}, hostObjects, variables, moduleVersion, network,
 	)
@@ -82,8 +83,8 @@ var (
 		{Name: "HostObject.{i}.Options", Type: dm.String, Length: 256, Since: "2.16", Unsupported: true},
 	}
 	variables = []*argument{
-		{Name: "EnvVariable.{i}.Key", Type: dm.String, Length: 2048, Since: "2.17", Mandatory: true, Unsupported: true},
-		{Name: "EnvVariable.{i}.Value", Type: dm.String, Length: 2048, Since: "2.17", Mandatory: true, Unsupported: true},
+		{Name: "EnvVariable.{i}.Key", Type: dm.String, Length: model.MaxVariable, Since: "2.17", Mandatory: true, Check: variableKey},
+		{Name: "EnvVariable.{i}.Value", Type: dm.String, Length: model.MaxVariable, Since: "2.17", Mandatory: true},
 	}
 	moduleVersion = []*argument{{Name: "ModuleVersion", Type: dm.String, Length: 32, Since: "2.17"}}
 	network       = []*argument{

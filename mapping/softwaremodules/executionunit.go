@@ -55,11 +55,11 @@ var executionUnitTable = &object{
 		{Name: "Vendor", Type: dm.String, Length: 128, Since: "2.1", Text: func(r Row) string { return r.eu.Vendor }},
 		{Name: "Version", Type: dm.String, Length: 32, Since: "2.1", Text: func(r Row) string { return r.eu.Version }},
 		{Name: "Description", Type: dm.String, Length: 256, Since: "2.1", Text: func(r Row) string { return r.eu.Description }},
-		{Name: "AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: unknown},
+		{Name: "AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: func(r Row) int64 { return allocated(r.settings().Limits.Disk) }},
 		{Name: "DiskSpaceInUse", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.eu.Disk }},
-		{Name: "AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: unknown},
+		{Name: "AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: func(r Row) int64 { return allocated(r.settings().Limits.Memory) }},
 		{Name: "MemoryInUse", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.eu.Memory }},
-		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: unknown},
+		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: func(r Row) int64 { return allocated(int64(r.settings().Limits.CPU)) }},
 		{Name: "CPUPercentInUse", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: unknown},
 		{Name: "CreationTime", Type: dm.DateTime, Since: "2.18", Time: func(r Row) time.Time { return r.eu.Created }},
 		{Name: "References", Type: dm.String, List: true, Since: "2.1", Text: empty},
@@ -70,7 +70,7 @@ var executionUnitTable = &object{
 		{Name: "ApplicationDataList", Type: dm.String, List: true, Reference: applicationDataPath, Since: "2.16", Text: empty},
 		{Name: "ExecutionEnvRef", Type: dm.String, Reference: execEnvPath, Since: "2.1", Text: func(r Row) string { return r.view.execEnvRef(r.eu.Env) }},
 		{Name: "HostObjectNumberOfEntries", Type: dm.UnsignedInt, Since: "2.16", Int: zero},
-		{Name: "EnvVariableNumberOfEntries", Type: dm.UnsignedInt, Since: "2.17", Int: zero},
+		{Name: "EnvVariableNumberOfEntries", Type: dm.UnsignedInt, Since: "2.17", Int: func(r Row) int64 { return int64(len(r.settings().Variables)) }},
 	},
 	Commands: []*command{
 		{Name: "SetRequestedState()", Since: "2.12", Inputs: []*argument{
@@ -112,15 +112,7 @@ var executionUnitTable = &object{
 				{Name: "Options", Type: dm.String, Length: 256, Since: "2.16", Text: empty},
 			},
 		},
-		{
-			Name: "EnvVariable", Since: "2.17", Table: rowless, UniqueKeys: [][]string{{"Key"}, {"Alias"}},
-			Parameters: []*parameter{
-				{Name: "Alias", Type: dm.String, Length: 64, Since: "2.17", Attribute: attribute(model.Alias), Text: empty},
-				{Name: "Alias", Type: dm.String, Length: 64, Since: "2.17", From: "2.18", Protocol: dm.USPOnly, Text: empty},
-				{Name: "Key", Type: dm.String, Length: 2048, Since: "2.17", Text: empty},
-				{Name: "Value", Type: dm.String, Length: 2048, Since: "2.17", Text: empty},
-			},
-		},
+		envVariableTable,
 		{Name: "Extensions"}, // has no standard parameters
 	},
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 )
 
-// A Row is what a parameter of Device.SoftwareModules. is read from: a row of one of the three tables, the policy, or none of
+// A Row is what a parameter of Device.SoftwareModules. is read from: a row of one of the tables, the policy, or none of
 // them for the objects above, and always the snapshot around it.
 type Row struct {
 	view   *view
@@ -15,6 +15,8 @@ type Row struct {
 	du     *model.DeploymentUnit
 	eu     *model.ExecutionUnit
 	policy bool // DUStateChangeComplPolicy.
+	// variable is a row of ExecutionUnit.{i}.EnvVariable.; nothing else of its execution unit is read through it.
+	variable *model.Variable
 }
 
 // view is the snapshot of one request, with what takes a scan of a table to know. It is filled as it is asked and belongs

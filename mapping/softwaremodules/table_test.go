@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
 	"github.com/smmd-project/smmd/mapping/softwaremodules"
@@ -25,7 +26,7 @@ func snapshot() *model.Snapshot {
 			{
 				ID: "linux", Instance: 1, Alias: "cpe-linux", Enable: true, Status: model.EEUp, Name: "linux", Type: "Linux systemd portable",
 				Vendor: "systemd", Version: "252", CurrentRunLevel: -1, InitialExecutionUnitRunLevel: -1,
-				AllocatedDisk: -1, AvailableDisk: 1 << 40, AllocatedMemory: -1, AvailableMemory: 1024,
+				AllocatedDisk: -1, AvailableDisk: 1 << 40, AllocatedMemory: -1, AvailableMemory: 1024, AllocatedCPU: 75,
 			},
 			{
 				ID: "osgi", Instance: 4, Alias: "home", Parent: "linux", Enable: true, Status: model.EERestarting, Name: "5b7a-framework",
@@ -38,7 +39,10 @@ func snapshot() *model.Snapshot {
 			{
 				ID: 2, Alias: "cpe-2", Env: "osgi", UUID: "fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", Version: "1.0.0", DUID: "17", Name: "sample1",
 				Vendor: "broadband-forum.org", URL: "https://h/s.jar", Status: model.DUInstalled, Resolved: true, Installed: installed,
-				ModuleVersion: "blue",
+				ModuleVersion: "blue", Settings: model.UnitSettings{
+					Variables: []model.Variable{{Number: 2, Key: "MODE", Value: "test"}, {Number: 5, Key: "EMPTY"}}, LastVariable: 6,
+					Limits: model.Limits{Disk: 100, Memory: 1 << 40},
+				},
 			},
 			{ID: 3, Env: "gone", Status: model.DUInstalling},
 		},
@@ -97,7 +101,7 @@ func TestValues(t *testing.T) {
 		"ExecEnv.1.CurrentRunLevel": "-1", "ExecEnv.1.InitialExecutionUnitRunLevel": "-1", "ExecEnv.1.Vendor": "systemd",
 		"ExecEnv.1.Version": "252", "ExecEnv.1.ParentExecEnv": "", "ExecEnv.1.AllocatedDiskSpace": "-1",
 		"ExecEnv.1.AllocatedMemory": "-1", "ExecEnv.1.AvailableDiskSpace": "2147483647", "ExecEnv.1.AvailableMemory": "1024",
-		"ExecEnv.1.ActiveExecutionUnits": "", "ExecEnv.1.ProcessorRefList": "", "ExecEnv.1.AllocatedCPUPercent": "-1", "ExecEnv.1.AvailableCPUPercent": "-1",
+		"ExecEnv.1.ActiveExecutionUnits": "", "ExecEnv.1.ProcessorRefList": "", "ExecEnv.1.AllocatedCPUPercent": "75", "ExecEnv.4.AllocatedCPUPercent": "-1", "ExecEnv.1.AvailableCPUPercent": "-1",
 		"ExecEnv.1.CreatedAt": "0001-01-01T00:00:00Z", "ExecEnv.1.ExecEnvClassRef": "", "ExecEnv.1.ApplicationDataNumberOfEntries": "0",
 
 		"ExecEnv.4.Status": "Disabled", "ExecEnv.4.ParentExecEnv": "Device.SoftwareModules.ExecEnv.1", "ExecEnv.4.RequestedRunLevel": "-1",
@@ -128,7 +132,12 @@ func TestValues(t *testing.T) {
 		"ExecutionUnit.7.AutoRestart.MaximumRetryCount": "4", "ExecutionUnit.7.AutoRestart.ResetPeriod": "5", "ExecutionUnit.7.AutoRestart.RetryCount": "6",
 		"ExecutionUnit.7.AutoRestart.LastRestarted": "2026-03-01T12:00:00Z", "ExecutionUnit.7.AutoRestart.NextRestart": "2026-03-01T12:00:00Z",
 		"ExecutionUnit.8.AutoRestart.LastRestarted": "0001-01-01T00:00:00Z", "ExecutionUnit.8.AutoRestart.NextRestart": "9999-12-31T23:59:59Z",
-		"ExecutionUnit.7.NetworkConfig.AccessInterfaceRefList": "", "ExecutionUnit.7.AllocatedMemory": "-1", "ExecutionUnit.7.CPUPercentInUse": "-1",
+		"ExecutionUnit.7.NetworkConfig.AccessInterfaceRefList": "", "ExecutionUnit.7.CPUPercentInUse": "-1",
+		"ExecutionUnit.7.AllocatedDiskSpace": "100", "ExecutionUnit.7.AllocatedMemory": "2147483647", "ExecutionUnit.7.AllocatedCPUPercent": "-1",
+		"ExecutionUnit.8.AllocatedDiskSpace": "100", "ExecutionUnit.10.AllocatedDiskSpace": "-1", "ExecutionUnit.10.AllocatedMemory": "-1",
+		"ExecutionUnit.7.EnvVariableNumberOfEntries": "2", "ExecutionUnit.8.EnvVariableNumberOfEntries": "2", "ExecutionUnit.10.EnvVariableNumberOfEntries": "0",
+		"ExecutionUnit.7.EnvVariable.2.Key": "MODE", "ExecutionUnit.7.EnvVariable.2.Value": "test", "ExecutionUnit.7.EnvVariable.2.Alias": "cpe-2",
+		"ExecutionUnit.9.EnvVariable.5.Key": "EMPTY", "ExecutionUnit.9.EnvVariable.5.Value": "", "ExecutionUnit.9.EnvVariable.5.Alias": "cpe-5",
 
 		policy + "Enable": "true", policy + "OperationTypeFilter": "Install,Uninstall", policy + "ResultTypeFilter": "Both", policy + "FaultCodeFilter": "9001,9032",
 	} {
@@ -142,24 +151,27 @@ func TestValues(t *testing.T) {
 func TestValuesOfUSP(t *testing.T) {
 	newer, older := values(t, dm.USPOnly, softwaremodules.Version), values(t, dm.USPOnly, softwaremodules.OlderVersion)
 	for name, want := range map[string]struct{ newer, older string }{
-		"ExecEnv.4.Status":               {"Restarting", "Disabled"},
-		"ExecEnv.4.RestartReason":        {"new settings", absent},
-		"ExecEnv.4.RestartCount":         {"3", absent},
-		"ExecEnv.4.LastRestarted":        {"2026-03-01T12:00:00Z", absent},
-		"ExecEnv.1.LastRestarted":        {"0001-01-01T00:00:00Z", absent},
-		"ExecEnv.1.AvailableRoles":       {"", absent},
-		"ExecEnv.1.Reset":                {absent, absent},
-		"ExecEnv.1.Enable":               {"true", "true"},
-		"ExecutionUnit.7.Status":         {"Restarting", "Starting"},
-		"ExecutionUnit.7.Name":           {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
-		"DeploymentUnit.2.Name":          {"sample1", "sample1"},
-		"DeploymentUnit.2.ModuleVersion": {"blue", absent},
-		"ExecutionUnit.7.CreationTime":   {"2026-03-01T12:00:00Z", absent},
-		"DeploymentUnit.2.Installed":     {"2026-03-01T12:00:00Z", absent},
-		"ExecutionUnit.7.EUID":           {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
-		policy + "Enable":                {absent, absent},
-		"ExecEnvClassNumberOfEntries":    {"0", absent},
-		"ExecutionUnitNumberOfEntries":   {"4", "4"},
+		"ExecEnv.4.Status":                    {"Restarting", "Disabled"},
+		"ExecEnv.4.RestartReason":             {"new settings", absent},
+		"ExecEnv.4.RestartCount":              {"3", absent},
+		"ExecEnv.4.LastRestarted":             {"2026-03-01T12:00:00Z", absent},
+		"ExecEnv.1.LastRestarted":             {"0001-01-01T00:00:00Z", absent},
+		"ExecEnv.1.AvailableRoles":            {"", absent},
+		"ExecEnv.1.Reset":                     {absent, absent},
+		"ExecEnv.1.Enable":                    {"true", "true"},
+		"ExecutionUnit.7.Status":              {"Restarting", "Starting"},
+		"ExecutionUnit.7.Name":                {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
+		"DeploymentUnit.2.Name":               {"sample1", "sample1"},
+		"DeploymentUnit.2.ModuleVersion":      {"blue", absent},
+		"ExecutionUnit.8.EnvVariable.2.Key":   {"MODE", absent},
+		"ExecutionUnit.8.EnvVariable.2.Alias": {"cpe-2", absent},
+		"ExecutionUnit.8.AllocatedDiskSpace":  {"100", absent},
+		"ExecutionUnit.7.CreationTime":        {"2026-03-01T12:00:00Z", absent},
+		"DeploymentUnit.2.Installed":          {"2026-03-01T12:00:00Z", absent},
+		"ExecutionUnit.7.EUID":                {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
+		policy + "Enable":                     {absent, absent},
+		"ExecEnvClassNumberOfEntries":         {"0", absent},
+		"ExecutionUnitNumberOfEntries":        {"4", "4"},
 	} {
 		for _, of := range []struct {
 			version string
@@ -185,7 +197,7 @@ var attributes = map[dm.Protocol]map[string][]model.Attribute{
 		"ExecutionUnit":            {model.Alias, model.RequestedState, model.AutoStart, model.RunLevel},
 		"DUStateChangeComplPolicy": {model.PolicyEnable, model.PolicyOperationTypeFilter, model.PolicyResultTypeFilter, model.PolicyFaultCodeFilter},
 		// Without rows; who would make one would name it.
-		"ExecEnvClass": {model.Alias}, "ApplicationData": {model.Alias}, "HostObject": {model.Alias}, "EnvVariable": {model.Alias},
+		"ExecEnvClass": {model.Alias}, "ApplicationData": {model.Alias}, "HostObject": {model.Alias},
 	},
 	dm.USPOnly: {
 		"AutoRestart": {
@@ -278,17 +290,32 @@ func TestWriteRules(t *testing.T) {
 	}
 }
 
+func TestLimit(t *testing.T) {
+	for value, want := range map[int]int64{-1: 0, 1: 1, 65536: 65536} {
+		if got, err := softwaremodules.Limit("AllocatedMemory", value); err != nil || got != want {
+			t.Errorf("%d: %d, %v, want %d", value, got, err, want)
+		}
+	}
+	for value, want := range map[int]fault.Reason{0: fault.UnsupportedArgument, -2: fault.InvalidArguments} {
+		if got, err := softwaremodules.Limit("AllocatedMemory", value); fault.ReasonOf(err) != want {
+			t.Errorf("%d: %d, %v, want a refusal of class %s", value, got, err, want)
+		}
+	}
+}
+
 func TestRef(t *testing.T) {
 	for path, want := range map[string]model.Ref{
-		"Device.SoftwareModules.":                            {},
-		"Device.SoftwareModules.ExecEnv.":                    {},
-		"Device.SoftwareModules.ExecEnv.4.":                  {Kind: model.KindExecEnv, Instance: 4},
-		"Device.SoftwareModules.ExecEnv.[home].":             {Kind: model.KindExecEnv, Instance: 4},
-		"Device.SoftwareModules.DeploymentUnit.3.":           {Kind: model.KindDeploymentUnit, Instance: 3},
-		"Device.SoftwareModules.ExecutionUnit.7.Extensions.": {Kind: model.KindExecutionUnit, Instance: 7},
-		"Device.SoftwareModules.ExecEnvClass.":               {},
-		"Device.ManagementServer.":                           {},
-		"Device.ManagementServer.DUStateChangeComplPolicy.":  {Kind: model.KindPolicy},
+		"Device.SoftwareModules.":                                     {},
+		"Device.SoftwareModules.ExecEnv.":                             {},
+		"Device.SoftwareModules.ExecEnv.4.":                           {Kind: model.KindExecEnv, Instance: 4},
+		"Device.SoftwareModules.ExecEnv.[home].":                      {Kind: model.KindExecEnv, Instance: 4},
+		"Device.SoftwareModules.DeploymentUnit.3.":                    {Kind: model.KindDeploymentUnit, Instance: 3},
+		"Device.SoftwareModules.ExecutionUnit.7.Extensions.":          {Kind: model.KindExecutionUnit, Instance: 7},
+		"Device.SoftwareModules.ExecutionUnit.7.EnvVariable.5.":       {}, // the agent has no row for it
+		"Device.SoftwareModules.ExecutionUnit.7.EnvVariable.[cpe-5].": {},
+		"Device.SoftwareModules.ExecEnvClass.":                        {},
+		"Device.ManagementServer.":                                    {},
+		"Device.ManagementServer.DUStateChangeComplPolicy.":           {Kind: model.KindPolicy},
 	} {
 		p, err := dm.ParsePath(path, dm.CWMP)
 		if err != nil {

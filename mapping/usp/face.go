@@ -21,6 +21,8 @@ type Agent interface {
 	Request(ctx context.Context, eu model.RowID, r model.Request, originator model.Origin) (uint32, error)
 	// RestartExecEnv restarts an environment and returns the job.
 	RestartExecEnv(ctx context.Context, instance uint32, reason string, originator model.Origin) (uint32, error)
+	// Constrain begins to set limits of an environment and returns the job.
+	Constrain(ctx context.Context, r model.ConstrainRequest) (uint32, error)
 	// ResetExecEnv brings an environment back to its baseline of kind cwmp or usp and returns the job.
 	ResetExecEnv(ctx context.Context, instance uint32, kind string, originator model.Origin) (uint32, error)
 }

@@ -82,6 +82,12 @@ func (a *agent) RestartExecEnv(_ context.Context, instance uint32, reason string
 	return a.ask(fmt.Sprintf("restart %d %q", instance, reason), o)
 }
 
+func (a *agent) Constrain(_ context.Context, r model.ConstrainRequest) (uint32, error) {
+	o := r.Originator
+	r.Originator = model.Origin{}
+	return a.ask(r, o)
+}
+
 func (a *agent) ResetExecEnv(_ context.Context, instance uint32, kind string, o model.Origin) (uint32, error) {
 	return a.ask(fmt.Sprintf("reset %d %s", instance, kind), o)
 }

@@ -209,3 +209,34 @@ func TestDifferences(t *testing.T) {
 		t.Errorf("the creation is %+v", created)
 	}
 }
+
+// An update that replaces the variables of a unit takes their rows away in each of its execution units and makes others.
+func TestDifferencesOfVariables(t *testing.T) {
+	with := func(s model.UnitSettings) *model.Snapshot {
+		return model.NewSnapshot(nil,
+			[]*model.DeploymentUnit{{ID: 5, Settings: s}},
+			[]*model.ExecutionUnit{{ID: 3, DU: 5}, {ID: 4, DU: 5}, {ID: 6}}, nil)
+	}
+	before := with(model.UnitSettings{Variables: []model.Variable{{Number: 1, Key: "A", Value: "1"}, {Number: 2, Key: "B", Value: "1"}}, Limits: model.Limits{Memory: 8}})
+	after := with(model.UnitSettings{Variables: []model.Variable{{Number: 2, Key: "B", Value: "2"}, {Number: 3, Key: "C"}, {Number: 4, Key: "D"}}})
+	var refs []model.Ref
+	for _, eu := range []uint32{3, 4, 6} {
+		refs = append(refs, model.Ref{Kind: model.KindExecutionUnit, Instance: eu})
+	}
+	var want []string
+	for _, line := range []string{
+		"ObjectCreation EnvVariable.3. cpe-3", "ObjectCreation EnvVariable.4. cpe-4",
+		"ValueChange AllocatedMemory=-1", "ValueChange EnvVariableNumberOfEntries=3", "ValueChange EnvVariable.2.Value=2", "ObjectDeletion EnvVariable.1.",
+	} {
+		kind, rest, _ := strings.Cut(line, " ")
+		want = append(want, kind+" ExecutionUnit.3."+rest, kind+" ExecutionUnit.4."+rest)
+	}
+	face := usp.New(newAgent(), "")
+	got := face.Differences(before, after, refs)
+	if lines := told(got); !slices.Equal(slices.Sorted(slices.Values(lines)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("the differences are\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+	if want := map[string]string{"Alias": "cpe-3", "Key": "C"}; !cmp.Equal(got[0].Arguments, want) {
+		t.Errorf("the unique keys of %s are %v, want %v", got[0].Object, got[0].Arguments, want)
+	}
+}

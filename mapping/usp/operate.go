@@ -44,14 +44,24 @@ func (x execution) text(name string) string { s, _ := x.args[name].(string); ret
 // commands is what each command of the data model does. It returns the job of an asynchronous one.
 var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint32, error){
 	"Device.SoftwareModules.InstallDU()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
+		settings, err := readSettings(x.args)
+		if err != nil {
+			return 0, err
+		}
 		return f.agent.Install(ctx, model.InstallRequest{
 			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: f.execEnv(x.row, x.text("ExecutionEnvRef")), Username: x.text("Username"), Password: x.text("Password"),
-			ModuleVersion: x.text("ModuleVersion"), AutoRestart: autoRestart(x.args), Originator: x.origin,
+			ModuleVersion: x.text("ModuleVersion"), AutoRestart: autoRestart(x.args),
+			Variables: settings.variables, Limits: settings.limits, Originator: x.origin,
 		})
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Update()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
+		settings, err := readSettings(x.args)
+		if err != nil {
+			return 0, err
+		}
 		r := model.UpdateRequest{
-			DU: x.ref.Instance, URL: x.text("URL"), Username: x.text("Username"), Password: x.text("Password"), Originator: x.origin,
+			DU: x.ref.Instance, URL: x.text("URL"), Username: x.text("Username"), Password: x.text("Password"),
+			Variables: settings.variables, Limits: settings.limits, Originator: x.origin,
 		}
 		if v, given := x.args["ModuleVersion"].(string); given {
 			r.ModuleVersion = &v
@@ -68,6 +78,14 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 			err = refused.Faults[0]
 		}
 		return 0, err
+	},
+	"Device.SoftwareModules.ExecEnv.{i}.ModifyConstraints()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
+		limits, err := readLimits(x.args, "")
+		if err != nil {
+			return 0, err
+		}
+		force, _ := x.args["Force"].(bool)
+		return f.agent.Constrain(ctx, model.ConstrainRequest{Instance: x.ref.Instance, Limits: limits, Force: force, Originator: x.origin})
 	},
 	"Device.SoftwareModules.ExecEnv.{i}.Restart()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
 		return f.agent.RestartExecEnv(ctx, x.ref.Instance, x.text("Reason"), x.origin)

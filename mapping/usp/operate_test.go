@@ -39,6 +39,10 @@ func executed(results []usp.Executed) string {
 	return strings.Join(lines, ", ")
 }
 
+func kib(n int64) *int64 { return &n }
+
+func percent(n int) *int { return &n }
+
 func TestOperate(t *testing.T) {
 	install := func(env string) model.InstallRequest { return model.InstallRequest{URL: "http://h/x", ExecEnv: env} }
 	for _, tc := range []struct {
@@ -66,6 +70,23 @@ func TestOperate(t *testing.T) {
 				Enable: true, Minimum: 1, Maximum: 4294967295, Multiplier: 3, Retries: 10, Reset: 5,
 			}}}},
 		{"InstallDU()", "URL=http://h/x AutoRestart.Enable=true", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.10.Key=LAST EnvVariable.10.Value=a=b EnvVariable.2.Key=FIRST EnvVariable.2.Value=", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", Variables: []model.VariableRequest{{Key: "FIRST"}, {Key: "LAST", Value: "a=b"}}}}},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Key=A EnvVariable.1.Value=1 EnvVariable.2.Key=A EnvVariable.2.Value=1", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Key=A", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Value=1", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Key= EnvVariable.1.Value=1", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Key=A=B EnvVariable.1.Value=1", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Key=A EnvVariable.1.Value=" + strings.Repeat("v", 2049), "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.1.Key=A EnvVariable.1.Value=" + "\x01", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x EnvVariable.0.Key=A EnvVariable.x.Key=B", "InstallDU() job 1", []any{install("")}}, // unknown here
+		{"InstallDU()", "URL=http://h/x Resources.AllocatedMemory=65536 Resources.AllocatedCPUPercent=25", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", Limits: model.LimitsRequest{Disk: kib(0), Memory: kib(65536), CPU: percent(25)}}}},
+		{"InstallDU()", "URL=http://h/x Resources.AllocatedDiskSpace=-1 Resources.AllocatedMemory=-1 Resources.AllocatedCPUPercent=-1", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", Limits: model.LimitsRequest{Disk: kib(0), Memory: kib(0), CPU: percent(0)}}}},
+		{"InstallDU()", "URL=http://h/x Resources.AllocatedDiskSpace=0", "InstallDU() 7004", nil},
+		{"InstallDU()", "URL=http://h/x Resources.AllocatedDiskSpace=-2", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x Resources.AllocatedCPUPercent=101", "InstallDU() 7027", nil},
 		{"InstallDU()", "UUID=u", "InstallDU() 7027", nil},
 		{"InstallDU()", "UUID=u Signature=x", "InstallDU() 7027", nil},
 		{"InstallDU()", "URL=http://h/x Privileged=perhaps", "InstallDU() 7027", nil},
@@ -77,6 +98,10 @@ func TestOperate(t *testing.T) {
 		{"DeploymentUnit.5.Update()", "URL=http://h/y Username=n Password=p", "DeploymentUnit.5.Update() job 1",
 			[]any{model.UpdateRequest{DU: 5, URL: "http://h/y", Username: "n", Password: "p"}}},
 		{"DeploymentUnit.5.Update()", "ModuleVersion=", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5, ModuleVersion: new(string)}}},
+		{"DeploymentUnit.5.Update()", "EnvVariable.3.Key=A EnvVariable.3.Value=1 Resources.AllocatedDiskSpace=7 Resources.AllocatedMemory=-1", "DeploymentUnit.5.Update() job 1",
+			[]any{model.UpdateRequest{DU: 5, Variables: []model.VariableRequest{{Key: "A", Value: "1"}}, Limits: model.LimitsRequest{Disk: kib(7), Memory: kib(0)}}}},
+		{"DeploymentUnit.5.Update()", "Resources.AllocatedCPUPercent=0", "DeploymentUnit.5.Update() 7004", nil},
+		{"DeploymentUnit.5.Update()", "EnvVariable.1.Key=A", "DeploymentUnit.5.Update() 7027", nil},
 		{"DeploymentUnit.5.Update()", "", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5}}},
 		{"DeploymentUnit.*.Uninstall()", "", "DeploymentUnit.5.Uninstall() job 1, DeploymentUnit.6.Uninstall() job 2", []any{"uninstall 5", "uninstall 6"}},
 		{`DeploymentUnit.[Resolved==true].Uninstall()`, "RetainData=false", "DeploymentUnit.5.Uninstall() job 1", []any{"uninstall 5"}},
@@ -85,6 +110,14 @@ func TestOperate(t *testing.T) {
 		{`DeploymentUnit.[Alias=="x"].Uninstall()`, "", `DeploymentUnit.[Alias=="x"].Uninstall() 7016`, nil},
 		{"ExecEnv.1.Restart()", "Reason=why", `ExecEnv.1.Restart() job 1`, []any{`restart 1 "why"`}},
 		{"DeploymentUnit.*.ExecutionEnvRef+.Restart()", "", `ExecEnv.1.Restart() job 1`, []any{`restart 1 ""`}},
+		{"ExecEnv.1.ModifyConstraints()", "AllocatedMemory=1024", "ExecEnv.1.ModifyConstraints() job 1",
+			[]any{model.ConstrainRequest{Instance: 1, Limits: model.LimitsRequest{Memory: kib(1024)}}}},
+		{"ExecEnv.2.ModifyConstraints()", "Force=true AllocatedDiskSpace=-1 AllocatedCPUPercent=100", "ExecEnv.2.ModifyConstraints() job 1",
+			[]any{model.ConstrainRequest{Instance: 2, Force: true, Limits: model.LimitsRequest{Disk: kib(0), CPU: percent(100)}}}},
+		{"ExecEnv.1.ModifyConstraints()", "", "ExecEnv.1.ModifyConstraints() job 1", []any{model.ConstrainRequest{Instance: 1}}},
+		{"ExecEnv.1.ModifyConstraints()", "AllocatedMemory=0", "ExecEnv.1.ModifyConstraints() 7004", nil},
+		{"ExecEnv.1.ModifyConstraints()", "AllocatedMemory=much", "ExecEnv.1.ModifyConstraints() 7027", nil},
+		{"ExecEnv.1.ModifyConstraints()", "Force=perhaps", "ExecEnv.1.ModifyConstraints() 7027", nil},
 		{"ExecEnv.1.Reset()", "", "ExecEnv.1.Reset() job 1", []any{"reset 1 usp"}},
 		{"ExecEnv.1.SetRunLevel()", "RequestedRunLevel=4", "ExecEnv.1.SetRunLevel()",
 			[]any{[]model.Assignment{{Row: model.Ref{Kind: model.KindExecEnv, Instance: 1}, Attribute: model.RequestedRunLevel, Value: 4}}}},
@@ -127,7 +160,7 @@ func TestOperate(t *testing.T) {
 func TestOperateThatTheAgentRefuses(t *testing.T) {
 	for _, r := range fault.Reasons() {
 		for command, args := range map[string]string{
-			"InstallDU()": "URL=http://h/x", "DeploymentUnit.*.Update()": "", "DeploymentUnit.5.Uninstall()": "", "ExecEnv.1.Restart()": "", "ExecEnv.1.Reset()": "",
+			"InstallDU()": "URL=http://h/x", "DeploymentUnit.*.Update()": "", "DeploymentUnit.5.Uninstall()": "", "ExecEnv.1.Restart()": "", "ExecEnv.1.Reset()": "", "ExecEnv.1.ModifyConstraints()": "Force=true",
 			"ExecEnv.1.SetRunLevel()": "RequestedRunLevel=1", "ExecutionUnit.3.SetRequestedState()": "RequestedState=Active", "ExecutionUnit.3.Restart()": "",
 		} {
 			a := newAgent()
@@ -216,6 +249,8 @@ func TestRequests(t *testing.T) {
 
 func FuzzOperate(f *testing.F) {
 	f.Add("Device.SoftwareModules.InstallDU()", "URL", "http://h/x", "HostObject.1.Source", "/a")
+	f.Add("Device.SoftwareModules.DeploymentUnit.*.Update()", "EnvVariable.4294967295.Key", "A", "EnvVariable.4294967295.Value", "\x00")
+	f.Add("Device.SoftwareModules.ExecEnv.1.ModifyConstraints()", "AllocatedMemory", "0", "Force", "1")
 	f.Add("Device.SoftwareModules.DeploymentUnit.*.Uninstall()", "RetainData", "true", "", "")
 	f.Add(`Device.SoftwareModules.ExecEnv.[Name=="lxc"].SetRunLevel()`, "RequestedRunLevel", "-1", "\xff", "{i}")
 	f.Add("Device.SoftwareModules.ExecEnv.1.ActiveExecutionUnits#*+.SetRequestedState()", "RequestedState", "Idle", "RequestedState.", ".")
