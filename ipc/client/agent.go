@@ -41,6 +41,26 @@ type InstallOptions struct {
 	AutoStart *bool // nil: as the environment is configured
 	// ModuleVersion is kept with the unit, at most 32 characters.
 	ModuleVersion string
+	Variables     map[string]string // environment variables of its execution units
+	Limits        Limits            // of each of its execution units
+}
+
+// Limits bound what is used at most. Nil: as it is; [NoLimit] takes a limit away.
+type Limits struct {
+	Disk   *int32 // KiB
+	Memory *int32 // KiB
+	CPU    *int32 // percent, 1 to 100: of the environment for an execution unit, of the device for an environment
+}
+
+// NoLimit is the value in [Limits] for none.
+const NoLimit = -1
+
+func (l Limits) put(o options) {
+	for key, n := range map[string]*int32{"disk_limit": l.Disk, "memory_limit": l.Memory, "cpu_limit": l.CPU} {
+		if n != nil {
+			o.put(key, *n)
+		}
+	}
 }
 
 // Install begins an installation and returns its job.
@@ -54,6 +74,10 @@ func (c *Client) Install(ctx context.Context, url string, o InstallOptions) (dbu
 		opts.put("auto_start", *o.AutoStart)
 	}
 	opts.put("module_version", o.ModuleVersion)
+	if len(o.Variables) > 0 {
+		opts.put("variables", o.Variables)
+	}
+	o.Limits.put(opts)
 	var job dbus.ObjectPath
 	_, err := c.call(ctx, "cannot install", Root, BusName+".Install", []any{url, opts}, &job)
 	return job, err
@@ -66,6 +90,9 @@ type UpdateOptions struct {
 	Password string
 	// ModuleVersion is kept with the unit, at most 32 characters; empty: it stays as it is.
 	ModuleVersion string
+	// Variables take the place of all environment variables that were given; nil: they stay.
+	Variables map[string]string
+	Limits    Limits
 }
 
 // Update begins an update of a deployment unit and returns its job.
@@ -75,6 +102,10 @@ func (c *Client) Update(ctx context.Context, du dbus.ObjectPath, o UpdateOptions
 	opts.put("username", o.Username)
 	opts.put("password", o.Password)
 	opts.put("module_version", o.ModuleVersion)
+	if o.Variables != nil {
+		opts.put("variables", o.Variables)
+	}
+	o.Limits.put(opts)
 	return c.job(ctx, "cannot update", du, KindDeploymentUnit, "Update", opts)
 }
 
@@ -103,6 +134,17 @@ func (c *Client) RestartExecEnv(ctx context.Context, env dbus.ObjectPath, reason
 	opts := options{}
 	opts.put("reason", reason)
 	return c.job(ctx, "cannot restart", env, KindExecEnv, "Restart", opts)
+}
+
+// ModifyConstraints begins to set limits of an environment and returns the job. A limit below what is in use fails, and nothing is changed, unless
+// it is forced: the environment may then end units.
+func (c *Client) ModifyConstraints(ctx context.Context, env dbus.ObjectPath, l Limits, force bool) (dbus.ObjectPath, error) {
+	opts := options{}
+	l.put(opts)
+	if force {
+		opts.put("force", true)
+	}
+	return c.job(ctx, "cannot constrain", env, KindExecEnv, "ModifyConstraints", opts)
 }
 
 // The kinds of baseline: one for each protocol.

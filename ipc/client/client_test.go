@@ -106,7 +106,7 @@ func TestMethods(t *testing.T) {
 	du, eu, env := tree.DeploymentUnits[0].Object, tree.ExecutionUnits[0].Object, tree.ExecEnvs[0].Object
 	before := len(agent.Asked())
 	agent.Auto(true)
-	no := false
+	no, mebibyte, noLimit := false, int32(1024), int32(client.NoLimit)
 	ctx := t.Context()
 	for _, call := range []func() error{
 		func() error {
@@ -122,6 +122,14 @@ func TestMethods(t *testing.T) {
 		func() error { _, err := c.Start(ctx, eu); return err },
 		func() error { _, err := c.Restart(ctx, eu); return err },
 		func() error { _, err := c.RestartExecEnv(ctx, env, "because"); return err },
+		func() error {
+			_, err := c.ModifyConstraints(ctx, env, client.Limits{Memory: &mebibyte, CPU: &noLimit}, true)
+			return err
+		},
+		func() error {
+			_, err := c.Update(ctx, du, client.UpdateOptions{Variables: map[string]string{}, Limits: client.Limits{Disk: &mebibyte}})
+			return err
+		},
 		func() error { return c.SetRunLevel(ctx, env, 7) },
 		func() error { return c.SetProperty(ctx, env, "Alias", "home") },
 		func() error { return c.RecordBaseline(ctx, client.BaselineUSP, "boot 7") },
@@ -141,7 +149,13 @@ func TestMethods(t *testing.T) {
 	for _, a := range agent.Asked()[before+1:] {
 		switch a := a.(type) {
 		case model.UpdateRequest:
-			got = append(got, fmt.Sprint("update ", a.DU, a.URL, a.Username, a.Password))
+			line := fmt.Sprint("update ", a.DU, a.URL, a.Username, a.Password)
+			if a.Variables != nil {
+				line += fmt.Sprint(" ", a.Variables, *a.Limits.Disk, a.Limits.Memory, a.Limits.CPU)
+			}
+			got = append(got, line)
+		case model.ConstrainRequest:
+			got = append(got, fmt.Sprint("constrain ", a.Instance, a.Limits.Disk, *a.Limits.Memory, *a.Limits.CPU, a.Force))
 		case ipctest.Request:
 			got = append(got, fmt.Sprint("request ", a.EU, a.Request))
 		case ipctest.Restart:
@@ -157,6 +171,7 @@ func TestMethods(t *testing.T) {
 		}
 	}
 	want := []string{"update 1http://files/c.jarup", "request 2Idle", "request 2Active", "request 2Restart", "restart 1because",
+		"constrain 1 <nil> 1024 0 true", "update 1 [] 1024 <nil> <nil>",
 		"set RequestedRunLevel7", "set Aliashome", "baseline uspboot 7", "reset 1usp", "uninstall 1", "reset 1cwmp"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)

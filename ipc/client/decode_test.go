@@ -60,7 +60,7 @@ func example(t *testing.T, signature, name string) dbus.Variant {
 	at := name == "Installed" || name == "CreationTime" || strings.HasPrefix(name, "Last")
 	values := map[string]any{
 		"s": "x", "b": true, "i": int32(-1), "u": uint32(1), "t": uint64(1), "d": 0.5, "o": ObjectPath(KindExecEnv, 1),
-		"ao": []dbus.ObjectPath{ObjectPath(KindExecEnv, 1)}, "au": []uint32{1},
+		"ao": []dbus.ObjectPath{ObjectPath(KindExecEnv, 1)}, "au": []uint32{1}, "a{ss}": map[string]string{"k": "v"},
 	}
 	v, ok := values[signature]
 	if !ok {

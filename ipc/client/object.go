@@ -16,7 +16,7 @@ type Object interface {
 }
 
 // An ExecEnv is an execution environment: Device.SoftwareModules.ExecEnv.{i}. as properties of org.smmd.ExecEnv1. Sizes are
-// in KiB, -1 when unknown.
+// in KiB, -1 when unknown; a limit is -1 when there is none.
 type ExecEnv struct {
 	Ref
 	ID                           string            `dbus:"ID" json:"id"`           // the configured name
@@ -37,6 +37,7 @@ type ExecEnv struct {
 	AvailableDisk                int64             `dbus:"AvailableDiskSpace" json:"available_disk_kib"`
 	AllocatedMemory              int64             `dbus:"AllocatedMemory" json:"allocated_memory_kib"`
 	AvailableMemory              int64             `dbus:"AvailableMemory" json:"available_memory_kib"`
+	AllocatedCPU                 int64             `dbus:"AllocatedCPUPercent" json:"allocated_cpu_percent"`
 	ActiveExecutionUnits         []dbus.ObjectPath `dbus:"ActiveExecutionUnits" json:"active_execution_units"`
 	RestartReason                string            `dbus:"RestartReason" json:"restart_reason"`
 	RestartCount                 int64             `dbus:"RestartCount" json:"restart_count"`
@@ -66,29 +67,33 @@ type DeploymentUnit struct {
 }
 
 // An ExecutionUnit is something that runs: Device.SoftwareModules.ExecutionUnit.{i}. as properties of
-// org.smmd.ExecutionUnit1. Sizes are in KiB, -1 when unknown.
+// org.smmd.ExecutionUnit1. Sizes are in KiB, -1 when unknown; a limit is -1 when there is none.
 type ExecutionUnit struct {
 	Ref
-	EUID           string          `dbus:"EUID" json:"euid"`
-	Alias          string          `dbus:"Alias" json:"alias"`
-	Name           string          `dbus:"Name" json:"name"`
-	Label          string          `dbus:"ExecEnvLabel" json:"label"`
-	Vendor         string          `dbus:"Vendor" json:"vendor"`
-	Version        string          `dbus:"Version" json:"version"`
-	Description    string          `dbus:"Description" json:"description"`
-	Status         string          `dbus:"Status" json:"status"`
-	FaultCode      string          `dbus:"ExecutionFaultCode" json:"fault_code"` // NoFault when nothing is wrong
-	FaultMessage   string          `dbus:"ExecutionFaultMessage" json:"fault_message"`
-	AutoStart      bool            `dbus:"AutoStart" json:"auto_start"`
-	RunLevel       int64           `dbus:"RunLevel" json:"run_level"`
-	ExecEnv        dbus.ObjectPath `dbus:"ExecutionEnvRef" json:"exec_env"`
-	DeploymentUnit dbus.ObjectPath `dbus:"DeploymentUnit" json:"deployment_unit"`
-	PIDs           []uint32        `dbus:"PIDs" json:"pids"`
-	MemoryInUse    int64           `dbus:"MemoryInUse" json:"memory_in_use_kib"`
-	DiskInUse      int64           `dbus:"DiskSpaceInUse" json:"disk_in_use_kib"`
-	LogPath        string          `dbus:"LogPath" json:"log_path"`
-	ExitCode       int64           `dbus:"ExitCode" json:"exit_code"` // of the last end of its main process, -1 none or unknown
-	Created        time.Time       `dbus:"CreationTime" json:"created,omitzero"`
+	EUID            string            `dbus:"EUID" json:"euid"`
+	Alias           string            `dbus:"Alias" json:"alias"`
+	Name            string            `dbus:"Name" json:"name"`
+	Label           string            `dbus:"ExecEnvLabel" json:"label"`
+	Vendor          string            `dbus:"Vendor" json:"vendor"`
+	Version         string            `dbus:"Version" json:"version"`
+	Description     string            `dbus:"Description" json:"description"`
+	Status          string            `dbus:"Status" json:"status"`
+	FaultCode       string            `dbus:"ExecutionFaultCode" json:"fault_code"` // NoFault when nothing is wrong
+	FaultMessage    string            `dbus:"ExecutionFaultMessage" json:"fault_message"`
+	AutoStart       bool              `dbus:"AutoStart" json:"auto_start"`
+	RunLevel        int64             `dbus:"RunLevel" json:"run_level"`
+	ExecEnv         dbus.ObjectPath   `dbus:"ExecutionEnvRef" json:"exec_env"`
+	DeploymentUnit  dbus.ObjectPath   `dbus:"DeploymentUnit" json:"deployment_unit"`
+	PIDs            []uint32          `dbus:"PIDs" json:"pids"`
+	MemoryInUse     int64             `dbus:"MemoryInUse" json:"memory_in_use_kib"`
+	DiskInUse       int64             `dbus:"DiskSpaceInUse" json:"disk_in_use_kib"`
+	AllocatedMemory int64             `dbus:"AllocatedMemory" json:"allocated_memory_kib"`
+	AllocatedDisk   int64             `dbus:"AllocatedDiskSpace" json:"allocated_disk_kib"`
+	AllocatedCPU    int64             `dbus:"AllocatedCPUPercent" json:"allocated_cpu_percent"` // of its environment
+	Variables       map[string]string `dbus:"EnvVariables" json:"variables"`                    // given to its deployment unit
+	LogPath         string            `dbus:"LogPath" json:"log_path"`
+	ExitCode        int64             `dbus:"ExitCode" json:"exit_code"` // of the last end of its main process, -1 none or unknown
+	Created         time.Time         `dbus:"CreationTime" json:"created,omitzero"`
 }
 
 // A Job is work that the agent has accepted: the properties of org.smmd.Job1.
@@ -157,7 +162,7 @@ func newObject(path dbus.ObjectPath) Object {
 	case KindDeploymentUnit:
 		return &DeploymentUnit{Ref: r, ExecutionUnits: []dbus.ObjectPath{}}
 	case KindExecutionUnit:
-		return &ExecutionUnit{Ref: r, PIDs: []uint32{}}
+		return &ExecutionUnit{Ref: r, PIDs: []uint32{}, Variables: map[string]string{}}
 	}
 	return &Job{Ref: r, Objects: []dbus.ObjectPath{}}
 }

@@ -157,17 +157,25 @@ func TestMethodsReachTheAgent(t *testing.T) {
 	}{
 		{contract.Root, contract.Agent + ".Install", []any{"file:///x", options{
 			"uuid": v("u"), "exec_env": v(godbus.ObjectPath(row("ExecEnv", "2"))), "username": v("n"), "password": v("p"), "auto_start": v(false),
-			"module_version": v("blue"),
-		}}, model.InstallRequest{URL: "file:///x", UUID: "u", ExecEnv: "lxc", Username: "n", Password: "p", AutoStart: &no, ModuleVersion: "blue", Originator: origin}},
+			"module_version": v("blue"), "variables": v(map[string]string{"B": "2", "A": ""}), "memory_limit": v(int32(64)), "cpu_limit": v(int32(100)),
+		}}, model.InstallRequest{
+			URL: "file:///x", UUID: "u", ExecEnv: "lxc", Username: "n", Password: "p", AutoStart: &no, ModuleVersion: "blue", Originator: origin,
+			Variables: []model.VariableRequest{{Key: "A"}, {Key: "B", Value: "2"}}, Limits: model.LimitsRequest{Memory: kib(64), CPU: percent(100)},
+		}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"url": v("u"), "username": v("n"), "password": v("p")}},
 			model.UpdateRequest{DU: 1, URL: "u", Username: "n", Password: "p", Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"module_version": v("")}},
 			model.UpdateRequest{DU: 1, ModuleVersion: new(string), Originator: origin}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"variables": v(map[string]string{}), "disk_limit": v(int32(-1))}},
+			model.UpdateRequest{DU: 1, Variables: []model.VariableRequest{}, Limits: model.LimitsRequest{Disk: kib(0)}, Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{}}, ipctest.Uninstall{DU: 1, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Start", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestActive, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestIdle, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Restart", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestRestart, Originator: origin}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Restart", []any{options{"reason": v("why")}}, ipctest.Restart{Instance: 1, Reason: "why", Originator: origin}},
+		{row("ExecEnv", "2"), contract.ExecEnv + ".ModifyConstraints", []any{options{"memory_limit": v(int32(64)), "cpu_limit": v(int32(-1)), "force": v(true)}},
+			model.ConstrainRequest{Instance: 2, Limits: model.LimitsRequest{Memory: kib(64), CPU: percent(0)}, Force: true, Originator: origin}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".ModifyConstraints", []any{options{}}, model.ConstrainRequest{Instance: 1, Originator: origin}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", []any{options{}}, ipctest.Reset{Instance: 1, Kind: "cwmp", Originator: origin}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", []any{options{"baseline": v("usp")}}, ipctest.Reset{Instance: 1, Kind: "usp", Originator: origin}},
 		{contract.Root, contract.Agent + ".RecordBaseline", []any{"usp", "boot 7"}, ipctest.Baseline{Kind: "usp", Token: "boot 7"}},
@@ -193,6 +201,77 @@ func TestMethodsReachTheAgent(t *testing.T) {
 	}
 	if _, ok := c.agent.Asked()[0].(model.InstallRequest); !ok || c.get(row("ExecEnv", "1"), contract.ExecEnv, "CurrentRunLevel") != int32(3) {
 		t.Error("the run level is not set")
+	}
+}
+
+func kib(n int64) *int64 { return &n }
+
+func percent(n int) *int { return &n }
+
+func TestOptionsOfUnits(t *testing.T) {
+	c := newClient(t)
+	c.install()
+	before := len(c.agent.Asked())
+	for _, x := range []struct {
+		name, key string
+		value     any
+	}{
+		{"org.freedesktop.DBus.Error.InvalidArgs", "variables", []string{"A=1"}},
+		{"org.freedesktop.DBus.Error.InvalidArgs", "variables", options{"A": v("1")}},
+		{"org.freedesktop.DBus.Error.InvalidArgs", "variables", map[string]string{"A": strings.Repeat("x", 1<<16)}},
+		{"org.freedesktop.DBus.Error.InvalidArgs", "memory_limit", uint32(1)},
+		{"org.freedesktop.DBus.Error.InvalidArgs", "cpu_limit", "25"},
+		{"org.smmd.Error.UnsupportedArgument", "disk_limit", int32(0)},
+		{"org.smmd.Error.InvalidArguments", "disk_limit", int32(-2)},
+	} {
+		for _, m := range []struct {
+			path, method string
+			args         []any
+		}{
+			{contract.Root, contract.Agent + ".Install", []any{"file:///x"}},
+			{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", nil},
+			{row("ExecEnv", "1"), contract.ExecEnv + ".ModifyConstraints", nil},
+		} {
+			want := x.name
+			if x.key == "variables" && strings.HasPrefix(m.path, row("ExecEnv", "")) {
+				want = "org.freedesktop.DBus.Error.InvalidArgs" // unknown there
+			}
+			if err := c.refused(m.path, m.method, append(m.args, options{x.key: v(x.value)})...); err.Name != want || !strings.Contains(err.Error(), x.key) {
+				t.Errorf("%s of %s as %T: %s %v, want %s", x.key, m.method, x.value, err.Name, err, want)
+			}
+		}
+	}
+	if asked := c.agent.Asked()[before:]; len(asked) != 0 {
+		t.Errorf("the agent was asked %+v", asked)
+	}
+}
+
+// What a deployment unit was given is told of its execution units, when it changes too.
+func TestSettingsOfUnits(t *testing.T) {
+	c := newClient(t)
+	c.install()
+	c.listen()
+	c.agent.Commit(func(d *model.Draft) {
+		u := *d.DeploymentUnit(1)
+		u.Settings = model.UnitSettings{
+			Variables: []model.Variable{{Number: 1, Key: "A", Value: "1\x00"}}, LastVariable: 1, Limits: model.Limits{Disk: 7, Memory: 1 << 40, CPU: 25},
+		}
+		d.PutDeploymentUnit(&u)
+		e := *d.ExecEnv(1)
+		e.AllocatedCPU = 75
+		d.PutExecEnv(&e)
+	})
+	c.expect("PropertiesChanged /ExecEnv/1 AllocatedCPUPercent",
+		"PropertiesChanged /ExecutionUnit/2 AllocatedCPUPercent AllocatedDiskSpace AllocatedMemory EnvVariables")
+	for name, want := range map[string]any{
+		"AllocatedDiskSpace": int32(7), "AllocatedMemory": int32(math.MaxInt32), "AllocatedCPUPercent": int32(25), "EnvVariables": map[string]string{"A": "1\uFFFD"},
+	} {
+		if got := c.get(row("ExecutionUnit", "2"), contract.ExecutionUnit, name); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %#v, want %#v", name, got, want)
+		}
+	}
+	if got := c.get(row("ExecEnv", "1"), contract.ExecEnv, "AllocatedCPUPercent"); got != int32(75) {
+		t.Errorf("AllocatedCPUPercent of the environment is %v", got)
 	}
 }
 
@@ -255,6 +334,7 @@ func TestRefusals(t *testing.T) {
 		{contract.Root, contract.Agent + ".Install", cwmp.DUResult, usp.Event, []any{"http://x", options{}}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", cwmp.DUResult, usp.Event, []any{options{}}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", cwmp.ParameterCode, usp.Operate, []any{options{}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".ModifyConstraints", cwmp.RPC, usp.Operate, []any{options{}}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", cwmp.ParameterCode, usp.Operate, []any{options{}}},
 		{contract.Root, contract.Agent + ".RecordBaseline", cwmp.RPC, usp.Operate, []any{"cwmp", "x"}},
 		{row("ExecEnv", "1"), contract.Properties + ".Set", cwmp.ParameterCode, usp.Operate, []any{contract.ExecEnv, "Enable", v(false)}},

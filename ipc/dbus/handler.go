@@ -218,9 +218,10 @@ func bind() map[string]*iface {
 			"Adapters":       {serve: adapters},
 		},
 		xml.ExecEnv: {
-			"SetRunLevel": {serve: setRunLevel, change: true},
-			"Restart":     {serve: restartExecEnv, change: true},
-			"Reset":       {serve: resetExecEnv, change: true},
+			"SetRunLevel":       {serve: setRunLevel, change: true},
+			"Restart":           {serve: restartExecEnv, change: true},
+			"ModifyConstraints": {serve: constrainExecEnv, change: true},
+			"Reset":             {serve: resetExecEnv, change: true},
 		},
 		xml.DeploymentUnit: {
 			"Update":    {serve: update, change: true},

@@ -23,15 +23,16 @@ func install(c *call) ([]any, error) {
 	if err := intoString(&r.URL)("url", arg[string](c, 0)); err != nil {
 		return nil, invalid("cannot install: the URL is too long")
 	}
-	err := parse(options(c, 1), map[string]option{
+	err := parse(options(c, 1), withLimits(&r.Limits, ofUnits, map[string]option{
 		"uuid":       intoString(&r.UUID),
 		"exec_env":   intoExecEnv(c.agent.Snapshot(), &r.ExecEnv),
 		"username":   intoString(&r.Username),
 		"password":   intoString(&r.Password),
 		"auto_start": intoBool(&r.AutoStart),
+		"variables":  intoVariables(&r.Variables),
 
 		"module_version": intoString(&r.ModuleVersion),
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +83,17 @@ func restartExecEnv(c *call) ([]any, error) {
 	return job(id, err, ofCall)
 }
 
+func constrainExecEnv(c *call) ([]any, error) {
+	r := model.ConstrainRequest{Instance: c.object.ref.Instance, Originator: c.originator()}
+	var force *bool
+	if err := parse(options(c, 0), withLimits(&r.Limits, ofCall, map[string]option{"force": intoBool(&force)})); err != nil {
+		return nil, err
+	}
+	r.Force = force != nil && *force
+	id, err := c.agent.Constrain(c.ctx, r)
+	return job(id, err, ofCall)
+}
+
 func recordBaseline(c *call) ([]any, error) {
 	kind, token := arg[string](c, 0), arg[string](c, 1)
 	if err := checkBaseline(kind); err != nil {
@@ -110,15 +122,16 @@ func resetExecEnv(c *call) ([]any, error) {
 func update(c *call) ([]any, error) {
 	r := model.UpdateRequest{DU: c.object.ref.Instance}
 	var label string
-	err := parse(options(c, 0), map[string]option{
+	err := parse(options(c, 0), withLimits(&r.Limits, ofUnits, map[string]option{
 		"module_version": func(key string, value any) error {
 			r.ModuleVersion = &label
 			return intoString(&label)(key, value)
 		},
-		"url":      intoString(&r.URL),
-		"username": intoString(&r.Username),
-		"password": intoString(&r.Password),
-	})
+		"url":       intoString(&r.URL),
+		"username":  intoString(&r.Username),
+		"password":  intoString(&r.Password),
+		"variables": intoVariables(&r.Variables),
+	}))
 	if err != nil {
 		return nil, err
 	}

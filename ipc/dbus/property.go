@@ -10,6 +10,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/ipc/xml"
 	"github.com/smmd-project/smmd/mapping/cwmp"
+	"github.com/smmd-project/smmd/mapping/softwaremodules"
 	"github.com/smmd-project/smmd/mapping/usp"
 )
 
@@ -57,6 +58,7 @@ var properties = map[string][]property{
 		from("ParentExecEnv", func(v *view, e *model.ExecEnv) any { return v.env(e.Parent) }),
 		of("AllocatedDiskSpace", func(e *model.ExecEnv) any { return number(e.AllocatedDisk) }),
 		of("AllocatedMemory", func(e *model.ExecEnv) any { return number(e.AllocatedMemory) }),
+		of("AllocatedCPUPercent", func(e *model.ExecEnv) any { return number(softwaremodules.Allocated(int64(e.AllocatedCPU))) }),
 		of("AvailableDiskSpace", func(e *model.ExecEnv) any { return number(e.AvailableDisk) }),
 		of("AvailableMemory", func(e *model.ExecEnv) any { return number(e.AvailableMemory) }),
 		from("ActiveExecutionUnits", func(v *view, e *model.ExecEnv) any { return v.active(e.ID) }),
@@ -100,6 +102,22 @@ var properties = map[string][]property{
 		of("Vendor", func(u *model.ExecutionUnit) any { return text(u.Vendor) }),
 		of("Version", func(u *model.ExecutionUnit) any { return text(u.Version) }),
 		of("Description", func(u *model.ExecutionUnit) any { return text(u.Description) }),
+		from("AllocatedDiskSpace", func(v *view, u *model.ExecutionUnit) any {
+			return number(softwaremodules.Allocated(v.settings(u).Limits.Disk))
+		}),
+		from("AllocatedMemory", func(v *view, u *model.ExecutionUnit) any {
+			return number(softwaremodules.Allocated(v.settings(u).Limits.Memory))
+		}),
+		from("AllocatedCPUPercent", func(v *view, u *model.ExecutionUnit) any {
+			return number(softwaremodules.Allocated(int64(v.settings(u).Limits.CPU)))
+		}),
+		from("EnvVariables", func(v *view, u *model.ExecutionUnit) any {
+			all := map[string]string{}
+			for _, x := range v.settings(u).Variables {
+				all[text(x.Key)] = text(x.Value)
+			}
+			return all
+		}),
 		of("DiskSpaceInUse", func(u *model.ExecutionUnit) any { return number(u.Disk) }),
 		of("MemoryInUse", func(u *model.ExecutionUnit) any { return number(u.Memory) }),
 		from("ExecutionEnvRef", func(v *view, u *model.ExecutionUnit) any { return v.env(u.Env) }),

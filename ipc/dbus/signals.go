@@ -132,7 +132,7 @@ func affected(before, after *view, changes []model.Change) []model.Ref {
 					set[model.Ref{Kind: model.KindExecEnv, Instance: e.Instance}] = true
 				}
 			case *model.DeploymentUnit:
-				if came(c) {
+				if came(c) || resettled(c) {
 					for u := range end.view.snap.ExecutionUnitsOf(r.ID) {
 						set[model.Ref{Kind: model.KindExecutionUnit, Instance: u.ID}] = true
 					}
@@ -158,6 +158,13 @@ func affected(before, after *view, changes []model.Change) []model.Ref {
 
 // came reports whether a row came or went.
 func came(c model.Change) bool { return (c.Old == nil) != (c.New == nil) }
+
+// resettled reports whether a deployment unit has other settings: they are told of its execution units.
+func resettled(c model.Change) bool {
+	before, ok := c.Old.(*model.DeploymentUnit)
+	after, still := c.New.(*model.DeploymentUnit)
+	return ok && still && !reflect.DeepEqual(before.Settings, after.Settings)
+}
 
 // order sorts parents first.
 func order(a, b model.Ref) int {

@@ -18,9 +18,9 @@ func newExecEnvs(a *app) *cobra.Command {
 		Use:     "ee",
 		Short:   "Look at and change execution environments",
 		Long:    "Look at and change execution environments.\n\n" + execEnvHelp,
-		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix\n  smmctl ee reset felix",
+		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix\n  smmctl ee constrain containers --memory-limit 256MiB\n  smmctl ee reset felix",
 	}
-	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a), newExecEnvReset(a))
+	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a), newExecEnvConstrain(a), newExecEnvReset(a))
 	return group(cmd)
 }
 
@@ -135,6 +135,44 @@ func newExecEnvRestart(a *app) *cobra.Command {
 			return err
 		}
 		return w.endExecEnv(ctx, c, e, job, "Restarted "+execEnvName(e))
+	})
+	return cmd
+}
+
+func newExecEnvConstrain(a *app) *cobra.Command {
+	var bounds limits
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "constrain EE",
+		Short: "Set limits of an execution environment",
+		Long: `Set limits of what an execution environment uses, with all that runs on it, and wait until that is done or has failed. A limit that is
+not given stays as it is.
+
+A limit below what is in use is refused, and nothing is changed. With --force it is set, and the environment may end units.
+
+` + execEnvHelp,
+		Example: "  smmctl ee constrain containers --memory-limit 256MiB --cpu-limit 50\n  smmctl ee constrain containers --memory-limit none",
+		Args:    cobra.ExactArgs(1),
+	}
+	w := a.waiter(cmd)
+	bounds.flags(cmd, "it", "the device's processors")
+	cmd.Flags().BoolVar(&force, "force", false, "also below what is in use")
+	cmd.MarkFlagsOneRequired("disk-limit", "memory-limit", "cpu-limit")
+	cmd.ValidArgsFunction = a.firstArg(execEnvNames)
+	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
+		l, err := bounds.read(cmd)
+		if err != nil {
+			return err
+		}
+		_, e, err := oneExecEnv(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		job, err := c.ModifyConstraints(ctx, e.Object, l, force)
+		if err != nil {
+			return err
+		}
+		return w.endExecEnv(ctx, c, e, job, fmt.Sprintf("Constrained %s (%s)", execEnvName(e), said(l)))
 	})
 	return cmd
 }

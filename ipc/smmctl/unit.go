@@ -61,25 +61,31 @@ func newInstall(a *app) *cobra.Command {
 		opts      client.InstallOptions
 		env       string
 		autoStart bool
+		variables []string
+		bounds    limits
 	)
 	cmd := &cobra.Command{
 		Use:   "install URL [--ee EE]",
 		Short: "Install a deployment unit",
 		Long: `Install a deployment unit from a URL, and wait until that is done or has failed.
 
-Without --ee the agent chooses the environment.
+Without --ee the agent chooses the environment. Variables and limits hold for each execution unit of the unit; an environment that
+cannot keep them refuses the installation.
 ` + execEnvHelp + `
 An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 		Example: `  smmctl install https://files.example.net/app-1.0.jar --ee felix
   smmctl install https://files.example.net/app-1.0.jar --ee felix --username field --password-file /run/secret
   pass show files | smmctl install https://files.example.net/app-1.0.jar --username field --password-file -
-  smmctl install file:///srv/app-1.2.jar --ee felix --auto-start=false --no-wait`,
+  smmctl install file:///srv/app-1.2.jar --ee felix --auto-start=false --no-wait
+  smmctl install docker://registry.example.net/app:1.0 --ee containers --variable MODE=test --memory-limit 64MiB --cpu-limit 25`,
 		Args: cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
 	cmd.Flags().StringVar(&env, "ee", "", "environment to install on")
 	cmd.Flags().StringVar(&opts.UUID, "uuid", "", "UUID of the unit; without it one is generated from the package")
 	cmd.Flags().BoolVar(&autoStart, "auto-start", false, "start its execution units with the environment; without it as the environment is configured")
+	cmd.Flags().StringArrayVar(&variables, "variable", nil, "environment variable KEY=VALUE of its execution units; may be given several times")
+	bounds.flags(cmd, "each of its execution units", "the environment's processors")
 	cr.flags(cmd)
 	mustComplete(cmd, "ee", a.completion(execEnvNames))
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
@@ -88,6 +94,12 @@ An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 		}
 		opts.Username = cr.username
 		var err error
+		if opts.Variables, err = readVariables(variables); err != nil {
+			return err
+		}
+		if opts.Limits, err = bounds.read(cmd); err != nil {
+			return err
+		}
 		if opts.Password, err = cr.password(a.in); err != nil {
 			return err
 		}
@@ -116,26 +128,48 @@ An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 }
 
 func newUpdate(a *app) *cobra.Command {
-	var cr credentials
-	var opts client.UpdateOptions
+	var (
+		cr          credentials
+		opts        client.UpdateOptions
+		variables   []string
+		noVariables bool
+		bounds      limits
+	)
 	cmd := &cobra.Command{
 		Use:   "update DU",
 		Short: "Update a deployment unit to another version",
 		Long: `Update a deployment unit, and wait until that is done or has failed. Without --url the package comes from where
 it came from last, with the credentials of that time.
 
+Variables take the place of all that were given before; without --variable and --no-variables they stay. A limit that is not
+given stays as it is.
+
 ` + duHelp,
 		Example: `  smmctl update org.example.app --url https://files.example.net/app-1.1.jar
-  smmctl update 0b9d2e5c-3b0c-5d26-9a5f-0d9c9d6a1f10@1.0`,
+  smmctl update 0b9d2e5c-3b0c-5d26-9a5f-0d9c9d6a1f10@1.0
+  smmctl update org.example.app --variable MODE=field --memory-limit none`,
 		Args: cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
 	cmd.Flags().StringVar(&opts.URL, "url", "", "where the new version is")
+	cmd.Flags().StringArrayVar(&variables, "variable", nil, "environment variable KEY=VALUE of its execution units, in the place of all before; may be given several times")
+	cmd.Flags().BoolVar(&noVariables, "no-variables", false, "take all environment variables away")
+	cmd.MarkFlagsMutuallyExclusive("variable", "no-variables")
+	bounds.flags(cmd, "each of its execution units", "the environment's processors")
 	cr.flags(cmd)
 	cmd.ValidArgsFunction = a.firstArg(duNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		opts.Username = cr.username
 		var err error
+		if opts.Variables, err = readVariables(variables); err != nil {
+			return err
+		}
+		if noVariables {
+			opts.Variables = map[string]string{}
+		}
+		if opts.Limits, err = bounds.read(cmd); err != nil {
+			return err
+		}
 		if opts.Password, err = cr.password(a.in); err != nil {
 			return err
 		}

@@ -5,8 +5,8 @@ import "github.com/smmd-project/smmd/agent/fault"
 // noLimit is what the data model says, and takes, where nothing is limited (TR-181, AllocatedDiskSpace and its like: not applicable).
 const noLimit = -1
 
-// allocated returns a limit of the model, in which 0 is none, as the data model says it.
-func allocated(limit int64) int64 {
+// Allocated returns a limit of the model, in which 0 is none, as the data model says it.
+func Allocated(limit int64) int64 {
 	if limit <= 0 {
 		return noLimit
 	}

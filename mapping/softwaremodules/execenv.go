@@ -60,7 +60,7 @@ var execEnvTable = &object{
 		{Name: "ParentExecEnv", Type: dm.String, Reference: execEnvPath, Since: "2.1", Text: func(r Row) string { return r.view.execEnvRef(r.env.Parent) }},
 		{Name: "AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Int: func(r Row) int64 { return r.env.AllocatedDisk }},
 		{Name: "AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Int: func(r Row) int64 { return r.env.AllocatedMemory }},
-		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: func(r Row) int64 { return allocated(int64(r.env.AllocatedCPU)) }},
+		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: func(r Row) int64 { return Allocated(int64(r.env.AllocatedCPU)) }},
 		{Name: "AvailableDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.env.AvailableDisk }},
 		{Name: "AvailableMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.env.AvailableMemory }},
 		{Name: "AvailableCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: unknown},
