@@ -105,7 +105,7 @@ var uspChecks = []check{
 		}
 	}},
 	{id: "U-12", what: "Restart() of an environment: Restarting, Up, its reason, count and event; refused when it is disabled", f: restartEnvironment},
-	{id: "U-13", what: "ModifyConstraints() below what is used: 7022", not: always("the agent does not have the command: shares of environments are configured")},
+	{id: "U-13", what: "ModifyConstraints() below what is used: 7022, or what Force does; 7004 where an environment has no limits that could be changed", f: constrain},
 	{id: "U-14", what: "ApplicationData is kept or lost", not: always("no environment has application data")},
 	{id: "U-15", what: "CurrentState is spelled Uninstalled", f: func(b *bench) {
 		u := b.install(program{name: "spelled", version: "1"}, b.k.env)
@@ -114,6 +114,7 @@ var uspChecks = []check{
 		equal(b.t, "the references", event.Arguments["DeploymentUnitRef"]+"."+event.Arguments["ExecutionUnitRefList"]+".", u.du+u.eu)
 	}},
 	{id: "U-16", what: "a controller without permission: 7006", not: always("duty of the USP agent in front of D-Bus: it knows the controllers and their roles")},
+	{id: "U-17", what: "EnvVariable: an Update() without it keeps the list, one with it replaces it; 7004 where units have no variables", f: variables},
 }
 
 // mark is the number of the last notification.
