@@ -46,16 +46,34 @@ func FuzzOptions(f *testing.F) {
 	f.Add("auto_start", "", byte(2))
 	f.Add("baseline", "usp", byte(0))
 	f.Add("baseline", "USP", byte(0))
+	f.Add("variables", "MODE", byte(6))
+	f.Add("memory_limit", "four", byte(7))
+	f.Add("cpu_limit", "", byte(7))
 	f.Add("no\xff\x00such", strings.Repeat("x", maxText+1), byte(3))
 	snap := twoEnvs()
 	f.Fuzz(func(t *testing.T, key, text string, kind byte) {
-		value := []any{text, dbus.ObjectPath(text), true, uint32(7), dbus.MakeVariant(text), []string{text}}[kind%6]
+		value := []any{text, dbus.ObjectPath(text), true, uint32(7), dbus.MakeVariant(text), []string{text}, map[string]string{text: text}, int32(len(text))}[kind%8]
 		var id, uuid, baseline string
 		var auto *bool
-		err := parse(map[string]dbus.Variant{key: dbus.MakeVariant(value)}, map[string]option{
+		var variables []model.VariableRequest
+		var limits model.LimitsRequest
+		err := parse(map[string]dbus.Variant{key: dbus.MakeVariant(value)}, withLimits(&limits, ofUnits, map[string]option{
 			"uuid": intoString(&uuid), "exec_env": intoExecEnv(snap, &id), "auto_start": intoBool(&auto), "baseline": intoBaseline(&baseline),
-		})
+			"variables": intoVariables(&variables),
+		}))
 		if err == nil {
+			switch key {
+			case "variables":
+				if len(variables) != 1 || variables[0] != (model.VariableRequest{Key: text, Value: text}) {
+					t.Errorf("%v is taken as %v", value, variables)
+				}
+				return
+			case "disk_limit", "memory_limit", "cpu_limit":
+				if limits == (model.LimitsRequest{}) || len(text) == 0 {
+					t.Errorf("%v is taken as %+v", value, limits)
+				}
+				return
+			}
 			if key == "baseline" && baseline == text && (text == "cwmp" || text == "usp") {
 				return
 			}

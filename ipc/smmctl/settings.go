@@ -123,7 +123,7 @@ func readVariables(list []string) (map[string]string, error) {
 			return nil, usagef("cannot take %q for --variable: give KEY=VALUE", s)
 		}
 		if _, twice := out[key]; twice {
-			return nil, usagef("cannot take %q for --variable: %s is given twice", s, key)
+			return nil, usagef("cannot take --variable %s twice", key)
 		}
 		out[key] = value
 	}

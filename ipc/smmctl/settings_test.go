@@ -75,7 +75,7 @@ func TestConstrain(t *testing.T) {
 	for want, args := range map[string][]string{
 		`cannot take "MODE" for --variable: give KEY=VALUE`:     {"install", "http://files/app.jar", "--variable", "MODE"},
 		`cannot take "=1" for --variable`:                       {"install", "http://files/app.jar", "--variable", "=1"},
-		`cannot take "A=2" for --variable: A is given twice`:    {"update", "app", "--variable", "A=1", "--variable", "A=2"},
+		`cannot take --variable A twice`:                        {"update", "app", "--variable", "A=1", "--variable", "A=2"},
 		"if any flags in the group [variable no-variables] are": {"update", "app", "--variable", "A=1", "--no-variables"},
 	} {
 		s.fails(statusUsage, want, args...)

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/smmd-project/smmd/ipc/client"
 	"github.com/smmd-project/smmd/ipc/usp"
 	"github.com/smmd-project/smmd/ipc/usp/usppb"
 	"github.com/smmd-project/smmd/ipc/usp/usptest"
@@ -149,6 +150,18 @@ func TestDecode(t *testing.T) {
 	if _, _, _, err := usp.Decode(us, record(t, &usppb.Record{ToId: us, RecordType: &usppb.Record_Disconnect{Disconnect: &usppb.DisconnectRecord{Reason: "bye", ReasonCode: 7003}}})); err == nil ||
 		errors.Is(err, usp.ErrDropped) || !strings.Contains(err.Error(), "bye (7003)") {
 		t.Errorf("a disconnect is %v", err)
+	}
+}
+
+// An error of D-Bus itself has no codes of its own.
+func TestCodesOfTheBus(t *testing.T) {
+	for name, want := range map[string]uint32{"InvalidArgs": 7004, "AccessDenied": 7006, "LimitsExceeded": 7005, "UnknownObject": 7003, "NoReply": 7003} {
+		if got := usp.FailureCode(&client.Error{Name: name, DBus: "org.freedesktop.DBus.Error." + name}); got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
+		}
+	}
+	if got := usp.FailureCode(&client.Error{Name: "DuplicateDU", USP: 7226}); got != 7226 {
+		t.Errorf("an error with a code is %d", got)
 	}
 }
 

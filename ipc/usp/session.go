@@ -350,6 +350,8 @@ func asFailure(err error) *failure {
 			f.code = codeInvalid
 		case e.Name == "AccessDenied":
 			f.code = codeDenied
+		case e.Name == "LimitsExceeded":
+			f.code = codeExceeded
 		}
 		for _, p := range e.USPParameters() {
 			f.params = append(f.params, paramFailure{p.Path, p.Code, p.Text})
