@@ -13,7 +13,7 @@
 //	ee list                     [ExecEnv …]
 //	ee enable, disable,
 //	   run-level, restart,
-//	   constrain, reset                  {"job": Job or null, "exec_env": ExecEnv}
+//	   constrain, reset         {"job": Job or null, "exec_env": ExecEnv}
 //	baseline                    {"baseline": "cwmp" or "usp", "token": …}
 //	reports                     [Report …]
 //	reports ack                 {"report": …}

@@ -18,7 +18,7 @@ func newExecEnvs(a *app) *cobra.Command {
 		Use:     "ee",
 		Short:   "Look at and change execution environments",
 		Long:    "Look at and change execution environments.\n\n" + execEnvHelp,
-		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix\n  smmctl ee constrain containers --memory-limit 256MiB\n  smmctl ee reset felix",
+		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix\n  smmctl ee constrain services --memory-limit 256MiB\n  smmctl ee reset felix",
 	}
 	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a), newExecEnvConstrain(a), newExecEnvReset(a))
 	return group(cmd)
@@ -151,7 +151,7 @@ not given stays as it is.
 A limit below what is in use is refused, and nothing is changed. With --force it is set, and the environment may end units.
 
 ` + execEnvHelp,
-		Example: "  smmctl ee constrain containers --memory-limit 256MiB --cpu-limit 50\n  smmctl ee constrain containers --memory-limit none",
+		Example: "  smmctl ee constrain services --memory-limit 256MiB --cpu-limit 50\n  smmctl ee constrain services --memory-limit none",
 		Args:    cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
