@@ -38,6 +38,7 @@ func FuzzChangeDUState(f *testing.F) {
 	f.Add("Uninstall", "UUID", "", "ExecutionEnvRef", "Device.SoftwareModules.ExecEnv.[cpe-osgi]", strings.Repeat("é", 33), byte(0))
 	f.Add("Install", "URL", "http://me:secret@x/", "Password", "\xff\x00", "", byte(1))
 	f.Add("install", "URL\x00", "x", "URL", "", "", byte(2))
+	f.Add("Install", "URL", "https://x/a.\xff\x00r", "ExecutionEnvRef", "eSoftwareModules.ExecEnv.22.", "x", byte(0))
 	f.Add("Update", "ExecutionEnvRef", "Device..", "URL", strings.Repeat("x", maxText+1), "\xff", byte(0))
 	f.Fuzz(func(t *testing.T, kind, name1, value1, name2, value2, key string, as byte) {
 		first := []any{value1, true, uint32(7), dbus.MakeVariant(value1), []string{value1}}[as%5]

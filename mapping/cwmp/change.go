@@ -131,11 +131,14 @@ func (f *Face) unitOperation(snap *model.Snapshot, o Operation) (model.UnitOpera
 	}
 	for _, check := range []func(*model.UnitOperation) error{
 		func(u *model.UnitOperation) error { return checkLengths(fields, u) }, checkURL, checkUUID, checkVersion,
-		func(u *model.UnitOperation) error { return f.findExecEnv(snap, u) },
 	} {
 		if u.Refused = check(&u); u.Refused != nil {
 			break
 		}
+	}
+	// The reference becomes an ID also where something else is wrong: the result names the environment.
+	if err := f.findExecEnv(snap, &u); u.Refused == nil {
+		u.Refused = err
 	}
 	return u, nil
 }

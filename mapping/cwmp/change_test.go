@@ -108,6 +108,19 @@ func TestRefusedOperations(t *testing.T) {
 	}
 }
 
+// What is wrong elsewhere does not keep a reference from becoming the ID of its environment, or nothing.
+func TestExecutionEnvRefOfARefusedOperation(t *testing.T) {
+	for ref, want := range map[string]string{"Device.SoftwareModules.ExecEnv.1.": "osgi", "Device.SoftwareModules.ExecEnv.2.": "", "osgi": "", strings.Repeat("a", 257): ""} {
+		for kind, f := range map[string]fields{"Install": {"URL": "a.jar"}, "Uninstall": {"UUID": "x"}} {
+			f["ExecutionEnvRef"] = ref
+			u := change(t, kind, f)
+			if r := fault.ReasonOf(u.Refused); u.ExecEnv != want || r != fault.InvalidArguments && r != fault.InvalidUUID {
+				t.Errorf("%s on %.40q: %.40q, %v", kind, ref, u.ExecEnv, u.Refused)
+			}
+		}
+	}
+}
+
 func TestExecutionEnvRef(t *testing.T) {
 	for _, ref := range []string{
 		"Device.SoftwareModules.ExecEnv.1.", "Device.SoftwareModules.ExecEnv.1", ".SoftwareModules.ExecEnv.1.", ".SoftwareModules.ExecEnv.1",
