@@ -37,7 +37,7 @@ type Broker struct {
 	listen *net.UnixListener
 }
 
-// NewBroker returns a Broker that is there until the test ends.
+// NewBroker returns a Broker with a socket of its own that is there until the test ends.
 func NewBroker(t testing.TB) *Broker {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "smmd-usp-") // the directory of the test may be too long for a socket
@@ -49,7 +49,13 @@ func NewBroker(t testing.TB) *Broker {
 			t.Error(err)
 		}
 	})
-	b := &Broker{t: t, Path: filepath.Join(dir, "broker")}
+	return NewBrokerAt(t, filepath.Join(dir, "broker"))
+}
+
+// NewBrokerAt is [NewBroker] with a path for the socket, whose directory has to be there.
+func NewBrokerAt(t testing.TB, path string) *Broker {
+	t.Helper()
+	b := &Broker{t: t, Path: path}
 	b.Open()
 	t.Cleanup(b.Close)
 	return b
@@ -200,6 +206,9 @@ func (l *Link) Await(what string, f func() bool) {
 		}
 	}
 }
+
+// For makes what goes wrong from now on a failure of another test, such as one within the test that has made the Broker.
+func (l *Link) For(t testing.TB) { l.t = t }
 
 // Look calls f at a moment at which nothing comes.
 func (l *Link) Look(f func()) {
