@@ -45,6 +45,7 @@ const (
 	normally     phase = iota
 	afterReboot        // of the device
 	atLast             // when nothing waits any more that a new baseline would drop
+	bridged            // behind the shipped USP Service, with the environments of one kind
 	withRunLimit       // the agent gives an operation 2 s
 	withLimit          // the agent gives an operation 2 s, the time in its queue included
 )
@@ -64,15 +65,16 @@ func only(adapters, reason string) func(*kind) string {
 
 // checks are all requirements, in the order in which they are tried.
 func checks() []check {
-	return slices.Concat(changeChecks, faultChecks, unitChecks, uspChecks, autonomousChecks)
+	return slices.Concat(changeChecks, faultChecks, unitChecks, uspChecks, genericChecks, autonomousChecks)
 }
 
 // suite is what the checks share.
 type suite struct {
-	d     *device.Device
-	tls   *fileserver.Server // the same by https
-	env   map[string]string  // paths of environments by their names
-	table *table
+	d      *device.Device
+	tls    *fileserver.Server // the same by https
+	env    map[string]string  // paths of environments by their names
+	table  *table
+	bridge *bridge // when there is one
 
 	turn  sync.RWMutex // whole has all of it
 	turns map[share]*sync.Mutex
@@ -109,7 +111,8 @@ func TestConformance(t *testing.T) {
 		normally:     func() {},
 		afterReboot:  func() { s.reboot(t) },
 		atLast:       func() {},
-		withRunLimit: func() { s.limit(t, "run_deadline") },
+		bridged:      func() { s.join(t) },
+		withRunLimit: func() { s.leave(t); s.limit(t, "run_deadline") },
 		withLimit:    func() { s.limit(t, "total_deadline") },
 	}
 	// The tests of the kinds go on at the same time, so that they can wait for each other before what happens to the whole device.
@@ -120,14 +123,19 @@ func TestConformance(t *testing.T) {
 	}
 	for _, k := range kinds {
 		all.Go(func() {
+			done := 0
 			t.Run(k.adapter, func(t *testing.T) {
 				has := &state{units: map[string]unit{}, kept: map[string]any{}}
-				for i := range begin {
-					<-begin[i]
-					s.try(t, k, has, phase(i))
+				for ; done < len(begin); done++ {
+					<-begin[done]
+					s.try(t, k, has, phase(done))
 					busy.Done()
 				}
 			})
+			for ; done < len(begin); done++ { // -run leaves this kind out
+				<-begin[done]
+				busy.Done()
+			}
 		})
 	}
 	i := 0
@@ -150,6 +158,9 @@ func TestConformance(t *testing.T) {
 // try tries the checks of a phase.
 func (s *suite) try(t *testing.T, k *kind, has *state, now phase) {
 	for _, c := range checks() {
+		if c.when == bridged && k != bridgeKind {
+			continue
+		}
 		reason := ""
 		if c.not != nil {
 			reason = c.not(k)
@@ -186,6 +197,12 @@ func (s *suite) run(t *testing.T, k *kind, has *state, c check, f func(*bench)) 
 	}
 	if s.d.Client == nil {
 		t.Fatal("the device is gone")
+	}
+	if c.when == bridged {
+		if s.bridge == nil {
+			t.Fatal("the USP Service is not there")
+		}
+		s.bridge.For(t)
 	}
 	f(&bench{Control: s.d.In(t), t: t, d: s.d, k: k, s: s, has: has})
 }

@@ -80,6 +80,9 @@ var kinds = []*kind{
 	},
 }
 
+// bridgeKind is the kind whose environments the USP Service is tried with.
+var bridgeKind = kinds[1]
+
 // releaseFile lets bundles go that linger.
 const releaseFile = "/run/conformance-release"
 

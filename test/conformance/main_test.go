@@ -2,8 +2,9 @@
 // requirement, over D-Bus as the client of a management protocol would: CWMP1 and USP1, and nothing else for what those have.
 //
 // Each requirement has an id and is a test of that name below the kind of environment that it is tried on: TestConformance/lxc/C-04. One device
-// with two environments of each kind serves them all; it is rebooted once. What is the duty of the client in front of D-Bus, and what a kind of
-// environment cannot show, is told with the reason. docs/conformance.md is what a run has found.
+// with two environments of each kind serves them all; it is rebooted once. The generic cases of TP-469 are spoken in USP records to the USP Service
+// that is shipped, which is there for that time only. What is the duty of the client in front of D-Bus or of the Broker, and what a kind of environment
+// cannot show, is told with the reason. docs/conformance.md is what a run has found.
 package conformance
 
 import (

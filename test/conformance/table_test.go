@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,13 +42,41 @@ func (t *table) put(c check, k *kind, o outcome, reason string) {
 	t.reasons[c.id+" "+k.adapter] = reason
 }
 
-// groups are the letters of ids with their titles.
-var groups = []struct{ letter, title string }{
-	{"C", "ChangeDUState and its report (CWMP)"},
-	{"F", "Faults of operations (CWMP)"},
-	{"E", "Execution units and environments (both protocols)"},
-	{"A", "Autonomous changes (CWMP)"},
-	{"U", "Commands and events (USP)"},
+// A column is one of the outcomes.
+type column struct{ title, adapter string }
+
+// perKind are a column for each kind.
+var perKind = func() (all []column) {
+	for _, k := range kinds {
+		all = append(all, column{k.title, k.adapter})
+	}
+	return all
+}()
+
+// groups are the beginnings of ids with their titles, what is to be said of them, and their columns.
+var groups = []struct {
+	begin, title, text string
+	columns            []column
+}{
+	{"C", "ChangeDUState and its report (CWMP)", "", perKind},
+	{"F", "Faults of operations (CWMP)", "", perKind},
+	{"E", "Execution units and environments (both protocols)", "", perKind},
+	{"A", "Autonomous changes (CWMP)", "", perKind},
+	{"U", "Commands and events (USP)", "", perKind},
+	{"TP-469", "Generic cases of TP-469 (USP)", `The conformance test plan of USP (TP-469 1.4) has no case for software modules. These are its generic ones that a command, an event or a row of theirs can be tried with, by its
+numbers, in USP records at the socket of a Broker: ` + "`smmd-usp.service`" + ` as it is shipped, in front of the agent with ` + bridgeKind.title + `.`, []column{{"`smmd usp`", bridgeKind.adapter}}},
+}
+
+// order compares ids by the numbers in them.
+func order(a, b check) int {
+	numbers := func(id string) (list []int) {
+		for _, word := range strings.FieldsFunc(id, func(r rune) bool { return r < '0' || r > '9' }) {
+			n, _ := strconv.Atoi(word) // it has nothing but digits
+			list = append(list, n)
+		}
+		return list
+	}
+	return slices.Compare(numbers(a.id), numbers(b.id))
 }
 
 // String returns the table as a page of the documentation.
@@ -58,26 +87,30 @@ func (t *table) String() string {
 	b.WriteString(`# Conformance
 
 What TR-069, TR-181 and TR-369 want of software modules, requirement by requirement, tried over D-Bus on a device with real environments. A dash: not applicable, for the reason
-below the table. The ids are ours; ` + "`test/conformance`" + ` has a test of that name for each.
+below the table. The ids are ours, but for those of TP-469; ` + "`test/conformance`" + ` has a test of that name for each.
 
 `)
 	counts := map[outcome]int{}
 	for _, g := range groups {
-		fmt.Fprintf(&b, "## %s\n\n| id | requirement |", g.title)
-		for _, k := range kinds {
+		fmt.Fprintf(&b, "## %s\n\n", g.title)
+		if g.text != "" {
+			fmt.Fprintf(&b, "%s\n\n", g.text)
+		}
+		b.WriteString("| id | requirement |")
+		for _, k := range g.columns {
 			fmt.Fprintf(&b, " %s |", k.title)
 		}
-		fmt.Fprintf(&b, "\n|---|---|%s\n", strings.Repeat("---|", len(kinds)))
+		fmt.Fprintf(&b, "\n|---|---|%s\n", strings.Repeat("---|", len(g.columns)))
 		var reasons []string
 		all := checks()
-		slices.SortFunc(all, func(a, b check) int { return strings.Compare(a.id, b.id) })
+		slices.SortStableFunc(all, order)
 		for _, c := range all {
-			if !strings.HasPrefix(c.id, g.letter) {
+			if !strings.HasPrefix(c.id, g.begin) {
 				continue
 			}
 			fmt.Fprintf(&b, "| %s | %s |", c.id, c.what)
 			why, of := "", []string(nil)
-			for _, k := range kinds {
+			for _, k := range g.columns {
 				o := t.outcomes[c.id+" "+k.adapter]
 				counts[o]++
 				fmt.Fprintf(&b, " %s |", o)
@@ -88,7 +121,7 @@ below the table. The ids are ours; ` + "`test/conformance`" + ` has a test of th
 			b.WriteString("\n")
 			switch len(of) {
 			case 0:
-			case len(kinds):
+			case len(g.columns):
 				reasons = append(reasons, fmt.Sprintf("* %s: %s.", c.id, why))
 			default:
 				reasons = append(reasons, fmt.Sprintf("* %s, %s: %s.", c.id, strings.Join(of, ", "), why))
@@ -134,6 +167,12 @@ func TestPage(t *testing.T) {
 			if id := fmt.Sprintf("%s-%02d", letter, i+1); !ids[id] {
 				t.Errorf("nothing checks %s", id)
 			}
+		}
+	}
+	for _, number := range strings.Fields("1.52 1.57 1.58 1.64 1.65 1.79 1.91 1.92 1.97 1.98 1.100 1.105 1.106 2.17 2.18 9.8") {
+		n++
+		if !ids["TP-469 "+number] {
+			t.Errorf("nothing checks TP-469 %s", number)
 		}
 	}
 	equal(t, "checks", len(checks()), n)
