@@ -153,6 +153,7 @@ type Job struct {
 	Fault      fault.Reason
 	Message    string // of the fault, or a remark on the success; free of credentials
 	Originator Origin // who asked
+	Canceling  bool   // it was canceled, and has not ended
 }
 
 // Kind is a table of the data model.

@@ -161,6 +161,9 @@ func (e *Engine) Cancel(id uint32) error {
 		if err := journal.Put(st, id, rec); err != nil {
 			return err
 		}
+		j := *tx.Job(id)
+		j.Canceling = true
+		tx.PutJob(&j)
 		tx.AfterCommit(func() {
 			e.mu.Lock()
 			defer e.mu.Unlock()

@@ -247,6 +247,47 @@ func TestProgress(t *testing.T) {
 	})
 }
 
+// TestProgressOfACanceledJob: what waits to be told when the job is canceled, and its undo, do not take that back.
+func TestProgressOfACanceledJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d *device
+		def := &Definition[toy]{Kind: "fetch", Steps: []Step[toy]{{
+			Name: "fetch", State: model.JobFetching,
+			Do: func(ctx context.Context, r *Run[toy]) (Apply, error) {
+				r.Progress(1, 1000)
+				r.Progress(500, 1000)
+				if err := d.eng.Cancel(1); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(2 * progressPause)
+				return nil, ctx.Err()
+			},
+			Undo: func(context.Context, *Run[toy]) (Apply, error) { return nil, nil },
+		}}}
+		d = newDevice(t, newWorld(), def)
+		d.start()
+		feed := d.inv.Feed(t.Context())
+		id := d.mustSubmit(Request{})
+		canceling, half := false, false
+		for c := range feed {
+			j := c.Snapshot.Job(id)
+			if j == nil {
+				continue
+			}
+			if canceling = canceling || j.Canceling; j.Canceling != (canceling && !j.State.Final()) {
+				t.Errorf("after the cancel: %+v", j)
+			}
+			half = half || j.Canceling && j.BytesDone == 500
+			if j.State.Final() {
+				break
+			}
+		}
+		if !canceling || !half {
+			t.Errorf("told that it is canceling %t, and how far it was then %t", canceling, half)
+		}
+	})
+}
+
 func TestDeviceClock(t *testing.T) {
 	c, err := NewDeviceClock()
 	if err != nil {

@@ -110,7 +110,7 @@ func (e *Engine) write(tx *inventory.Tx, o *op, apply Apply, change func(*record
 		return err
 	}
 	shown := op{rec: rec, def: o.def, bytesDone: o.bytesDone, bytesTotal: o.bytesTotal}
-	tx.PutJob(e.job(&shown))
+	show(tx, e.job(&shown))
 	tx.AfterCommit(func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -159,9 +159,17 @@ func (e *Engine) insist(ctx context.Context, r *common, o *op, change func(*reco
 func (e *Engine) tell(o *op) error {
 	o.fraction = 0 // of this step; the bytes of the transfer stay
 	return e.inv.Update(func(tx *inventory.Tx) error {
-		tx.PutJob(e.job(o))
+		show(tx, e.job(o))
 		return nil
 	})
+}
+
+// show puts a job into the snapshot. One that is canceled stays so until it ends: what is shown may be from before.
+func show(tx *inventory.Tx, j *model.Job) {
+	if was := tx.Job(j.ID); was != nil {
+		j.Canceling = was.Canceling && !j.State.Final()
+	}
+	tx.PutJob(j)
 }
 
 func (e *Engine) job(o *op) *model.Job {

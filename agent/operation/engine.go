@@ -140,7 +140,9 @@ func (e *Engine) Load() error {
 			}
 			o.rec.Crossed = o.rec.Crossed || o.rec.Boot != boot
 			o.rec.advance(boot, now)
-			tx.PutJob(e.job(o))
+			j := e.job(o)
+			j.Canceling = o.rec.Cancel
+			tx.PutJob(j)
 			if err := journal.Put(st, o.rec.ID, o.rec); err != nil {
 				return err
 			}

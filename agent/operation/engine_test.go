@@ -161,9 +161,15 @@ func TestCancel(t *testing.T) {
 					d.load()
 					id := d.mustSubmit(Request{})
 					var err error
+					canceling := func() {
+						if j := d.inv.Snapshot().Job(id); j.Canceling != (err == nil) || j.State.Final() {
+							t.Errorf("cancel said %v, and the job is %+v", err, j)
+						}
+					}
 					d.world.at = func(call string, after bool) {
 						if call == c.when && after == c.after {
 							err = d.eng.Cancel(id)
+							canceling()
 							if restart {
 								d.kill() // the answer is durable
 							}
@@ -177,12 +183,15 @@ func TestCancel(t *testing.T) {
 					d.eng.waitIdle()
 					if d.gone {
 						d.world.at = nil
-						d.restart()
+						d.stop()
+						d.load()
+						canceling()
+						d.run()
 						d.await(id)
 						d.eng.waitIdle()
 					}
 					j := d.inv.Snapshot().Job(id)
-					if j.State != c.want || (err == nil) != (c.want == model.JobCancelled) {
+					if j.State != c.want || (err == nil) != (c.want == model.JobCancelled) || j.Canceling {
 						t.Errorf("job %+v, cancel said %v", j, err)
 					}
 					if err != nil && fault.ReasonOf(err) != fault.InvalidDUState {

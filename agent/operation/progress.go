@@ -52,7 +52,7 @@ func (e *Engine) tellPending(id uint32, m *meter) {
 	}
 	m.told = time.Now()
 	err := e.inv.Update(func(tx *inventory.Tx) error {
-		tx.PutJob(j)
+		show(tx, j)
 		return nil
 	})
 	if err != nil {

@@ -339,7 +339,7 @@ type USPRequest struct {
 	Command    string // as it was executed: Device.SoftwareModules.InstallDU()
 	CommandKey string
 	Originator string
-	Status     string // Requested or Active
+	Status     string // Requested, Active or Canceling
 	Started    string // dateTime
 }
 

@@ -208,7 +208,7 @@ type Request struct {
 	Command    string
 	CommandKey string
 	Originator string
-	Status     string // Requested or Active
+	Status     string // Requested, Active or Canceling
 	Started    string // dateTime
 }
 
@@ -222,6 +222,9 @@ func (f *Face) Requests() []Request {
 		r := Request{j.ID, j.Originator.Command, j.Originator.CommandKey, j.Originator.Name, "Active", dm.FormatTime(j.StartTime)}
 		if j.State == model.JobQueued {
 			r.Status = "Requested"
+		}
+		if j.Canceling {
+			r.Status = "Canceling"
 		}
 		list = append(list, r)
 	}

@@ -237,10 +237,12 @@ func TestRequests(t *testing.T) {
 		{ID: 2, State: model.JobFetching, Originator: model.Origin{Name: "c", Command: command}},
 		{ID: 3, State: model.JobDone, Originator: model.Origin{Name: "c", Command: command}},
 		{ID: 4, State: model.JobQueued, Originator: model.Origin{Name: "somebody else"}},
+		{ID: 5, State: model.JobQueued, Canceling: true, Originator: model.Origin{Name: "c", Command: command}},
 	})
 	want := []usp.Request{
 		{1, command, "k", "c", "Requested", "0001-01-01T00:00:00Z"},
 		{2, command, "", "c", "Active", "0001-01-01T00:00:00Z"},
+		{5, command, "", "c", "Canceling", "0001-01-01T00:00:00Z"},
 	}
 	if got := usp.New(a, "").Requests(); !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(got, want))
