@@ -102,7 +102,7 @@ func (p program) files() map[string]string {
 	case fails:
 		script = "exit 3\n"
 	case lingers:
-		script = "trap 'until [ -e /tmp/release ]; do sleep 0.05; done; exit 0' TERM\n" + forever
+		script = "trap 'until [ -e /tmp/release ]; do sleep 0.05; done; exit 0' TERM\n: > /tmp/lingers\n" + forever
 	}
 	return map[string]string{scriptFile: script}
 }

@@ -183,7 +183,12 @@ func (b *bench) releaser(u unit) func() {
 	b.t.Helper()
 	path := releaseFile
 	if b.k.adapter != "osgi" {
-		path = "/proc/" + b.pid(u) + "/root/tmp/release"
+		dir := "/proc/" + b.pid(u) + "/root/tmp/"
+		path = dir + "release"
+		support.Until(b.t, "it minds being stopped", func() error { // a script that has only just begun does not
+			_, err := b.d.Machine.Try(b.t.Context(), "test", "-e", dir+"lingers")
+			return err
+		})
 	}
 	return func() { b.t.Helper(); b.d.Machine.Run(b.t, "touch", path) }
 }
