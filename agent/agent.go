@@ -169,7 +169,10 @@ func (a *Agent) wire() (err error) {
 	if err := a.superviseAdapters(adapters); err != nil {
 		return err
 	}
-	if err := errors.Join(a.envs.Configure(cfg.ExecEnvs), a.base.Forget()); err != nil {
+	if err := a.envs.Configure(cfg.ExecEnvs); err != nil {
+		return err
+	}
+	if err := a.base.Forget(); err != nil {
 		return err
 	}
 	a.envOps, a.euOps, a.levelOp = a.envs.Operations(), a.eus.Operations(), levels.Operation()

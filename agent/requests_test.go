@@ -76,7 +76,9 @@ func TestRestarting(t *testing.T) {
 		})
 		if unlucky {
 			d.failed(fault.StartFailed)(d.request(eu, model.RequestRestart))
-			d.rest(du, model.EUIdle)
+			if u := d.rest(du, model.EUIdle); u.FaultCode != model.FailureOnStart {
+				t.Errorf("%s: after the restart it is %+v", name, *u)
+			}
 		} else {
 			idle := d.followed(model.EUIdle, func() { d.done(d.request(eu, model.RequestRestart)) })
 			if d.rest(du, model.EUActive); len(idle) != 0 {

@@ -52,7 +52,7 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 	}
 	u.Status = model.EUStatus(m.Status)
 	held := u.FaultHeld && u.Status == model.EUIdle
-	if u.Restarting && u.Status == model.EUIdle {
+	if u.Restarting && u.Status == model.EUIdle && m.Reason == "" { // one with a fault has been started and has ended
 		u.Status = model.EURestarting
 	}
 	if !held || m.Reason != "" || m.Version != u.Version {
@@ -96,7 +96,7 @@ func Down(tx *inventory.Tx, env string, asked bool, why string) error {
 		row := *u
 		row.Status, row.PIDs, row.Memory = model.EUIdle, nil, model.UnknownSize
 		switch {
-		case asked || u.Status == model.EUIdle && !u.FaultHeld:
+		case asked || (u.Status == model.EUIdle || u.Status == model.EURestarting) && !u.FaultHeld:
 			SetFault(&row, model.UnStartable, why)
 		case !u.FaultHeld:
 			SetFault(&row, model.FailureWhileActive, why)

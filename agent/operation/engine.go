@@ -161,7 +161,8 @@ func (e *Engine) revive(o *op) {
 	case !known:
 		err = fmt.Errorf("cannot resume operation %d: unknown kind %q", rec.ID, rec.Kind)
 	case rec.Undoing && rec.Step == -1 && rec.Entry == "": // everything is undone: only the end is to be recorded
-	case !rec.Undoing && rec.Step == def.count() && rec.Entry == "": // everything is done: likewise
+	case !rec.Undoing && rec.Entry == "": // everything is done, in however many steps: likewise
+		rec.Step = def.count()
 	case rec.Step < 0 || rec.Step >= def.count() || index(def, rec.Entry) < 0:
 		err = fmt.Errorf("cannot resume operation %d: unknown step %q of %s", rec.ID, rec.Entry, rec.Kind)
 	default:

@@ -63,36 +63,45 @@ func TestJournalThatCannotBeCarriedOn(t *testing.T) {
 
 // TestJournalOfFewerSteps carries on an operation that a version of the agent has begun which had fewer steps.
 func TestJournalOfFewerSteps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDevice(t, newWorld())
-		d.load()
-		id := d.mustSubmit(Request{Locks: []model.RowID{5}, Envs: []string{"osgi"}})
-		err := d.inv.Update(func(tx *inventory.Tx) error {
-			st, err := tx.Store()
-			if err != nil {
-				return err
-			}
-			r, _, err := journal.Get(st, id)
-			if err != nil {
-				return err
-			}
-			r.Step, r.Entry = 0, "start" // which is the last one now
-			return journal.Put(st, id, r)
+	for entry, step := range map[string]int{
+		"start": 0, // which is the last one now
+		"":      1, // all that it had are done
+	} {
+		t.Run("at "+entry, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { journalOfFewerSteps(t, step, entry) })
 		})
+	}
+}
+
+func journalOfFewerSteps(t *testing.T, step int, entry string) {
+	d := newDevice(t, newWorld())
+	d.load()
+	id := d.mustSubmit(Request{Locks: []model.RowID{5}, Envs: []string{"osgi"}})
+	err := d.inv.Update(func(tx *inventory.Tx) error {
+		st, err := tx.Store()
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		d.stop()
-		d.start()
-		if j := d.await(id); j.State != model.JobDone {
-			t.Errorf("job %+v", j)
+		r, _, err := journal.Get(st, id)
+		if err != nil {
+			return err
 		}
-		for _, call := range d.world.log() {
-			if !strings.HasPrefix(call, "do start") {
-				t.Errorf("the calls are %q", d.world.log())
-			}
-		}
+		r.Step, r.Entry = step, entry
+		return journal.Put(st, id, r)
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.stop()
+	d.start()
+	if j := d.await(id); j.State != model.JobDone {
+		t.Errorf("job %+v", j)
+	}
+	for _, call := range d.world.log() {
+		if entry == "" || !strings.HasPrefix(call, "do "+entry) {
+			t.Errorf("the calls are %q", d.world.log())
+		}
+	}
 }
 
 func TestFinishedJobsAreKept(t *testing.T) {

@@ -255,7 +255,9 @@ func aliasIn(t *testing.T, path string) string {
 
 // A file of an earlier schema is brought to the present one, with what it holds.
 func TestMigrationFromEarlierSchemas(t *testing.T) {
-	for schema, added := range map[byte][]string{1: nil, 2: {"baseline"}} {
+	for schema, added := range map[byte][]string{
+		1: nil, 2: {"baseline"}, 3: {"baseline", "report", "change_request", "notification", "attribute", "policy"},
+	} {
 		t.Run(fmt.Sprint(schema), func(t *testing.T) { migrate(t, schema, added) })
 	}
 }

@@ -77,7 +77,10 @@ func TestJobErr(t *testing.T) {
 	}{
 		{Job{State: "fetching", FaultName: "Internal"}, ""},
 		{Job{State: JobDone, Message: "started already"}, ""},
-		{Job{State: JobFailed, FaultName: "DuplicateDU", FaultString: "cannot install: there", FaultCWMP: 9026, FaultUSP: 7226}, "cannot install: there (DuplicateDU, CWMP 9026, USP 7226)"},
+		{Job{Operation: "install", State: JobFailed, FaultName: "DuplicateDU", FaultString: "cannot install: there", FaultCWMP: 9026, FaultUSP: 7226, FaultUSPComplete: 7022},
+			"cannot install: there (DuplicateDU, CWMP 9026, USP 7226)"},
+		{Job{Operation: "constrain", State: JobFailed, FaultName: "LimitInUse", FaultString: "cannot set limits", FaultCWMP: 9001, FaultUSP: 7002, FaultUSPComplete: 7022},
+			"cannot set limits (LimitInUse, CWMP 9001, USP 7022)"},
 		{Job{Ref: Ref{Object: ObjectPath(KindJob, 5), Instance: 5}, Operation: "start", State: JobCancelled}, "cannot start: job 5 cancelled (cancelled)"},
 	} {
 		err := tt.job.Err()

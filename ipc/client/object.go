@@ -132,7 +132,11 @@ func (j *Job) Err() error {
 	if !j.Final() || j.State == JobDone {
 		return nil
 	}
-	e := &Error{Name: j.FaultName, DBus: errorPrefix + j.FaultName, Message: j.FaultString, CWMP: j.FaultCWMP, USP: j.FaultUSP}
+	e := &Error{Name: j.FaultName, DBus: errorPrefix + j.FaultName, Message: j.FaultString, CWMP: j.FaultCWMP, USP: j.FaultUSPComplete}
+	switch j.Operation {
+	case "install", "update", "uninstall": // whose faults DUStateChange! tells
+		e.USP = j.FaultUSP
+	}
 	if e.Name == "" { // it ended without a fault of its own
 		e.Name, e.DBus = j.State, ""
 	}

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/processors"
 )
 
 // givenName is the file with what a controller gave to a container.
@@ -126,7 +126,7 @@ func (g given) variables(image []string) []string {
 // within returns the settings of an environment for a container with the limits of g: of two limits the smaller one holds.
 func (g given) within(s settings) settings {
 	s.memory = smallerLimit(s.memory, g.Memory)
-	s.cpu = smallerLimit(s.cpu, g.CPU*runtime.NumCPU())
+	s.cpu = smallerLimit(s.cpu, g.CPU*processors.Online())
 	return s
 }
 

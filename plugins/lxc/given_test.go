@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/processors"
 )
 
 // awkward are variables that a shell, a configuration file or a service manager might read otherwise.
@@ -89,7 +89,7 @@ func TestGiven(t *testing.T) {
 			for _, v := range awkward {
 				both[v.Key] = v.Value
 			}
-			processors := int64(runtime.NumCPU())
+			all := int64(processors.Online())
 			check := func(when string, want map[string]string, memory, quota int64) {
 				t.Helper()
 				if diff := cmp.Diff(want, d.environOf("c")); diff != "" {
@@ -114,29 +114,29 @@ func TestGiven(t *testing.T) {
 				t.Errorf("it was process %d and is %d", first, now)
 			}
 			d.restart("c")
-			check("its next start", both, 16<<20, 10_000*processors)
+			check("its next start", both, 16<<20, 10_000*all)
 
 			again := newAdapter(quietLog(), s) // as one that follows after a crash
 			defer again.end()
 			e := again.newEnv("home", d.env.store.dir, d.env.set)
 			d.stop("c")
 			must(t, os.Remove(d.rootfs("c", "tmp/ready")), e.start(t.Context(), e.container(d.name("c")), false))
-			check("another adapter", both, 16<<20, 10_000*processors)
+			check("another adapter", both, 16<<20, 10_000*all)
 
 			_, err := d.a.Update(t.Context(), "update", d.ref("c"), packageOf(t, old), packageOf(t, next))
 			must(t, err)
 			d.start("c")
-			check("updated", both, 16<<20, 10_000*processors)
+			check("updated", both, 16<<20, 10_000*all)
 			_, err = d.a.Revert(t.Context(), "update", d.ref("c"), packageOf(t, old))
 			must(t, err, removeIfThere(d.rootfs("c", "tmp/ready")))
 			d.start("c")
-			check("reverted", both, 16<<20, 10_000*processors)
+			check("reverted", both, 16<<20, 10_000*all)
 
 			set([]adapter.Variable{{Key: "ONE", Value: "1"}}, adapter.Limits{Memory: 1 << 20, CPU: 100})
 			d.restart("c")
 			one := maps.Clone(image)
 			one["ONE"] = "1"
-			check("another setting", one, 24<<20, min(150_000, 100_000*processors))
+			check("another setting", one, 24<<20, min(150_000, 100_000*all))
 			set(nil, adapter.Limits{})
 			d.restart("c")
 			check("set back", image, 24<<20, 150_000)

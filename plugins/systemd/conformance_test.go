@@ -19,6 +19,7 @@ import (
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/adapter/adaptertest"
+	"github.com/smmd-project/smmd/plugins/processors"
 	"github.com/smmd-project/smmd/test/machine"
 	"github.com/smmd-project/smmd/test/support"
 )
@@ -137,7 +138,7 @@ func limited(t adaptertest.TB, c adapter.EnvConfig, l adapter.Constraints) (adap
 	case l.Memory != nil:
 		set["memory"] = fmt.Sprintf("%dKiB", *l.Memory)
 	case l.CPU != nil:
-		set["cpu"] = fmt.Sprintf("%d%%", *l.CPU*processors())
+		set["cpu"] = fmt.Sprintf("%d%%", *l.CPU*processors.Online())
 	default:
 		return c, false
 	}

@@ -8,11 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/processors"
 )
 
 // bounds are limits of all units of an environment together; 0: none.
@@ -101,7 +99,7 @@ func (e *env) bounds() bounds {
 		b.memory = e.constrained.Memory.Limit
 	}
 	if e.constrained.CPU != nil {
-		b.cpu = e.constrained.CPU.Limit * processors()
+		b.cpu = e.constrained.CPU.Limit * processors.Online()
 	}
 	return b
 }
@@ -111,7 +109,7 @@ func (b bounds) tell(out *adapter.Env) {
 	if b.memory > 0 {
 		out.AllocatedMemory = b.memory
 	}
-	if n := processors(); b.cpu > 0 {
+	if n := processors.Online(); b.cpu > 0 {
 		out.AllocatedCPU = min(max((b.cpu+n/2)/n, 1), 100)
 	}
 }
@@ -210,30 +208,4 @@ func (e *env) shareOneAnew(ctx context.Context, key string) error {
 	}
 	_, err = e.writeDropIns(r, r.Current)
 	return err
-}
-
-// processors is the number of processors of the device that are there for processes.
-func processors() int {
-	data, err := os.ReadFile("/sys/devices/system/cpu/online")
-	if n, ok := countList(string(data)); err == nil && ok {
-		return n
-	}
-	return runtime.NumCPU() // that the adapter itself may use
-}
-
-// countList counts a list of the kernel such as 0-3,6.
-func countList(text string) (n int, ok bool) {
-	for part := range strings.SplitSeq(strings.TrimSpace(text), ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		if !isRange {
-			to = from
-		}
-		a, errA := strconv.Atoi(from)
-		b, errB := strconv.Atoi(to)
-		if errA != nil || errB != nil || a < 0 || b < a || b > 1<<20 {
-			return 0, false
-		}
-		n += b - a + 1
-	}
-	return n, true
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/processors"
 )
 
 // given are the settings that a controller gave to a deployment unit. They are in its record, and in /run for the service manager: the limits in the
@@ -136,7 +137,7 @@ func (e *env) givenDropIn(r *record) string {
 
 // shareOf returns percent of what an environment has of the processors, in percent of one of them, of which the kernel gives no less than 1.
 func shareOf(env, percent int) int {
-	all := 100 * processors()
+	all := 100 * processors.Online()
 	if env == 0 || env > all {
 		env = all
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/processors"
 )
 
 // TestGivenChecked: what cannot be given is refused, by what is wrong with it.
@@ -46,7 +47,7 @@ func TestGivenChecked(t *testing.T) {
 }
 
 func TestShareOf(t *testing.T) {
-	all := 100 * processors()
+	all := 100 * processors.Online()
 	for _, c := range [][3]int{{80, 50, 40}, {100, 1, 1}, {10, 5, 1}, {0, 100, all}, {0, 50, all / 2}, {all * 7, 100, all}, {33, 50, 17}} {
 		if got := shareOf(c[0], c[1]); got != c[2] {
 			t.Errorf("%d %% of %d %% is %d, want %d", c[1], c[0], got, c[2])
@@ -125,7 +126,7 @@ func TestGivenSettings(t *testing.T) {
 	}
 
 	// The share follows the environment's.
-	for _, c := range []struct{ cpu, quota int }{{20, 10 * processors()}, {100, 50 * processors()}, {0, 50 * processors()}} {
+	for _, c := range []struct{ cpu, quota int }{{20, 10 * processors.Online()}, {100, 50 * processors.Online()}, {0, 50 * processors.Online()}} {
 		d.must(d.s.Constrain(t.Context(), d.op(), home, adapter.Constraints{CPU: &c.cpu}, false))
 		if got, want := show(t, "given.service", "CPUQuotaPerSecUSec"), quota(c.quota); got != want {
 			t.Errorf("with %d %% for the environment the service has %s, want %s", c.cpu, got, want)
@@ -157,7 +158,7 @@ func TestGivenSettings(t *testing.T) {
 	systemctl(t, "daemon-reload")
 	d.open(settings)
 	d.must(d.s.SetEnabled(t.Context(), d.op(), home, true, nil))
-	check("after a reboot", quota(20*processors()))
+	check("after a reboot", quota(20*processors.Online()))
 
 	// Nothing of the settings is left of a unit that has been given none.
 	d.must(d.stop(ref(home, "given", "given.service")))
@@ -233,10 +234,10 @@ func TestConstraintsEnd(t *testing.T) {
 	if err := e.hold(context.Background(), nil, set, false); err != nil {
 		t.Fatal(err)
 	}
-	want("set", e, 50, 30*processors())
-	want("after a restart", open(100, 80), 50, 30*processors())
-	want("with another memory", open(200, 80), 200, 30*processors())
-	want("with the memory of then", open(100, 80), 100, 30*processors())
+	want("set", e, 50, 30*processors.Online())
+	want("after a restart", open(100, 80), 50, 30*processors.Online())
+	want("with another memory", open(200, 80), 200, 30*processors.Online())
+	want("with the memory of then", open(100, 80), 100, 30*processors.Online())
 	want("with another cpu", open(100, 0), 100, 0)
 	want("with the cpu of then", open(100, 80), 100, 80)
 
@@ -249,15 +250,6 @@ func TestConstraintsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(fmt.Sprintf("with a file of %q", bad), open(100, 80), 100, 80)
-	}
-}
-
-func TestCountList(t *testing.T) {
-	for text, want := range map[string]int{"0\n": 1, "0-1\n": 2, "0-3,6\n": 5, "0,2-3,8-11": 7, "": 0, "a": 0, "3-1": 0, "-1": 0, "0-": 0, "0-99999999999": 0} {
-		n, ok := countList(text)
-		if ok != (want > 0) || ok && n != want {
-			t.Errorf("%q: %d, %v; want %d", text, n, ok, want)
-		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
+	"github.com/smmd-project/smmd/plugins/processors"
 )
 
 // TestKilledAnywhere ends the adapter at some moment of each call that changes something, has another one make the call again, and compares
@@ -106,7 +107,7 @@ func TestKilledAnywhere(t *testing.T) {
 					t.Fatalf("%s: the variables of %s are\n%s", what, op, got)
 				}
 			case "Constrain":
-				all := limit() * processors()
+				all := limit() * processors.Online()
 				for unit, percent := range map[string]int{sliceOf(home): all, "cut.service": shareOf(all, 50)} {
 					if got := show(t, unit, "CPUQuotaPerSecUSec"); got != quota(percent) {
 						t.Fatalf("%s: %s has %s of a processor, want %d %%", what, unit, got, percent)
