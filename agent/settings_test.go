@@ -300,6 +300,65 @@ func TestSettingsRefused(t *testing.T) {
 	})
 }
 
+// growing makes SetUnit answer that more is in use while a module of the unit runs, for calls whose OpID ends like that.
+func growing(w *fake.World, ops string) {
+	w.Hook("SetUnit", fake.Before, func(c fake.Call) error {
+		s, err := w.State()
+		if err != nil || !strings.HasSuffix(string(c.OpID), ops) {
+			return err
+		}
+		for _, u := range s.Envs[c.Env].Units {
+			for _, m := range u.Modules {
+				if m.Status == adapter.Active {
+					return adapter.Errorf(adapter.InUse, "cannot: a test")
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// TestSettingsOutgrown is about an update that fails when the unit has taken more already than the settings of before allow.
+func TestSettingsOutgrown(t *testing.T) {
+	d := start(t, able(levels), func(d *device) { d.env("f", "fake") })
+	w := d.worlds["fake"]
+	var rows []model.RowID
+	for _, env := range []string{"e", "f"} {
+		j := d.done(d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "a"}), ExecEnv: env, Limits: memory(1000)}))
+		rows = append(rows, j.Objects[0].Instance)
+		d.rest(rows[len(rows)-1], model.EUActive)
+	}
+	before := identity(d.agent.Snapshot(), rows[0]) + identity(d.agent.Snapshot(), rows[1])
+	growing(w, "-back")
+	for method, n := range map[string]int{"SetUnit": 2, "Update": 2} {
+		t.Run(method, func(t *testing.T) {
+			d := d.in(t)
+			w.FailCall(method, n, adapter.Errorf(adapter.NoResources, "cannot: a test"))
+			calls := len(w.Calls())
+			r := model.UpdateRequest{URL: d.pkg(fake.Spec{Name: "a", Version: "2"}), Variables: pairs("NEW", "value"), Limits: memory(2000)}
+			d.failed(fault.SystemResourcesExceeded)(d.agent.UpdateRows(r, rows...))
+			d.until("the rows are as before", func(s *model.Snapshot) error {
+				if now := identity(s, rows[0]) + identity(s, rows[1]); now != before {
+					return fmt.Errorf("%s\nnot\n%s", now, before)
+				}
+				return nil
+			})
+			for _, du := range rows {
+				d.wantSettings("they are as before", du, model.Limits{Memory: 1000})
+			}
+			tried := map[string]int{}
+			for _, c := range w.Calls()[calls:] {
+				if c.Method == "SetUnit" && strings.HasSuffix(string(c.OpID), "-back") {
+					tried[c.Env]++
+				}
+			}
+			if tried["e"] > 2 || tried["f"] > 2 {
+				t.Errorf("they were set back %v times", tried)
+			}
+		})
+	}
+}
+
 // TestSettingsChoice is about installs with settings that name no environment.
 func TestSettingsChoice(t *testing.T) {
 	choose := func(d *device, kind string, variables ...string) (uint32, error) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/smmd-project/smmd/agent/environment"
+	"github.com/smmd-project/smmd/agent/execution"
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
@@ -189,14 +190,24 @@ func (us *Units) updateSetBack(ctx context.Context, r *updateRun) (operation.App
 	return nil, nil
 }
 
-// setBack tells one environment the settings of before again. That comes before a Revert, which ends what was started with others.
+// setBack tells one environment the settings of before again. That comes before a Revert, which ends what was started with others. A unit that has taken more
+// meanwhile than they allow is stopped for it; the undo of the step before starts again what ran.
 func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) error {
 	if !t.Settings.Set || t.Settings.Back || !t.Settings.attempt.open() {
 		return nil
 	}
-	err := us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
-		return a.SetUnit(ctx, r.OpID()+"-back", t.OldRef, settingsOf(t.Settings.Before))
-	})
+	tell := func() error {
+		return us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
+			return a.SetUnit(ctx, r.OpID()+"-back", t.OldRef, settingsOf(t.Settings.Before))
+		})
+	}
+	err := tell()
+	if adapter.ReasonOf(err) == adapter.InUse {
+		if err := us.halt(ctx, r, t.Row); err != nil {
+			return err
+		}
+		err = tell()
+	}
 	if refused(err) {
 		r.Log.Warn("the settings of a unit whose update failed could not be set back", "env", t.Env, "du", t.OldRef.Key, "err", err)
 		err = nil
@@ -205,10 +216,33 @@ func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) err
 	return err
 }
 
+// halt stops all of a unit, whatever its rows have heard. What does not stop is only logged: its environment judges what that means. The error says that it could not be
+// asked.
+func (us *Units) halt(ctx context.Context, r *updateRun, du model.RowID) error {
+	all := execution.Ascending(slices.Collect(us.Inventory.Snapshot().ExecutionUnitsOf(du)))
+	for _, u := range slices.Backward(all) {
+		if u.Inert {
+			continue
+		}
+		ref, err := us.EUs.Ref(u)
+		if err != nil {
+			return err
+		}
+		err = us.Envs.Undo(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error { return a.Stop(ctx, r.OpID()+"-halt", ref) })
+		if ctx.Err() != nil || environment.Away(err) {
+			return cmp.Or(context.Cause(ctx), err)
+		}
+		if err != nil {
+			r.Log.Warn("an execution unit whose settings are set back did not stop", "env", u.Env, "eu", u.EUID, "err", err)
+		}
+	}
+	return nil
+}
+
 // refused reports whether settings would be refused another time too: nothing was changed.
 func refused(err error) bool {
 	switch adapter.ReasonOf(err) {
-	case adapter.NotSupported, adapter.InvalidArgument, adapter.NotFound:
+	case adapter.NotSupported, adapter.InvalidArgument, adapter.NotFound, adapter.InUse:
 		return true
 	}
 	return false
