@@ -359,6 +359,41 @@ func TestSettingsOutgrown(t *testing.T) {
 	}
 }
 
+// TestSettingsNotSetBack is about an update that fails and whose settings cannot be taken back either: the row tells what the environment has.
+func TestSettingsNotSetBack(t *testing.T) {
+	for reason, want := range map[adapter.Reason]int64{
+		adapter.NotSupported: 2000, adapter.InvalidArgument: 2000, // it keeps what it was given
+		adapter.InUse: 1000, // it is told again
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			d := start(t, able(levels))
+			w := d.worlds["fake"]
+			row := d.installedWith(fake.Spec{Name: "a"}, memory(1000))
+			d.rest(row.ID, model.EUActive)
+			w.Hook("SetUnit", fake.Before, func(c fake.Call) error {
+				if strings.HasSuffix(string(c.OpID), "-back") {
+					return adapter.Errorf(reason, "cannot: a test")
+				}
+				return nil
+			})
+			w.FailCall("Update", 1, adapter.Errorf(adapter.NoResources, "cannot: a test"))
+			d.failed(fault.SystemResourcesExceeded)(d.updateWith(row.ID, fake.Spec{Name: "a", Version: "2"}, memory(2000)))
+			d.rest(row.ID, model.EUActive)
+			d.until("the row tells what the environment has", func(s *model.Snapshot) error {
+				state, err := w.State()
+				if err != nil {
+					return err
+				}
+				du, has := s.DeploymentUnit(row.ID), state.Envs["e"].Units[row.Key].Settings.Limits
+				if du.SettingsPending || du.Settings.Limits != (model.Limits{Memory: want}) || adapter.Limits(du.Settings.Limits) != has {
+					return fmt.Errorf("the row has %+v, pending %t, the environment %+v", du.Settings.Limits, du.SettingsPending, has)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // TestSettingsChoice is about installs with settings that name no environment.
 func TestSettingsChoice(t *testing.T) {
 	choose := func(d *device, kind string, variables ...string) (uint32, error) {

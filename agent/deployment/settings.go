@@ -122,7 +122,11 @@ type settingsChange struct {
 	Set    bool               `json:"set,omitempty"` // its environment is to be told After
 	Before model.UnitSettings `json:"before,omitzero"`
 	After  model.UnitSettings `json:"after,omitzero"`
-	Back   bool               `json:"back,omitempty"` // it has been told Before again
+	// Entered: the step that tells After has been entered. Told: After was taken.
+	Entered bool `json:"entered,omitempty"`
+	Told    bool `json:"told,omitempty"`
+	Back    bool `json:"back,omitempty"`    // Before is there again, or still
+	Refused bool `json:"refused,omitempty"` // Before was refused
 
 	attempt attempt // of the adapter's SetUnit
 }
@@ -160,6 +164,23 @@ func (n settingsChange) record(row *model.DeploymentUnit) {
 	}
 }
 
+// settingsAtFailure makes the row of a unit whose update has failed tell what its environment has when the settings could not be set back: those that it was given if it
+// refuses Before for good; else it is told Before again.
+func (us *Units) settingsAtFailure(tx *inventory.Tx, t *updateTarget) error {
+	n, old := t.Settings, tx.DeploymentUnit(t.Row)
+	if !n.Set || !n.Entered || n.Back || !n.attempt.open() || old == nil || !sameSettings(old.Settings, n.Before) {
+		return nil
+	}
+	row := *old
+	if n.Told && n.Refused {
+		n.record(&row)
+	} else {
+		row.SettingsPending = true
+		us.Envs.Untold(tx, row.Env)
+	}
+	return tx.PutDeploymentUnit(&row)
+}
+
 // updateConfigure tells the environments the settings that change, while the modules run as before. After the Update it would be too late: an environment
 // that is launched again starts them itself.
 func (us *Units) updateConfigure(ctx context.Context, r *updateRun) (operation.Apply, error) {
@@ -174,8 +195,10 @@ func (us *Units) updateConfigure(ctx context.Context, r *updateRun) (operation.A
 		})
 		if err != nil {
 			// Environments that were told before are told the settings of before again, so this counts as begun.
+			t.Settings.Back = t.Settings.attempt.own && refused(err)
 			return nil, operation.Unsettled(unsupported(err))
 		}
+		t.Settings.Told = true
 	}
 	return nil, nil
 }
@@ -193,7 +216,7 @@ func (us *Units) updateSetBack(ctx context.Context, r *updateRun) (operation.App
 // setBack tells one environment the settings of before again. That comes before a Revert, which ends what was started with others. A unit that has taken more
 // meanwhile than they allow is stopped for it; the undo of the step before starts again what ran.
 func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) error {
-	if !t.Settings.Set || t.Settings.Back || !t.Settings.attempt.open() {
+	if !t.Settings.Set || t.Settings.Back || t.Settings.Refused || !t.Settings.attempt.open() {
 		return nil
 	}
 	tell := func() error {
@@ -210,7 +233,8 @@ func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) err
 	}
 	if refused(err) {
 		r.Log.Warn("the settings of a unit whose update failed could not be set back", "env", t.Env, "du", t.OldRef.Key, "err", err)
-		err = nil
+		t.Settings.Refused = never(err)
+		return nil
 	}
 	t.Settings.Back = err == nil
 	return err
@@ -239,13 +263,16 @@ func (us *Units) halt(ctx context.Context, r *updateRun, du model.RowID) error {
 	return nil
 }
 
-// refused reports whether settings would be refused another time too: nothing was changed.
+// refused reports whether nothing was changed and asking again at once would change nothing either.
 func refused(err error) bool {
-	switch adapter.ReasonOf(err) {
-	case adapter.NotSupported, adapter.InvalidArgument, adapter.NotFound, adapter.InUse:
-		return true
-	}
-	return false
+	r := adapter.ReasonOf(err)
+	return never(err) || r == adapter.NotFound || r == adapter.InUse
+}
+
+// never reports whether the environment cannot have the settings.
+func never(err error) bool {
+	r := adapter.ReasonOf(err)
+	return r == adapter.NotSupported || r == adapter.InvalidArgument
 }
 
 // forgetSettings takes the settings off the row of a unit that is gone and is being installed again: it comes without any.

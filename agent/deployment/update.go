@@ -219,6 +219,9 @@ func (us *Units) updateFinish(tx *inventory.Tx, r *updateRun, failure error) err
 		if err := us.putRight(tx, t.Row); err != nil {
 			return err
 		}
+		if err := us.settingsAtFailure(tx, &t); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -254,7 +257,7 @@ func (us *Units) updatePrepare(ctx context.Context, r *updateRun) (operation.App
 			return nil, err
 		}
 		t.Active = wasActive(us.Inventory.Snapshot(), t.Row)
-		t.attempt, t.Settings.attempt = attempt{own: true}, attempt{own: true}
+		t.attempt, t.Settings.attempt, t.Settings.Entered = attempt{own: true}, attempt{own: true}, true
 	}
 	return nil, nil
 }

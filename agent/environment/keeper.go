@@ -157,6 +157,13 @@ func (m *Manager) Enabled(tx *inventory.Tx) error {
 	return nil
 }
 
+// Untold takes over that something is pending in tx that an environment is to be told: its keeper looks again with the commit.
+func (m *Manager) Untold(tx *inventory.Tx, id string) {
+	if e := m.envs[id]; e != nil {
+		tx.AfterCommit(func() { e.update(func() {}) })
+	}
+}
+
 // Switch launches or ends an environment and returns when its adapter says that it is done. What is so already succeeds.
 func (m *Manager) Switch(ctx context.Context, id string, op adapter.OpID, on bool) error {
 	e := m.envs[id]

@@ -89,7 +89,7 @@ type DeploymentUnit struct {
 	// Settings are what the controller gave to its execution units.
 	Settings UnitSettings `json:"settings,omitzero"`
 	Missing  bool         `json:"missing"` // the environment is up and does not have it
-	// SettingsPending: the unit was gone and is there again, and its environment has not been told Settings since.
+	// SettingsPending: the environment is to be told Settings. The unit was gone and is there again, or they could not be told when they were set back.
 	SettingsPending bool `json:"settings_pending,omitempty"`
 }
 
