@@ -107,6 +107,26 @@ func (d *device) wantSettings(what string, id model.RowID, l model.Limits, varia
 	})
 }
 
+// wantMemory waits until a row and its environment have a limit, which its modules need not have been started with.
+func (d *device) wantMemory(row *model.DeploymentUnit, kib int64) {
+	d.t.Helper()
+	d.until("the row tells what the environment has", func(s *model.Snapshot) error {
+		state, err := d.worlds["fake"].State()
+		if err != nil {
+			return err
+		}
+		u := state.Envs[row.Env].Units[row.Key]
+		if u == nil {
+			return fmt.Errorf("%s does not have %s", row.Env, row.Key)
+		}
+		du, has := s.DeploymentUnit(row.ID), u.Settings.Limits
+		if want := (model.Limits{Memory: kib}); du.SettingsPending || du.Settings.Limits != want || has != adapter.Limits(want) {
+			return fmt.Errorf("the row has %+v, pending %t, the environment %+v, wanted is %+v", du.Settings.Limits, du.SettingsPending, has, want)
+		}
+		return nil
+	})
+}
+
 // able is o with settings and constraints.
 func able(o fake.Options) fake.Options {
 	o.Settings, o.Constraints = true, true
@@ -379,17 +399,7 @@ func TestSettingsNotSetBack(t *testing.T) {
 			w.FailCall("Update", 1, adapter.Errorf(adapter.NoResources, "cannot: a test"))
 			d.failed(fault.SystemResourcesExceeded)(d.updateWith(row.ID, fake.Spec{Name: "a", Version: "2"}, memory(2000)))
 			d.rest(row.ID, model.EUActive)
-			d.until("the row tells what the environment has", func(s *model.Snapshot) error {
-				state, err := w.State()
-				if err != nil {
-					return err
-				}
-				du, has := s.DeploymentUnit(row.ID), state.Envs["e"].Units[row.Key].Settings.Limits
-				if du.SettingsPending || du.Settings.Limits != (model.Limits{Memory: want}) || adapter.Limits(du.Settings.Limits) != has {
-					return fmt.Errorf("the row has %+v, pending %t, the environment %+v", du.Settings.Limits, du.SettingsPending, has)
-				}
-				return nil
-			})
+			d.wantMemory(row, want)
 		})
 	}
 }
@@ -544,6 +554,35 @@ func TestSettingsPutBack(t *testing.T) {
 			d.ok(c.Install(row.Key, spec))
 			d.start()
 			d.wantSettings("it has them again", du, model.Limits{Memory: 1000}, "1 KEY=value")
+
+			// What could not be done is tried again.
+			for _, reason := range []adapter.Reason{adapter.Internal, adapter.InUse} {
+				d.ok(c.Remove(row.Key))
+				d.row("a", gone)
+				w.FailCall("SetUnit", 1, adapter.Errorf(reason, "cannot: a test"))
+				d.ok(c.Install(row.Key, spec))
+				d.wantSettings("it has them again", du, model.Limits{Memory: 1000}, "1 KEY=value")
+			}
+			// It does not keep the environment from being brought up.
+			d.kill()
+			d.ok(c.Remove(row.Key))
+			d.start()
+			d.row("a", gone)
+			d.kill()
+			d.ok(c.Lose("a test"))
+			d.ok(c.Install(row.Key, spec))
+			w.Fail("SetUnit", adapter.Errorf(adapter.NoResources, "cannot: a test"))
+			launch := d.ee("e").Launch
+			d.start()
+			d.until("it is brought up, and what could not be told is pending", func(s *model.Snapshot) error {
+				e, du := s.ExecEnvByID("e"), s.DeploymentUnit(du)
+				if e.Launch == launch || e.CurrentRunLevel != e.InitialRunLevel || !du.SettingsPending || du.Settings.Limits.Memory != 1000 {
+					return fmt.Errorf("launch %s, run level %d, pending %t, %+v", e.Launch, e.CurrentRunLevel, du.SettingsPending, du.Settings.Limits)
+				}
+				return nil
+			})
+			w.Fail("SetUnit", nil)
+			d.wantMemory(row, 1000) // its module runs without them already
 
 			// What is refused goes from the row.
 			d.ok(c.Remove(row.Key))

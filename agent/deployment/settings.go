@@ -323,24 +323,28 @@ func (us *Units) settled(id model.RowID, before, after model.UnitSettings) error
 	})
 }
 
-// TellSettings tells an environment the settings of units that were gone and are there again. What it refuses goes from the row. An error says that the
-// environment could not be asked. The caller has the turn.
+// TellSettings tells an environment the settings that are pending. What it cannot have goes from the row; what could not be done stays pending, and the keeper of the
+// environment tries again. An error says that the environment could not be asked. The caller has the turn.
 func (us *Units) TellSettings(ctx context.Context, op adapter.OpID, env string) error {
 	for du := range us.Inventory.Snapshot().DeploymentUnits() {
 		if du.Env != env || !du.Pending() {
 			continue
 		}
 		err := us.setUnit(ctx, op, du, du.Settings)
-		after := du.Settings
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
-		case environment.Away(err):
+		}
+		if environment.Away(err) {
 			return environment.Classify(err)
-		case err != nil:
-			us.Log.Warn("a unit that is there again does not have its settings", "env", env, "du", du.UUID, "err", err)
-			if adapter.ReasonOf(err) != adapter.NotFound { // else it is gone again, and may come back
+		}
+		after := du.Settings
+		if err != nil {
+			us.Log.Warn("a unit does not have its settings", "env", env, "du", du.UUID, "err", err)
+			switch {
+			case never(err):
 				after = model.UnitSettings{LastVariable: after.LastVariable}
+			case adapter.ReasonOf(err) != adapter.NotFound: // else it is gone again, and may come back
+				continue
 			}
 		}
 		if err := us.settled(du.ID, du.Settings, after); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -245,7 +246,22 @@ func (m *Manager) settle(ctx context.Context, e *env) error {
 	case end:
 		return m.Switch(ctx, e.id, m.ownOp(e), false)
 	case raise:
-		return m.BringUp(ctx, e.id, m.ownOp(e))
+		if err := m.BringUp(ctx, e.id, m.ownOp(e)); err != nil {
+			return err
+		}
+		if u := untold(m.opts.Inventory.Snapshot(), e.id); u != nil {
+			return fault.Errorf(fault.Internal, "cannot tell %s the settings of %s yet", e.id, u.UUID)
+		}
+	}
+	return nil
+}
+
+// untold returns a unit whose settings the environment has not been told yet, or nil.
+func untold(s *model.Snapshot, id string) *model.DeploymentUnit {
+	for du := range s.DeploymentUnits() {
+		if du.Env == id && du.Pending() {
+			return du
+		}
 	}
 	return nil
 }
@@ -266,10 +282,8 @@ func pending(s *model.Snapshot, row *model.ExecEnv) bool {
 	if row.InitialLevelPending {
 		return true
 	}
-	for du := range s.DeploymentUnits() {
-		if du.Env == row.ID && du.Pending() {
-			return true
-		}
+	if untold(s, row.ID) != nil {
+		return true
 	}
 	for u := range s.ExecutionUnits() {
 		if u.Env == row.ID && u.Pending() {
