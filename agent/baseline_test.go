@@ -331,6 +331,31 @@ func TestResetPartFails(t *testing.T) {
 	}
 }
 
+// TestResetOfAnOutgrownUnit resets to settings that a running unit has outgrown: it runs with them after the restart.
+func TestResetOfAnOutgrownUnit(t *testing.T) {
+	k, want := diverged(t)
+	stays := k.row("stays").ID
+	k.set(ref(model.KindExecutionUnit, k.eu(stays).ID), model.RunLevel, 1)
+	k.set(ref(model.KindExecutionUnit, k.eu(stays).ID), model.AutoStart, true)
+	k.rest(stays, model.EUActive)
+	growing(k.world(), "-settings-"+k.row("stays").Key)
+	k.done(k.reset("cwmp"))
+	if got := k.configuration(); got != want {
+		t.Errorf("after the Reset there is\n%s\nnot\n%s", got, want)
+	}
+	// What is not taken then either fails it, and is told when it can be.
+	k.done(k.update(k.row("stays").ID, fake.Spec{Name: "stays", Vendor: "v", Version: "2"}))
+	k.done(k.agent.Update(t.Context(), model.UpdateRequest{
+		DU: k.row("stays").ID, URL: k.pkg(fake.Spec{Name: "stays", Vendor: "v"}), Limits: memory(0),
+	}))
+	k.world().Fail("SetUnit", adapter.Errorf(adapter.InUse, "cannot: a test"))
+	if j := k.failed(fault.RequestDenied)(k.reset("cwmp")); !strings.Contains(j.Message, "cannot restore the settings of stays") {
+		t.Errorf("the message is %s", j.Message)
+	}
+	k.world().Fail("SetUnit", nil)
+	k.wantMemory(k.row("stays"), 1000)
+}
+
 func TestResetAgentKilled(t *testing.T) {
 	for _, method := range []string{
 		"Uninstall", "Update", "Discard", "Install", "SetUnit", "SetInitialModuleRunLevel", "SetAutoStart", "RestoreVersion", "SetEnabled", "SetRunLevel",

@@ -238,7 +238,7 @@ func (k *Keeper) configure(ctx context.Context, r *run) error {
 }
 
 // configureUnit restores one unit's settings, levels, AutoStart and AutoRestart; the restart at the end makes the rest of it. The settings come first: a module that
-// AutoStart starts has them.
+// AutoStart starts has them. A unit that uses more than they allow is stopped for them.
 func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
 	if !c.to.Permanent {
 		err := k.DUs.Configure(ctx, opID(r, "settings", c.to.Key), c.row, c.to.Settings)
@@ -303,6 +303,13 @@ func (k *Keeper) restart(ctx context.Context, r *run) error {
 	err := again(ctx, r.State.Env, r.OpID())
 	if err := note(ctx, r, what, err); err != nil {
 		return err
+	}
+	if err == nil {
+		for du := range k.Inventory.Snapshot().DeploymentUnits() {
+			if du.Env == r.State.Env && du.Pending() {
+				r.State.Failed = append(r.State.Failed, "cannot restore the settings of "+du.Name+": its environment does not take them yet")
+			}
+		}
 	}
 	if len(r.State.Failed) > 0 {
 		return fault.Errorf(fault.RequestDenied, "cannot restore everything: %s", strings.Join(r.State.Failed, "; "))

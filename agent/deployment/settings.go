@@ -226,7 +226,7 @@ func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) err
 	}
 	err := tell()
 	if adapter.ReasonOf(err) == adapter.InUse {
-		if err := us.halt(ctx, r, t.Row); err != nil {
+		if err := us.halt(ctx, r.OpID()+"-halt", t.Row); err != nil {
 			return err
 		}
 		err = tell()
@@ -242,7 +242,7 @@ func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) err
 
 // halt stops all of a unit, whatever its rows have heard. What does not stop is only logged: its environment judges what that means. The error says that it could not be
 // asked.
-func (us *Units) halt(ctx context.Context, r *updateRun, du model.RowID) error {
+func (us *Units) halt(ctx context.Context, op adapter.OpID, du model.RowID) error {
 	all := execution.Ascending(slices.Collect(us.Inventory.Snapshot().ExecutionUnitsOf(du)))
 	for _, u := range slices.Backward(all) {
 		if u.Inert {
@@ -252,12 +252,12 @@ func (us *Units) halt(ctx context.Context, r *updateRun, du model.RowID) error {
 		if err != nil {
 			return err
 		}
-		err = us.Envs.Undo(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error { return a.Stop(ctx, r.OpID()+"-halt", ref) })
+		err = us.Envs.Undo(ctx, u.Env, func(ctx context.Context, a environment.Adapter) error { return a.Stop(ctx, op, ref) })
 		if ctx.Err() != nil || environment.Away(err) {
 			return cmp.Or(context.Cause(ctx), err)
 		}
 		if err != nil {
-			r.Log.Warn("an execution unit whose settings are set back did not stop", "env", u.Env, "eu", u.EUID, "err", err)
+			us.Log.Warn("an execution unit whose settings are set back did not stop", "env", u.Env, "eu", u.EUID, "err", err)
 		}
 	}
 	return nil
@@ -282,7 +282,8 @@ func forgetSettings(tx *inventory.Tx, old *model.DeploymentUnit) error {
 	return tx.PutDeploymentUnit(&row)
 }
 
-// Configure gives a unit the variables and limits that it is to have again. It may be repeated with the same OpID; its caller has the turn.
+// Configure gives a unit the variables and limits that it is to have again. A unit that uses more than they allow is stopped for it, and not started again:
+// its caller restarts the environment. If that is not enough they are pending, which is no error. It may be repeated with the same OpID; its caller has the turn.
 func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, wanted model.UnitSettings) error {
 	variables := []model.VariableRequest{}
 	for _, v := range wanted.Variables {
@@ -293,10 +294,18 @@ func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.Depl
 	if sameSettings(row.Settings, after) && !row.SettingsPending {
 		return nil
 	}
-	if err := us.setUnit(ctx, op, row, after); err != nil {
+	err := us.setUnit(ctx, op, row, after)
+	if adapter.ReasonOf(err) == adapter.InUse {
+		if err := us.halt(ctx, op+"-halt", row.ID); err != nil {
+			return err
+		}
+		err = us.setUnit(ctx, op, row, after)
+	}
+	later := adapter.ReasonOf(err) == adapter.InUse
+	if err != nil && !later {
 		return unsupported(err)
 	}
-	return us.settled(row.ID, row.Settings, after)
+	return us.settled(row.ID, row.Settings, after, later)
 }
 
 // setUnit tells the environment of a row settings of the unit.
@@ -310,15 +319,15 @@ func (us *Units) setUnit(ctx context.Context, op adapter.OpID, row *model.Deploy
 	})
 }
 
-// settled records settings that the environment has been told, unless others have come since it was looked which.
-func (us *Units) settled(id model.RowID, before, after model.UnitSettings) error {
+// settled records settings that the environment has been told, or is to be told later, unless others have come since it was looked which.
+func (us *Units) settled(id model.RowID, before, after model.UnitSettings, later bool) error {
 	return us.Inventory.Update(func(tx *inventory.Tx) error {
 		old := tx.DeploymentUnit(id)
 		if old == nil || !sameSettings(old.Settings, before) {
 			return nil
 		}
 		row := *old
-		row.Settings, row.SettingsPending = after, false
+		row.Settings, row.SettingsPending = after, later
 		return tx.PutDeploymentUnit(&row)
 	})
 }
@@ -347,7 +356,7 @@ func (us *Units) TellSettings(ctx context.Context, op adapter.OpID, env string) 
 				continue
 			}
 		}
-		if err := us.settled(du.ID, du.Settings, after); err != nil {
+		if err := us.settled(du.ID, du.Settings, after, false); err != nil {
 			return err
 		}
 	}
