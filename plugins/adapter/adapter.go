@@ -355,7 +355,7 @@ type Versioner interface {
 type UnitSetter interface {
 	// SetUnit replaces the settings of a unit, which have been none at its Install. They hold from the next start of each module on, whoever
 	// starts it, over updates, restarts and reboots, until the unit is uninstalled; a module that runs is not disturbed. Limits may hold for one that runs at once:
-	// [InUse] where it would be ended by that. [NotSupported] names the setting that the environment does not
+	// [InUse] where it would be ended by that. One that is taken away may uncover a limit of the package's own, which may end it. [NotSupported] names the setting that the environment does not
 	// have, [InvalidArgument] the one that is malformed: nothing is changed then.
 	SetUnit(ctx context.Context, op OpID, u UnitRef, s UnitSettings) error
 }
