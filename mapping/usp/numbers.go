@@ -47,6 +47,7 @@ const (
 
 // numbers is a line for each reason: in DUStateChange!, in the answer to Operate, in OperationComplete.
 var numbers = map[fault.Reason]struct{ event, operate, complete uint32 }{
+	// event, operate, complete
 	fault.Internal:                    {RequestDenied, InternalError, InternalError},
 	fault.RequestDenied:               {RequestDenied, RequestDenied, RequestDenied},
 	fault.InvalidArguments:            {InvalidArguments, InvalidCommandArguments, InvalidArguments},
