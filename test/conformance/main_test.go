@@ -8,12 +8,7 @@
 package conformance
 
 import (
-	"context"
-	"fmt"
-	"os"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"github.com/smmd-project/smmd/test/support"
 )
@@ -21,21 +16,4 @@ import (
 // programs are what is tested, built once.
 var programs support.Programs
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(built{m}) }
-
-// built runs the tests with the programs built before.
-type built struct{ m *testing.M }
-
-func (b built) Run() int {
-	dir, err := os.MkdirTemp("", "smmd-conformance-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if programs, err = support.Build(context.Background(), dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return b.m.Run()
-}
+func TestMain(m *testing.M) { support.Main(m, "conformance", &programs) }

@@ -20,34 +20,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/smmd-project/smmd/test/support"
 )
 
 // programs are what is tested, built once.
 var programs support.Programs
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(built{m})
-}
-
-// built runs the tests with the programs built before.
-type built struct{ m *testing.M }
-
-func (b built) Run() int {
-	dir, err := os.MkdirTemp("", "smmd-story-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if programs, err = support.Build(context.Background(), dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return b.m.Run()
-}
+func TestMain(m *testing.M) { support.Main(m, "story", &programs) }
 
 // python is the interpreter that Debian's modules are for, wherever another one may come first.
 const python = "/usr/bin/python3"
