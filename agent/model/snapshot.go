@@ -79,6 +79,14 @@ func (s *Snapshot) ExecEnvByID(id string) *ExecEnv {
 	return nil
 }
 
+// SettingsOf returns what the deployment unit of an execution unit was given for it.
+func (s *Snapshot) SettingsOf(u *ExecutionUnit) UnitSettings {
+	if du := s.DeploymentUnit(u.DU); du != nil {
+		return du.Settings
+	}
+	return UnitSettings{}
+}
+
 // ExecutionUnitsOf ranges over the execution units of one deployment unit.
 func (s *Snapshot) ExecutionUnitsOf(du RowID) iter.Seq[*ExecutionUnit] {
 	return func(yield func(*ExecutionUnit) bool) {

@@ -103,17 +103,17 @@ var properties = map[string][]property{
 		of("Version", func(u *model.ExecutionUnit) any { return text(u.Version) }),
 		of("Description", func(u *model.ExecutionUnit) any { return text(u.Description) }),
 		from("AllocatedDiskSpace", func(v *view, u *model.ExecutionUnit) any {
-			return number(softwaremodules.Allocated(v.settings(u).Limits.Disk))
+			return number(softwaremodules.Allocated(v.snap.SettingsOf(u).Limits.Disk))
 		}),
 		from("AllocatedMemory", func(v *view, u *model.ExecutionUnit) any {
-			return number(softwaremodules.Allocated(v.settings(u).Limits.Memory))
+			return number(softwaremodules.Allocated(v.snap.SettingsOf(u).Limits.Memory))
 		}),
 		from("AllocatedCPUPercent", func(v *view, u *model.ExecutionUnit) any {
-			return number(softwaremodules.Allocated(int64(v.settings(u).Limits.CPU)))
+			return number(softwaremodules.Allocated(int64(v.snap.SettingsOf(u).Limits.CPU)))
 		}),
 		from("EnvVariables", func(v *view, u *model.ExecutionUnit) any {
 			all := map[string]string{}
-			for _, x := range v.settings(u).Variables {
+			for _, x := range v.snap.SettingsOf(u).Variables {
 				all[text(x.Key)] = text(x.Value)
 			}
 			return all

@@ -63,14 +63,6 @@ func (v *view) deploymentUnit(id model.RowID) dbus.ObjectPath {
 	return path(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})
 }
 
-// settings returns what the deployment unit of an execution unit was given for it.
-func (v *view) settings(u *model.ExecutionUnit) model.UnitSettings {
-	if du := v.snap.DeploymentUnit(u.DU); du != nil {
-		return du.Settings
-	}
-	return model.UnitSettings{}
-}
-
 // unitsOf returns the paths of the execution units of a deployment unit.
 func (v *view) unitsOf(du model.RowID) []dbus.ObjectPath {
 	if v.index != nil {

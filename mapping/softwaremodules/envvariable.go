@@ -23,17 +23,9 @@ var envVariableTable = &object{
 	},
 }
 
-// settings are those of the deployment unit that an execution unit is of.
-func (r Row) settings() model.UnitSettings {
-	if u := r.view.DeploymentUnit(r.eu.DU); u != nil {
-		return u.Settings
-	}
-	return model.UnitSettings{}
-}
-
 func envVariables(r Row) iter.Seq2[uint32, Row] {
 	return func(yield func(uint32, Row) bool) {
-		all := r.settings().Variables
+		all := r.view.SettingsOf(r.eu).Variables
 		for i := range all {
 			if !yield(all[i].Number, Row{view: r.view, variable: &all[i]}) {
 				return

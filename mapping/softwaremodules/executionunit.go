@@ -55,11 +55,11 @@ var executionUnitTable = &object{
 		{Name: "Vendor", Type: dm.String, Length: 128, Since: "2.1", Text: func(r Row) string { return r.eu.Vendor }},
 		{Name: "Version", Type: dm.String, Length: 32, Since: "2.1", Text: func(r Row) string { return r.eu.Version }},
 		{Name: "Description", Type: dm.String, Length: 256, Since: "2.1", Text: func(r Row) string { return r.eu.Description }},
-		{Name: "AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: func(r Row) int64 { return Allocated(r.settings().Limits.Disk) }},
+		{Name: "AllocatedDiskSpace", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: func(r Row) int64 { return Allocated(r.view.SettingsOf(r.eu).Limits.Disk) }},
 		{Name: "DiskSpaceInUse", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.eu.Disk }},
-		{Name: "AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: func(r Row) int64 { return Allocated(r.settings().Limits.Memory) }},
+		{Name: "AllocatedMemory", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.16", Int: func(r Row) int64 { return Allocated(r.view.SettingsOf(r.eu).Limits.Memory) }},
 		{Name: "MemoryInUse", Type: dm.Int, Range: size, Unit: "KiB", Since: "2.1", Notify: dm.NotifyCanDeny, Int: func(r Row) int64 { return r.eu.Memory }},
-		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: func(r Row) int64 { return Allocated(int64(r.settings().Limits.CPU)) }},
+		{Name: "AllocatedCPUPercent", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: func(r Row) int64 { return Allocated(int64(r.view.SettingsOf(r.eu).Limits.CPU)) }},
 		{Name: "CPUPercentInUse", Type: dm.Int, Range: percent, Unit: "%", Since: "2.16", Int: unknown},
 		{Name: "CreationTime", Type: dm.DateTime, Since: "2.18", Time: func(r Row) time.Time { return r.eu.Created }},
 		{Name: "References", Type: dm.String, List: true, Since: "2.1", Text: empty},
@@ -70,7 +70,7 @@ var executionUnitTable = &object{
 		{Name: "ApplicationDataList", Type: dm.String, List: true, Reference: applicationDataPath, Since: "2.16", Text: empty},
 		{Name: "ExecutionEnvRef", Type: dm.String, Reference: execEnvPath, Since: "2.1", Text: func(r Row) string { return r.view.execEnvRef(r.eu.Env) }},
 		{Name: "HostObjectNumberOfEntries", Type: dm.UnsignedInt, Since: "2.16", Int: zero},
-		{Name: "EnvVariableNumberOfEntries", Type: dm.UnsignedInt, Since: "2.17", Int: func(r Row) int64 { return int64(len(r.settings().Variables)) }},
+		{Name: "EnvVariableNumberOfEntries", Type: dm.UnsignedInt, Since: "2.17", Int: func(r Row) int64 { return int64(len(r.view.SettingsOf(r.eu).Variables)) }},
 	},
 	Commands: []*command{
 		{Name: "SetRequestedState()", Since: "2.12", Inputs: []*argument{
