@@ -255,7 +255,7 @@ func (d *device) update(id model.RowID, s fake.Spec) (uint32, error) {
 }
 
 func (d *device) uninstall(id model.RowID) (uint32, error) {
-	return d.agent.Uninstall(d.t.Context(), id, model.Origin{Name: "test"})
+	return d.agent.Uninstall(d.t.Context(), model.UninstallRequest{DU: id, Originator: model.Origin{Name: "test"}})
 }
 
 // set sets one attribute and waits for the jobs of that.

@@ -44,7 +44,7 @@ func TestRefusedCommandsAreTold(t *testing.T) {
 		return err
 	}
 	uninstall := func(id model.RowID) error {
-		_, err := d.agent.Uninstall(t.Context(), id, usp)
+		_, err := d.agent.Uninstall(t.Context(), model.UninstallRequest{DU: id, Originator: usp})
 		return err
 	}
 	const good = "file:///somewhere"

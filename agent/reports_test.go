@@ -173,7 +173,7 @@ func TestAttributesOfRowsThatWent(t *testing.T) {
 	if a := d.agent.Snapshot().Attributes; !maps.Equal(a, map[string]int{path: 2, env: 2}) {
 		t.Errorf("the attributes are %v", a)
 	}
-	d.done(d.agent.Uninstall(t.Context(), du.ID, model.Origin{}))
+	d.done(d.agent.Uninstall(t.Context(), model.UninstallRequest{DU: du.ID}))
 	d.ok(d.agent.SetAttributes(t.Context(), map[string]int{env: 0}))
 	d.restart()
 	if a := d.agent.Snapshot().Attributes; !maps.Equal(a, map[string]int{env: 0}) {

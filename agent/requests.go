@@ -81,23 +81,23 @@ func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, erro
 }
 
 // Uninstall accepts the removal of one row and returns its job.
-func (a *Agent) Uninstall(ctx context.Context, id model.RowID, originator model.Origin) (uint32, error) {
+func (a *Agent) Uninstall(ctx context.Context, r model.UninstallRequest) (uint32, error) {
 	res := a.attempt(model.PerformedUninstall)
 	job, err := accept(ctx, a, func(tx *inventory.Tx) (uint32, error) {
-		if row := tx.DeploymentUnit(id); row != nil {
+		if row := tx.DeploymentUnit(r.DU); row != nil {
 			res = deployment.Describe(tx, res, row)
 		}
-		du, err := unit(tx, id)
+		du, err := unit(tx, r.DU)
 		if err != nil {
 			return 0, err
 		}
 		if why := a.envs.Fixed(du.Env, du.Key); why != "" {
 			return 0, fault.Errorf(fault.RequestDenied, "cannot uninstall %s: it is %s", du.UUID, why)
 		}
-		s := &deployment.UninstallState{Row: id, Env: du.Env}
-		return operation.Submit(a.eng, tx, a.remove, s, unitRequest(du, originator))
+		s := &deployment.UninstallState{Row: r.DU, Env: du.Env, RetainData: r.RetainData}
+		return operation.Submit(a.eng, tx, a.remove, s, unitRequest(du, r.Originator))
 	})
-	return job, a.refused(originator, res, err)
+	return job, a.refused(r.Originator, res, err)
 }
 
 // attempt is the beginning of what is told of an operation that is refused before it has a job.

@@ -39,6 +39,28 @@ func (a *Agent) Constrain(ctx context.Context, r model.ConstrainRequest) (uint32
 	})
 }
 
+// RemoveVolume removes application data with its content. Errors are invalid-arguments when there is none of that number, and volume-in-use while the unit that it
+// belongs to is on the environment (TR-369 I.3.2).
+func (a *Agent) RemoveVolume(ctx context.Context, instance uint32, originator model.Origin) error {
+	_, err := accept(ctx, a, func(tx *inventory.Tx) (struct{}, error) {
+		v := tx.Volume(instance)
+		if v == nil {
+			return struct{}{}, fault.Errorf(fault.InvalidArguments, "cannot remove application data %d: it does not exist", instance)
+		}
+		for du := range tx.DeploymentUnits() {
+			if du.Env == v.Env && du.UUID == v.UUID {
+				return struct{}{}, fault.Errorf(fault.VolumeInUse, "cannot remove application data %q of %s on %s: the unit is there", v.Name, v.UUID, v.Env)
+			}
+		}
+		tx.AfterCommit(func() {
+			a.opts.Log.Info("application data is removed", "env", v.Env, "du", v.UUID, "name", v.Name, "originator", originator.Name)
+			a.ended()
+		})
+		return struct{}{}, tx.DeleteVolume(instance)
+	})
+	return err
+}
+
 func checkLimits(l model.LimitsRequest) error {
 	var errs []error
 	for _, x := range []struct {

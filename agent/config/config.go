@@ -16,6 +16,7 @@ type Config struct {
 	DataModel  DataModel
 	Operations Operations
 	Packages   Packages
+	Data       Data
 	Adapters   []Adapter
 	ExecEnvs   []ExecEnv
 }
@@ -25,7 +26,7 @@ func (c Config) EnvDir(name string) string { return filepath.Join(c.Agent.StateD
 
 // Agent is the table [agent].
 type Agent struct {
-	StateDir      string   // state_dir: state.db, packages/, env/<name>/
+	StateDir      string   // state_dir: state.db, packages/, env/<name>/, data/<name>/
 	RuntimeDir    string   // runtime_dir: sockets
 	LogLevel      string   // log_level: debug, info, warn, error
 	LogFormat     string   // log_format: text, json, journal
@@ -65,6 +66,11 @@ type Packages struct {
 	Reserve int64         // reserve: free space to leave on the file system, bytes
 	CAFile  string        // ca_file: PEM file of certificate authorities; empty: the system's
 	Idle    time.Duration // idle_timeout: a transfer that brings nothing for so long is given up
+}
+
+// Data is the table [data].
+type Data struct {
+	Encrypted bool // encrypted: what is below state_dir is on an encrypted medium
 }
 
 // Adapter is one table [[adapter]]: a vendor's executable.

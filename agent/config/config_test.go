@@ -292,8 +292,8 @@ func TestShippedFileShowsEveryKeyWithItsDefault(t *testing.T) {
 			t.Errorf("agent.toml does not show %s", key)
 		}
 	}
-	// And every field of Config is the value of a key: five tables, two arrays of tables, and for one field a sub-table of each kind.
-	if got, want := len(r.asked), fields(reflect.TypeFor[Config]())+6+len(Kinds); got != want {
+	// And every field of Config is the value of a key: six tables, two arrays of tables, and for one field a sub-table of each kind.
+	if got, want := len(r.asked), fields(reflect.TypeFor[Config]())+7+len(Kinds); got != want {
 		t.Errorf("there are %d keys and tables, Config has fields for %d", got, want)
 	}
 }

@@ -60,6 +60,7 @@ func parse(data []byte) (Config, *reader) {
 	readDataModel(root.table("data_model"), &c.DataModel)
 	readOperations(root.table("operations"), &c.Operations)
 	readPackages(root.table("packages"), &c.Packages)
+	readData(root.table("data"), &c.Data)
 	for _, t := range root.tables("adapter") {
 		c.Adapters = append(c.Adapters, readAdapter(t, c.Adapters))
 	}
@@ -116,6 +117,11 @@ func readPackages(t *table, p *Packages) {
 	t.size("reserve", &p.Reserve, 0)
 	t.text("ca_file", &p.CAFile, emptyOr(absolute))
 	t.duration("idle_timeout", &p.Idle, time.Second)
+	t.done()
+}
+
+func readData(t *table, d *Data) {
+	t.boolean("encrypted", &d.Encrypted)
 	t.done()
 }
 

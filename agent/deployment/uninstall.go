@@ -18,6 +18,8 @@ type UninstallState struct {
 	Active []string        `json:"active"` // modules that ran before
 	Ref    adapter.UnitRef `json:"ref"`
 	Former model.Result    `json:"former"` // what is told of the row once it is gone
+	// RetainData keeps what is to be kept of the unit's application data.
+	RetainData bool `json:"retain_data,omitempty"`
 
 	told bool // the environment has told that the unit is gone
 }

@@ -52,6 +52,7 @@ const (
 	StopFailed                  Reason = "stop-failed"                   // an execution unit did not stop cleanly
 	LimitInUse                  Reason = "limit-in-use"                  // a resource constraint is below what is in use
 	UnsupportedArgument         Reason = "unsupported-argument"          // an argument that this environment cannot honor
+	VolumeInUse                 Reason = "volume-in-use"                 // application data whose deployment unit is there
 )
 
 // all is every reason that says a fault, in order of definition.
@@ -61,7 +62,7 @@ var all = []Reason{
 	TransferProtocolUnsupported, TransferIncomplete, PackageCorrupt, PackageUntrusted, InvalidUUID, UnknownExecEnv,
 	DisabledExecEnv, ExecEnvUnavailable, DUExecEnvMismatch, DuplicateDU, SystemResourcesExceeded, UnknownDU,
 	InvalidDUState, DowngradeNotPermitted, VersionNotSpecified, VersionExists, DependencyUnresolved, StartFailed,
-	StopFailed, LimitInUse, UnsupportedArgument,
+	StopFailed, LimitInUse, UnsupportedArgument, VolumeInUse,
 }
 
 // Reasons returns every reason but [None]. Tests of the number tables range over it.

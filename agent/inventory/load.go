@@ -31,7 +31,13 @@ func (inv *Inventory) load(tx *store.Tx) error {
 	if err := inv.mendPrivates(tx); err != nil {
 		return err
 	}
-	return inv.loadExecutionUnits(tx)
+	if err := inv.loadExecutionUnits(tx); err != nil {
+		return err
+	}
+	return store.Volumes.Load(tx, func(_ model.RowID, v model.Volume) error {
+		inv.draft.PutVolume(&v)
+		return nil
+	})
 }
 
 // mendIndex makes the unique index agree with the rows.

@@ -149,6 +149,37 @@ func durable[T any](x T, f func(*T)) T {
 	return x
 }
 
+// PutVolume adds or replaces application data, and its record if that changes.
+func (t *Tx) PutVolume(v *model.Volume) error {
+	old := t.Volume(v.ID)
+	t.touch(model.Ref{Kind: model.KindVolume, Instance: v.ID}, boxed(old))
+	t.Draft.PutVolume(v)
+	if old != nil && durable(*old, func(x *model.Volume) { x.Utilization = v.Utilization }) == *v {
+		return nil
+	}
+	tx, err := t.Store()
+	if err != nil {
+		return err
+	}
+	return store.Volumes.Put(tx, v.ID, *v)
+}
+
+// DeleteVolume removes application data from the model. Its directory is package volume's.
+func (t *Tx) DeleteVolume(id model.RowID) error {
+	v := t.Volume(id)
+	if v == nil {
+		return nil
+	}
+	tx, err := t.Store()
+	if err != nil {
+		return err
+	}
+	ref := model.Ref{Kind: model.KindVolume, Instance: id}
+	t.touch(ref, v)
+	t.Delete(ref)
+	return store.Volumes.Delete(tx, id)
+}
+
 // PutJob adds or replaces a job. Its record is the journal's (package operation).
 func (t *Tx) PutJob(j *model.Job) {
 	t.touch(model.Ref{Kind: model.KindJob, Instance: j.ID}, boxed(t.Job(j.ID)))
@@ -204,11 +235,18 @@ func (t *Tx) DeleteExecutionUnit(id model.RowID) error {
 	return store.ExecutionUnits.Delete(tx, id)
 }
 
-// DeleteExecEnv removes an environment that is no longer configured, with its units.
+// DeleteExecEnv removes an environment that is no longer configured, with its units and their application data.
 func (t *Tx) DeleteExecEnv(e *model.ExecEnv) error {
 	for _, u := range slices.Collect(t.DeploymentUnits()) {
 		if u.Env == e.ID {
 			if err := t.DeleteDeploymentUnit(u.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for _, v := range slices.Collect(t.Volumes()) {
+		if v.Env == e.ID {
+			if err := t.DeleteVolume(v.ID); err != nil {
 				return err
 			}
 		}
@@ -239,6 +277,8 @@ func (t *Tx) row(r model.Ref) any {
 		return boxed(t.DeploymentUnit(r.Instance))
 	case model.KindExecutionUnit:
 		return boxed(t.ExecutionUnit(r.Instance))
+	case model.KindVolume:
+		return boxed(t.Volume(r.Instance))
 	}
 	return boxed(t.Job(r.Instance))
 }
@@ -255,7 +295,7 @@ func (t *Tx) changes() []model.Change {
 	return out
 }
 
-var tableOrder = map[model.Kind]int{model.KindExecEnv: 0, model.KindDeploymentUnit: 1, model.KindExecutionUnit: 2, model.KindJob: 3}
+var tableOrder = map[model.Kind]int{model.KindExecEnv: 0, model.KindDeploymentUnit: 1, model.KindExecutionUnit: 2, model.KindVolume: 3, model.KindJob: 4}
 
 func compareRefs(a, b model.Ref) int {
 	if d := tableOrder[a.Kind] - tableOrder[b.Kind]; d != 0 {

@@ -20,9 +20,10 @@ type InstallRequest struct {
 	// ModuleVersion is kept in the row, at most 32 characters.
 	ModuleVersion string       `json:"module_version,omitempty"`
 	AutoRestart   *AutoRestart `json:"auto_restart,omitempty"` // of its execution units; nil: [DefaultAutoRestart]
-	// Variables and Limits are for its execution units.
+	// Variables, Limits and Volumes are for its execution units. What is there of the volumes, because data of an earlier installation was kept, has its content still.
 	Variables  []VariableRequest `json:"variables,omitempty"`
 	Limits     LimitsRequest     `json:"limits,omitzero"`
+	Volumes    []VolumeRequest   `json:"volumes,omitempty"`
 	Originator Origin            `json:"originator,omitzero"`
 }
 
@@ -35,9 +36,21 @@ type UpdateRequest struct {
 	// ModuleVersion is kept in the row, at most 32 characters; nil: what is there stays.
 	ModuleVersion *string `json:"module_version,omitempty"`
 	// Variables replace those that are there, all of them; nil: they stay.
-	Variables  []VariableRequest `json:"variables,omitempty"`
-	Limits     LimitsRequest     `json:"limits,omitzero"`
-	Originator Origin            `json:"originator,omitzero"`
+	Variables []VariableRequest `json:"variables,omitempty"`
+	Limits    LimitsRequest     `json:"limits,omitzero"`
+	// Volumes are made, or made other with their content; those that are not named stay, unless RetainData is false: then all that were there are lost when
+	// the update has succeeded, and those that are named begin empty. RetainData nil: true.
+	Volumes    []VolumeRequest `json:"volumes,omitempty"`
+	RetainData *bool           `json:"retain_data,omitempty"`
+	Originator Origin          `json:"originator,omitzero"`
+}
+
+// UninstallRequest asks for the removal of a deployment unit (TR-069 Table 74, TR-181 Uninstall()).
+type UninstallRequest struct {
+	DU RowID `json:"du"`
+	// RetainData keeps the unit's volumes that are [Forever]; else, and all others, they go with the last version of it on the environment.
+	RetainData bool   `json:"retain_data,omitempty"`
+	Originator Origin `json:"originator,omitzero"`
 }
 
 // Attribute is something of a row that can be set.

@@ -167,6 +167,9 @@ const (
 	KindJob            Kind = "Job"
 )
 
+// KindVolume is the table ApplicationData of an environment. It has no objects of its own on D-Bus.
+const KindVolume Kind = "ApplicationData"
+
 // KindPolicy is ManagementServer.DUStateChangeComplPolicy., which is no table: its Ref has no instance.
 const KindPolicy Kind = "DUStateChangeComplPolicy"
 

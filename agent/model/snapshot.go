@@ -25,6 +25,7 @@ type Snapshot struct {
 	dus  *btree.Map[uint32, *DeploymentUnit]
 	eus  *btree.Map[uint32, *ExecutionUnit]
 	jobs *btree.Map[uint32, *Job]
+	vols *btree.Map[uint32, *Volume]
 }
 
 // NewSnapshot returns a snapshot of the given rows. It is for tests and tools; the agent builds its own with a [Draft].
@@ -54,6 +55,9 @@ func (s *Snapshot) DeploymentUnits() iter.Seq[*DeploymentUnit] { return values(s
 // ExecutionUnits ranges over the ExecutionUnit table.
 func (s *Snapshot) ExecutionUnits() iter.Seq[*ExecutionUnit] { return values(s.eus) }
 
+// Volumes ranges over the application data of all environments.
+func (s *Snapshot) Volumes() iter.Seq[*Volume] { return values(s.vols) }
+
 // Jobs ranges over the jobs, finished ones that are still kept included.
 func (s *Snapshot) Jobs() iter.Seq[*Job] { return values(s.jobs) }
 
@@ -65,6 +69,9 @@ func (s *Snapshot) DeploymentUnit(instance uint32) *DeploymentUnit { return get(
 
 // ExecutionUnit returns the execution unit with that instance number, or nil.
 func (s *Snapshot) ExecutionUnit(instance uint32) *ExecutionUnit { return get(s.eus, instance) }
+
+// Volume returns the application data with that instance number, or nil.
+func (s *Snapshot) Volume(instance uint32) *Volume { return get(s.vols, instance) }
 
 // Job returns the job with that number, or nil.
 func (s *Snapshot) Job(id uint32) *Job { return get(s.jobs, id) }
@@ -98,6 +105,17 @@ func (s *Snapshot) ExecutionUnitsOf(du RowID) iter.Seq[*ExecutionUnit] {
 	}
 }
 
+// VolumesOf ranges over the application data of a deployment unit, whether or not the unit is there.
+func (s *Snapshot) VolumesOf(env, uuid string) iter.Seq[*Volume] {
+	return func(yield func(*Volume) bool) {
+		for v := range s.Volumes() {
+			if v.Env == env && v.UUID == uuid && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
 // Count returns the number of rows in a table.
 func (s *Snapshot) Count(k Kind) int {
 	switch k {
@@ -109,6 +127,8 @@ func (s *Snapshot) Count(k Kind) int {
 		return s.eus.Len()
 	case KindJob:
 		return s.jobs.Len()
+	case KindVolume:
+		return s.vols.Len()
 	}
 	return 0
 }
@@ -132,7 +152,7 @@ type Draft struct{ Snapshot }
 func NewDraft() *Draft {
 	return &Draft{Snapshot{
 		envs: new(btree.Map[uint32, *ExecEnv]), dus: new(btree.Map[uint32, *DeploymentUnit]),
-		eus: new(btree.Map[uint32, *ExecutionUnit]), jobs: new(btree.Map[uint32, *Job]),
+		eus: new(btree.Map[uint32, *ExecutionUnit]), jobs: new(btree.Map[uint32, *Job]), vols: new(btree.Map[uint32, *Volume]),
 	}}
 }
 
@@ -148,6 +168,9 @@ func (d *Draft) PutExecutionUnit(u *ExecutionUnit) { d.eus.Set(u.ID, u) }
 // PutJob adds or replaces a job.
 func (d *Draft) PutJob(j *Job) { d.jobs.Set(j.ID, j) }
 
+// PutVolume adds or replaces application data.
+func (d *Draft) PutVolume(v *Volume) { d.vols.Set(v.ID, v) }
+
 // Delete removes a row; one that is not there is no error.
 func (d *Draft) Delete(r Ref) {
 	switch r.Kind {
@@ -159,6 +182,8 @@ func (d *Draft) Delete(r Ref) {
 		d.eus.Delete(r.Instance)
 	case KindJob:
 		d.jobs.Delete(r.Instance)
+	case KindVolume:
+		d.vols.Delete(r.Instance)
 	}
 }
 
@@ -173,14 +198,14 @@ func (d *Draft) Copy() *Draft {
 	return &Draft{Snapshot{
 		Seq: d.Seq, State: d.State,
 		Reports: d.Reports, Notifications: d.Notifications, LastNotification: d.LastNotification, Policy: d.Policy, Attributes: d.Attributes,
-		envs: d.envs.Copy(), dus: d.dus.Copy(), eus: d.eus.Copy(), jobs: d.jobs.Copy(),
+		envs: d.envs.Copy(), dus: d.dus.Copy(), eus: d.eus.Copy(), jobs: d.jobs.Copy(), vols: d.vols.Copy(),
 	}}
 }
 
 // A Change says that a row came, went or became another. A batch of them belongs to one commit.
 type Change struct {
 	Row Ref
-	Old any // *ExecEnv, *DeploymentUnit, *ExecutionUnit or *Job; nil: the row is new
+	Old any // *ExecEnv, *DeploymentUnit, *ExecutionUnit, *Volume or *Job; nil: the row is new
 	New any // nil: the row is gone
 }
 

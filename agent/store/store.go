@@ -7,6 +7,7 @@
 //	├── unit_private      <number of the DU>           → Private: handle, package, sealed credentials
 //	├── unit_index        <uuid>|<version>|<env>       → number of the DU
 //	├── execution_unit    <number>                     → model.ExecutionUnit
+//	├── volume            <number>                     → model.Volume
 //	├── baseline          <kind>|<environment>         → the baseline record (package baseline)
 //	├── operation         <number of the job>          → the journal record (package operation)
 //	├── report            <number>                     → a report that is not acknowledged (package report)
@@ -42,17 +43,18 @@ import (
 )
 
 // Schema is the version of the drawing above.
-const Schema = 4
+const Schema = 5
 
 // migrations[n] brings a file from schema n to n+1.
 var migrations = map[int]func(*bolt.Tx) error{
 	1: func(*bolt.Tx) error { return nil }, // the bucket baseline is new; all buckets that lack are made anyway
 	2: func(*bolt.Tx) error { return nil }, // likewise report, change_request, notification, attribute and policy
 	3: func(*bolt.Tx) error { return nil }, // likewise change_part
+	4: func(*bolt.Tx) error { return nil }, // likewise volume
 }
 
 var buckets = []string{
-	"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "operation",
+	"meta", "exec_env", "deployment_unit", "unit_private", "unit_index", "execution_unit", "volume", "operation",
 	"baseline", "report", "change_request", "change_part", "notification", "attribute", "policy", "set_aside",
 }
 

@@ -26,6 +26,7 @@ var (
 	Privates        = NewTable[model.RowID, Private]("unit_private")
 	UnitIndex       = NewTable[string, model.RowID]("unit_index")
 	ExecutionUnits  = NewTable[model.RowID, model.ExecutionUnit]("execution_unit")
+	Volumes         = NewTable[model.RowID, model.Volume]("volume")
 )
 
 // Private is what the agent keeps for a deployment unit and shows to nobody.

@@ -166,7 +166,7 @@ func TestMethods(t *testing.T) {
 			got = append(got, fmt.Sprint("reset ", a.Instance, a.Kind))
 		case ipctest.Set:
 			got = append(got, fmt.Sprint("set ", a.Assignments[0].Attribute, a.Assignments[0].Value))
-		case ipctest.Uninstall:
+		case model.UninstallRequest:
 			got = append(got, fmt.Sprint("uninstall ", a.DU))
 		}
 	}

@@ -22,7 +22,9 @@ type Agent interface {
 	// request alone is an error at once; all else is the job's.
 	Install(ctx context.Context, r model.InstallRequest) (uint32, error)
 	Update(ctx context.Context, r model.UpdateRequest) (uint32, error)
-	Uninstall(ctx context.Context, du model.RowID, originator model.Origin) (uint32, error)
+	Uninstall(ctx context.Context, r model.UninstallRequest) (uint32, error)
+	// RemoveVolume removes application data with its content. It is refused while the unit that it belongs to is on the environment.
+	RemoveVolume(ctx context.Context, instance uint32, originator model.Origin) error
 
 	// Request begins the start, stop or restart of an execution unit and returns its job. A request that the state has
 	// made needless when its turn comes succeeds without effect.

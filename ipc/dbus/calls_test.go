@@ -168,7 +168,7 @@ func TestMethodsReachTheAgent(t *testing.T) {
 			model.UpdateRequest{DU: 1, ModuleVersion: new(string), Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"variables": v(map[string]string{}), "disk_limit": v(int32(-1))}},
 			model.UpdateRequest{DU: 1, Variables: []model.VariableRequest{}, Limits: model.LimitsRequest{Disk: kib(0)}, Originator: origin}},
-		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{}}, ipctest.Uninstall{DU: 1, Originator: origin}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{}}, model.UninstallRequest{DU: 1, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Start", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestActive, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestIdle, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Restart", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestRestart, Originator: origin}},

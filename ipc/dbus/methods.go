@@ -144,7 +144,7 @@ func uninstall(c *call) ([]any, error) {
 	if err := parse(options(c, 0), nil); err != nil {
 		return nil, err
 	}
-	id, err := c.agent.Uninstall(c.ctx, c.object.ref.Instance, c.originator())
+	id, err := c.agent.Uninstall(c.ctx, model.UninstallRequest{DU: c.object.ref.Instance, Originator: c.originator()})
 	return job(id, err, ofUnits)
 }
 

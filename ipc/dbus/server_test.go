@@ -104,11 +104,11 @@ type slow struct {
 	release chan struct{}
 }
 
-func (s slow) Uninstall(ctx context.Context, du model.RowID, originator model.Origin) (uint32, error) {
+func (s slow) Uninstall(ctx context.Context, r model.UninstallRequest) (uint32, error) {
 	s.entered <- struct{}{}
 	select {
 	case <-s.release:
-		return s.Agent.Uninstall(ctx, du, originator)
+		return s.Agent.Uninstall(ctx, r)
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}

@@ -137,7 +137,7 @@ func TestAClientThatFollowsTheSignalsKnowsTheState(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%3 == 0 {
-			if _, err := c.agent.Uninstall(t.Context(), uint32(2*i+1), model.Origin{Name: "test"}); err != nil {
+			if _, err := c.agent.Uninstall(t.Context(), model.UninstallRequest{DU: uint32(2*i + 1), Originator: model.Origin{Name: "test"}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -106,7 +106,7 @@ func (a *Agent) SetAdapters(list []model.AdapterInfo) {
 	a.adapters = list
 }
 
-// Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, [Uninstall], [Request], [Restart], ConstrainRequest,
+// Asked returns what the agent was asked and did not refuse, in order: InstallRequest, UpdateRequest, UninstallRequest, [RemoveVolume], [Request], [Restart], ConstrainRequest,
 // [Baseline], [Reset], [Set], [Cancel], ChangeRequest, [AcknowledgeReport], [SetAttributes]
 // or [AcknowledgeNotifications].
 func (a *Agent) Asked() []any {
@@ -117,8 +117,8 @@ func (a *Agent) Asked() []any {
 
 // The calls that have no request type of their own.
 type (
-	Uninstall struct {
-		DU         model.RowID
+	RemoveVolume struct {
+		Instance   uint32
 		Originator model.Origin
 	}
 	Request struct {

@@ -110,7 +110,7 @@ func (a *Agent) operate(o model.UnitOperation, originator model.Origin) []model.
 		if o.Performed == model.PerformedUpdate {
 			job, err = a.Update(ctx, model.UpdateRequest{DU: u.ID, URL: o.URL, Username: o.Username, Password: o.Password, Originator: originator})
 		} else {
-			job, err = a.Uninstall(ctx, u.ID, originator)
+			job, err = a.Uninstall(ctx, model.UninstallRequest{DU: u.ID, Originator: originator})
 		}
 		if err != nil {
 			results = append(results, refused(err)...)

@@ -229,16 +229,17 @@ func (a *Agent) unit(id model.RowID) (*model.DeploymentUnit, error) {
 }
 
 // Uninstall begins a removal: uninstalling, done (the rows are gone).
-func (a *Agent) Uninstall(_ context.Context, du model.RowID, originator model.Origin) (uint32, error) {
+func (a *Agent) Uninstall(_ context.Context, r model.UninstallRequest) (uint32, error) {
+	du := r.DU
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, err := a.unit(du); err != nil {
 		return 0, err
 	}
-	if err := a.ask(Uninstall{du, originator}); err != nil {
+	if err := a.ask(r); err != nil {
 		return 0, err
 	}
-	return a.begin("uninstall", originator, []model.Ref{{Kind: model.KindDeploymentUnit, Instance: du}},
+	return a.begin("uninstall", r.Originator, []model.Ref{{Kind: model.KindDeploymentUnit, Instance: du}},
 		step{model.JobUninstalling, func(d *model.Draft, _ *model.Job) error {
 			u := *d.DeploymentUnit(du)
 			u.Status = model.DUUninstalling

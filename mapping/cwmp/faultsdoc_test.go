@@ -60,6 +60,7 @@ var sources = map[fault.Reason]string{
 	fault.StopFailed:                  "ours: a fault of an execution unit, told as FailureOnStop",
 	fault.LimitInUse:                  "TR-181, USP, ModifyConstraints(); ours for CWMP, where it cannot occur",
 	fault.UnsupportedArgument:         "ours: TR-369 names no number for an argument that is known and cannot be honored",
+	fault.VolumeInUse:                 "TR-369 I.3.2; ours for CWMP, where it cannot occur",
 }
 
 // meanings reads what the source says next to each reason, so that it is written once.

@@ -71,6 +71,7 @@ var numbers = map[fault.Reason]struct{ result, rpc, parameter uint32 }{
 	fault.StopFailed:                  {RequestDenied, RequestDenied, InvalidParameterValue},
 	fault.LimitInUse:                  {RequestDenied, RequestDenied, InvalidParameterValue},
 	fault.UnsupportedArgument:         {InvalidArguments, RequestDenied, InvalidParameterValue},
+	fault.VolumeInUse:                 {InvalidDUState, RequestDenied, InvalidParameterValue},
 }
 
 // DUResult returns the FaultCode for reason r in the result of one operation of ChangeDUState (TR-069 Tables 81 and 85).

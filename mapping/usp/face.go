@@ -16,7 +16,9 @@ type Agent interface {
 	// Install, Update and Uninstall begin an operation on deployment units and return its job.
 	Install(ctx context.Context, r model.InstallRequest) (uint32, error)
 	Update(ctx context.Context, r model.UpdateRequest) (uint32, error)
-	Uninstall(ctx context.Context, du model.RowID, originator model.Origin) (uint32, error)
+	Uninstall(ctx context.Context, r model.UninstallRequest) (uint32, error)
+	// RemoveVolume removes application data with its content. It is refused while the unit that it belongs to is on the environment.
+	RemoveVolume(ctx context.Context, instance uint32, originator model.Origin) error
 	// Request begins the start, stop or restart of an execution unit and returns its job.
 	Request(ctx context.Context, eu model.RowID, r model.Request, originator model.Origin) (uint32, error)
 	// RestartExecEnv restarts an environment and returns the job.

@@ -70,8 +70,17 @@ func (a *agent) Update(_ context.Context, r model.UpdateRequest) (uint32, error)
 	return a.ask(r, o)
 }
 
-func (a *agent) Uninstall(_ context.Context, du model.RowID, o model.Origin) (uint32, error) {
-	return a.ask(fmt.Sprint("uninstall ", du), o)
+func (a *agent) Uninstall(_ context.Context, r model.UninstallRequest) (uint32, error) {
+	what := fmt.Sprint("uninstall ", r.DU)
+	if r.RetainData {
+		what += " and retain data"
+	}
+	return a.ask(what, r.Originator)
+}
+
+func (a *agent) RemoveVolume(_ context.Context, instance uint32, o model.Origin) error {
+	_, err := a.ask(fmt.Sprint("remove volume ", instance), o)
+	return err
 }
 
 func (a *agent) Request(_ context.Context, eu model.RowID, r model.Request, o model.Origin) (uint32, error) {

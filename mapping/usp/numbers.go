@@ -80,6 +80,7 @@ var numbers = map[fault.Reason]struct{ event, operate, complete uint32 }{
 	fault.StopFailed:                  {RequestDenied, CommandFailure, CommandFailure},
 	fault.LimitInUse:                  {RequestDenied, CommandFailure, CommandFailure},
 	fault.UnsupportedArgument:         {InvalidArguments, InvalidArguments, InvalidArguments},
+	fault.VolumeInUse:                 {InvalidDUState, InvalidDUState, CommandFailure},
 }
 
 // Event returns the FaultCode of the DUStateChange! event for reason r (TR-181 Issue 2, USP, DUStateChange!

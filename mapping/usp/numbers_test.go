@@ -23,8 +23,8 @@ func TestNumbersAreTotalAndAllowed(t *testing.T) {
 	}{
 		// TR-181 Issue 2 Amendment 19 (USP), DUStateChange! Fault.FaultCode; 7012 by TR-369 I.3.
 		{"Event", Event, slices.Concat([]uint32{7002, 7004, 7012, 7223, 7229}, span(7225, 7227), span(7032, 7037))},
-		// TR-369 1.4.1, Operate; of 7000 and 7001 the whole message would be refused.
-		{"Operate", Operate, slices.Concat(span(7002, 7008), []uint32{7016, 7022, 7026, 7027})},
+		// TR-369 1.4.1, Operate; of 7000 and 7001 the whole message would be refused. 7229 by TR-369 I.3.2.
+		{"Operate", Operate, slices.Concat(span(7002, 7008), []uint32{7016, 7022, 7026, 7027, 7229})},
 		// TR-369 1.4.1, Notify, OperationComplete cmd_failure.
 		{"OperationComplete", OperationComplete, slices.Concat(span(7002, 7008), []uint32{7016, 7022, 7023})},
 		// TR-369 1.4.1, Set; of 7000 and 7001 the whole message would be refused.

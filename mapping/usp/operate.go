@@ -69,7 +69,7 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 		return f.agent.Update(ctx, r)
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Uninstall()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
-		return f.agent.Uninstall(ctx, x.ref.Instance, x.origin)
+		return f.agent.Uninstall(ctx, model.UninstallRequest{DU: x.ref.Instance, Originator: x.origin})
 	},
 	"Device.SoftwareModules.ExecEnv.{i}.SetRunLevel()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
 		_, err := f.agent.Set(ctx, []model.Assignment{{Row: x.ref, Attribute: model.RequestedRunLevel, Value: x.args["RequestedRunLevel"]}}, x.origin)

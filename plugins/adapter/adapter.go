@@ -40,6 +40,7 @@ const (
 	CapVersions     Capability = "versions"      // implements [Versioner]
 	CapUnitSettings Capability = "unit-settings" // implements [UnitSetter]
 	CapConstraints  Capability = "constraints"   // implements [Constrainer]
+	CapVolumes      Capability = "volumes"       // [UnitSetter] takes volumes; goes with CapUnitSettings
 )
 
 // Description says what the adapter is. It knows no environments yet.
@@ -226,11 +227,21 @@ type Variable struct {
 	Value string // without a zero byte
 }
 
-// UnitSettings are what a controller gives to the modules of a unit beyond what the package says (TR-181, InstallDU(), EnvVariable and
-// Resources).
+// A Volume is a directory of the device in which the modules of a unit keep data. The agent makes and removes it; an environment only lets the modules see it.
+type Volume struct {
+	// Source is the directory: absolute, of mode 0777, below directories of mode 0700 that belong to root.
+	Source string
+	// Path is where the modules find it, instead of what they would find there otherwise, and may write: absolute and clean, not the root, neither at nor below another
+	// volume's, nor at or below /dev, /proc, /run/systemd and /sys. If their file system has no such directory, one is there as long as they run.
+	Path string
+}
+
+// UnitSettings are what a controller gives to the modules of a unit beyond what the package says (TR-181, InstallDU(), EnvVariable,
+// Resources and ApplicationData).
 type UnitSettings struct {
 	Variables []Variable // in every process of the modules; the keys differ. They win over those of the package
 	Limits    Limits     // of each module
+	Volumes   []Volume   // in the file system of every module
 }
 
 // UninstallResult says how far a successful [Adapter.Uninstall] went.
@@ -353,7 +364,7 @@ type Versioner interface {
 
 // UnitSetter is implemented by adapters whose environments give settings to the modules of a unit ([CapUnitSettings]).
 type UnitSetter interface {
-	// SetUnit replaces the settings of a unit, which have been none at its Install. They hold from the next start of each module on, whoever
+	// SetUnit replaces the settings of a unit, which have been none at its Install. The Source of each volume is there. They hold from the next start of each module on, whoever
 	// starts it, over updates, restarts and reboots, until the unit is uninstalled; a module that runs is not disturbed. Limits may hold for one that runs at once:
 	// [InUse] where it would be ended by that. One that is taken away may uncover a limit of the package's own, which may end it. [NotSupported] names the setting that the environment does not
 	// have, [InvalidArgument] the one that is malformed: nothing is changed then.

@@ -256,6 +256,7 @@ func (c *Client) RestoreVersion(ctx context.Context, op OpID, env string, p Pack
 func (c *Client) SetUnit(ctx context.Context, op OpID, u UnitRef, s UnitSettings) error {
 	_, err := c.stub.SetUnit(ctx, &adapterpb.SetUnitRequest{
 		OpId: string(op), Unit: unitRefToWire(u), Variables: variablesToWire(s.Variables), Limits: limitsToWire(s.Limits),
+		Volumes: volumesToWire(s.Volumes),
 	})
 	return fromStatus(ctx, "SetUnit", err)
 }

@@ -162,6 +162,22 @@ func variablesFromWire(w []*adapterpb.Variable) []Variable {
 	return vs
 }
 
+func volumesToWire(vs []Volume) []*adapterpb.Volume {
+	var w []*adapterpb.Volume
+	for _, v := range vs {
+		w = append(w, &adapterpb.Volume{Source: clean(v.Source), Path: clean(v.Path)})
+	}
+	return w
+}
+
+func volumesFromWire(w []*adapterpb.Volume) []Volume {
+	var vs []Volume
+	for _, v := range w {
+		vs = append(vs, Volume{v.GetSource(), v.GetPath()})
+	}
+	return vs
+}
+
 // eventToWire fails on an event that lacks what its kind promises.
 func eventToWire(e Event) (*adapterpb.Event, error) {
 	w := &adapterpb.Event{EnvId: clean(e.EnvID)}

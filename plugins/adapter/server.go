@@ -259,7 +259,9 @@ func (s *Server) RestoreVersion(ctx context.Context, r *adapterpb.RestoreVersion
 func (s *Server) SetUnit(ctx context.Context, r *adapterpb.SetUnitRequest) (*adapterpb.SetUnitResponse, error) {
 	u, err := ability[UnitSetter](s.adapter, CapUnitSettings)
 	if err == nil {
-		err = u.SetUnit(ctx, OpID(r.GetOpId()), unitRefFromWire(r.GetUnit()), UnitSettings{variablesFromWire(r.GetVariables()), limitsFromWire(r.GetLimits())})
+		err = u.SetUnit(ctx, OpID(r.GetOpId()), unitRefFromWire(r.GetUnit()), UnitSettings{
+			variablesFromWire(r.GetVariables()), limitsFromWire(r.GetLimits()), volumesFromWire(r.GetVolumes()),
+		})
 	}
 	if err != nil {
 		return nil, toStatus(err)

@@ -191,7 +191,7 @@ func TestCallsCrossWhole(t *testing.T) {
 	envs := []EnvConfig{{ID: "a", DataDir: "/d", Settings: []byte(`{"x":1}`)}, {ID: "b"}}
 	spec := InstallSpec{Env: "a", Key: "k", Package: p1, RunLevel: -1}
 	start := StartOptions{Persistent: true, Auto: true}
-	settings := UnitSettings{[]Variable{{"K", "v"}, {"EMPTY", ""}}, Limits{1 << 40, 2, 3}}
+	settings := UnitSettings{[]Variable{{"K", "v"}, {"EMPTY", ""}}, Limits{1 << 40, 2, 3}, []Volume{{"/a/1", "/data"}, {"/a/2", "/srv/x"}}}
 	disk, memory, cpu := int64(1<<40), int64(0), 7
 	limits := Constraints{&disk, &memory, &cpu}
 	first := []ModuleSetting{{ModuleRef: mod, AutoStart: &auto, RunLevel: -1}, {ModuleRef: mod, RunLevel: 7}}

@@ -916,7 +916,7 @@ type DescribeResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Kind    string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// capabilities are: run-levels, auto-start, export, versions, unit-settings, constraints.
+	// capabilities are: run-levels, auto-start, export, versions, unit-settings, constraints, volumes.
 	Capabilities  []string `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3073,7 +3073,9 @@ type SetUnitRequest struct {
 	Unit      *UnitRef               `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
 	Variables []*Variable            `protobuf:"bytes,3,rep,name=variables,proto3" json:"variables,omitempty"`
 	// limits of each module.
-	Limits        *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	// volumes are in the file system of every module. They belong to the capability volumes; otherwise there are none.
+	Volumes       []*Volume `protobuf:"bytes,5,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3136,6 +3138,68 @@ func (x *SetUnitRequest) GetLimits() *Limits {
 	return nil
 }
 
+func (x *SetUnitRequest) GetVolumes() []*Volume {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+// Volume is a directory of the device in which the modules of a unit keep data.
+type Volume struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// source is the directory, absolute.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// path is where the modules find it, absolute.
+	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Volume) Reset() {
+	*x = Volume{}
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Volume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Volume) ProtoMessage() {}
+
+func (x *Volume) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Volume.ProtoReflect.Descriptor instead.
+func (*Volume) Descriptor() ([]byte, []int) {
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Volume) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Volume) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 type SetUnitResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3144,7 +3208,7 @@ type SetUnitResponse struct {
 
 func (x *SetUnitResponse) Reset() {
 	*x = SetUnitResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[53]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3220,7 @@ func (x *SetUnitResponse) String() string {
 func (*SetUnitResponse) ProtoMessage() {}
 
 func (x *SetUnitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[53]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3233,7 @@ func (x *SetUnitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUnitResponse.ProtoReflect.Descriptor instead.
 func (*SetUnitResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{53}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{54}
 }
 
 type ConstrainRequest struct {
@@ -3188,7 +3252,7 @@ type ConstrainRequest struct {
 
 func (x *ConstrainRequest) Reset() {
 	*x = ConstrainRequest{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[54]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3264,7 @@ func (x *ConstrainRequest) String() string {
 func (*ConstrainRequest) ProtoMessage() {}
 
 func (x *ConstrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[54]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3277,7 @@ func (x *ConstrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConstrainRequest.ProtoReflect.Descriptor instead.
 func (*ConstrainRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{54}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConstrainRequest) GetOpId() string {
@@ -3266,7 +3330,7 @@ type ConstrainResponse struct {
 
 func (x *ConstrainResponse) Reset() {
 	*x = ConstrainResponse{}
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[55]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3342,7 @@ func (x *ConstrainResponse) String() string {
 func (*ConstrainResponse) ProtoMessage() {}
 
 func (x *ConstrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_adapter_adapter_proto_msgTypes[55]
+	mi := &file_plugins_adapter_adapter_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3355,7 @@ func (x *ConstrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConstrainResponse.ProtoReflect.Descriptor instead.
 func (*ConstrainResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{55}
+	return file_plugins_adapter_adapter_proto_rawDescGZIP(), []int{56}
 }
 
 var File_plugins_adapter_adapter_proto protoreflect.FileDescriptor
@@ -3493,12 +3557,16 @@ const file_plugins_adapter_adapter_proto_rawDesc = "" +
 	"\x03cpu\x18\x03 \x01(\x05R\x03cpu\"2\n" +
 	"\bVariable\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xbd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\x01\n" +
 	"\x0eSetUnitRequest\x12\x13\n" +
 	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12,\n" +
 	"\x04unit\x18\x02 \x01(\v2\x18.smmd.adapter.v1.UnitRefR\x04unit\x127\n" +
 	"\tvariables\x18\x03 \x03(\v2\x19.smmd.adapter.v1.VariableR\tvariables\x12/\n" +
-	"\x06limits\x18\x04 \x01(\v2\x17.smmd.adapter.v1.LimitsR\x06limits\"\x11\n" +
+	"\x06limits\x18\x04 \x01(\v2\x17.smmd.adapter.v1.LimitsR\x06limits\x121\n" +
+	"\avolumes\x18\x05 \x03(\v2\x17.smmd.adapter.v1.VolumeR\avolumes\"4\n" +
+	"\x06Volume\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\x11\n" +
 	"\x0fSetUnitResponse\"\xb8\x01\n" +
 	"\x10ConstrainRequest\x12\x13\n" +
 	"\x05op_id\x18\x01 \x01(\tR\x04opId\x12\x10\n" +
@@ -3547,7 +3615,7 @@ func file_plugins_adapter_adapter_proto_rawDescGZIP() []byte {
 	return file_plugins_adapter_adapter_proto_rawDescData
 }
 
-var file_plugins_adapter_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_plugins_adapter_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_plugins_adapter_adapter_proto_goTypes = []any{
 	(*Handle)(nil),                           // 0: smmd.adapter.v1.Handle
 	(*Env)(nil),                              // 1: smmd.adapter.v1.Env
@@ -3602,9 +3670,10 @@ var file_plugins_adapter_adapter_proto_goTypes = []any{
 	(*Limits)(nil),                           // 50: smmd.adapter.v1.Limits
 	(*Variable)(nil),                         // 51: smmd.adapter.v1.Variable
 	(*SetUnitRequest)(nil),                   // 52: smmd.adapter.v1.SetUnitRequest
-	(*SetUnitResponse)(nil),                  // 53: smmd.adapter.v1.SetUnitResponse
-	(*ConstrainRequest)(nil),                 // 54: smmd.adapter.v1.ConstrainRequest
-	(*ConstrainResponse)(nil),                // 55: smmd.adapter.v1.ConstrainResponse
+	(*Volume)(nil),                           // 53: smmd.adapter.v1.Volume
+	(*SetUnitResponse)(nil),                  // 54: smmd.adapter.v1.SetUnitResponse
+	(*ConstrainRequest)(nil),                 // 55: smmd.adapter.v1.ConstrainRequest
+	(*ConstrainResponse)(nil),                // 56: smmd.adapter.v1.ConstrainResponse
 }
 var file_plugins_adapter_adapter_proto_depIdxs = []int32{
 	0,  // 0: smmd.adapter.v1.Unit.handle:type_name -> smmd.adapter.v1.Handle
@@ -3640,53 +3709,54 @@ var file_plugins_adapter_adapter_proto_depIdxs = []int32{
 	6,  // 30: smmd.adapter.v1.SetUnitRequest.unit:type_name -> smmd.adapter.v1.UnitRef
 	51, // 31: smmd.adapter.v1.SetUnitRequest.variables:type_name -> smmd.adapter.v1.Variable
 	50, // 32: smmd.adapter.v1.SetUnitRequest.limits:type_name -> smmd.adapter.v1.Limits
-	9,  // 33: smmd.adapter.v1.Adapter.Describe:input_type -> smmd.adapter.v1.DescribeRequest
-	12, // 34: smmd.adapter.v1.Adapter.Configure:input_type -> smmd.adapter.v1.ConfigureRequest
-	14, // 35: smmd.adapter.v1.Adapter.Watch:input_type -> smmd.adapter.v1.WatchRequest
-	17, // 36: smmd.adapter.v1.Adapter.Inspect:input_type -> smmd.adapter.v1.InspectRequest
-	19, // 37: smmd.adapter.v1.Adapter.Install:input_type -> smmd.adapter.v1.InstallRequest
-	21, // 38: smmd.adapter.v1.Adapter.Update:input_type -> smmd.adapter.v1.UpdateRequest
-	23, // 39: smmd.adapter.v1.Adapter.Revert:input_type -> smmd.adapter.v1.RevertRequest
-	25, // 40: smmd.adapter.v1.Adapter.Discard:input_type -> smmd.adapter.v1.DiscardRequest
-	27, // 41: smmd.adapter.v1.Adapter.Uninstall:input_type -> smmd.adapter.v1.UninstallRequest
-	29, // 42: smmd.adapter.v1.Adapter.Start:input_type -> smmd.adapter.v1.StartRequest
-	31, // 43: smmd.adapter.v1.Adapter.Stop:input_type -> smmd.adapter.v1.StopRequest
-	33, // 44: smmd.adapter.v1.Adapter.SetEnabled:input_type -> smmd.adapter.v1.SetEnabledRequest
-	36, // 45: smmd.adapter.v1.Adapter.SetRunLevel:input_type -> smmd.adapter.v1.SetRunLevelRequest
-	38, // 46: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:input_type -> smmd.adapter.v1.SetInitialModuleRunLevelRequest
-	40, // 47: smmd.adapter.v1.Adapter.SetModuleRunLevel:input_type -> smmd.adapter.v1.SetModuleRunLevelRequest
-	42, // 48: smmd.adapter.v1.Adapter.SetAutoStart:input_type -> smmd.adapter.v1.SetAutoStartRequest
-	44, // 49: smmd.adapter.v1.Adapter.Export:input_type -> smmd.adapter.v1.ExportRequest
-	46, // 50: smmd.adapter.v1.Adapter.SaveVersion:input_type -> smmd.adapter.v1.SaveVersionRequest
-	48, // 51: smmd.adapter.v1.Adapter.RestoreVersion:input_type -> smmd.adapter.v1.RestoreVersionRequest
-	52, // 52: smmd.adapter.v1.Adapter.SetUnit:input_type -> smmd.adapter.v1.SetUnitRequest
-	54, // 53: smmd.adapter.v1.Adapter.Constrain:input_type -> smmd.adapter.v1.ConstrainRequest
-	10, // 54: smmd.adapter.v1.Adapter.Describe:output_type -> smmd.adapter.v1.DescribeResponse
-	13, // 55: smmd.adapter.v1.Adapter.Configure:output_type -> smmd.adapter.v1.ConfigureResponse
-	15, // 56: smmd.adapter.v1.Adapter.Watch:output_type -> smmd.adapter.v1.Event
-	18, // 57: smmd.adapter.v1.Adapter.Inspect:output_type -> smmd.adapter.v1.InspectResponse
-	20, // 58: smmd.adapter.v1.Adapter.Install:output_type -> smmd.adapter.v1.InstallResponse
-	22, // 59: smmd.adapter.v1.Adapter.Update:output_type -> smmd.adapter.v1.UpdateResponse
-	24, // 60: smmd.adapter.v1.Adapter.Revert:output_type -> smmd.adapter.v1.RevertResponse
-	26, // 61: smmd.adapter.v1.Adapter.Discard:output_type -> smmd.adapter.v1.DiscardResponse
-	28, // 62: smmd.adapter.v1.Adapter.Uninstall:output_type -> smmd.adapter.v1.UninstallResponse
-	30, // 63: smmd.adapter.v1.Adapter.Start:output_type -> smmd.adapter.v1.StartResponse
-	32, // 64: smmd.adapter.v1.Adapter.Stop:output_type -> smmd.adapter.v1.StopResponse
-	35, // 65: smmd.adapter.v1.Adapter.SetEnabled:output_type -> smmd.adapter.v1.SetEnabledResponse
-	37, // 66: smmd.adapter.v1.Adapter.SetRunLevel:output_type -> smmd.adapter.v1.SetRunLevelResponse
-	39, // 67: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:output_type -> smmd.adapter.v1.SetInitialModuleRunLevelResponse
-	41, // 68: smmd.adapter.v1.Adapter.SetModuleRunLevel:output_type -> smmd.adapter.v1.SetModuleRunLevelResponse
-	43, // 69: smmd.adapter.v1.Adapter.SetAutoStart:output_type -> smmd.adapter.v1.SetAutoStartResponse
-	45, // 70: smmd.adapter.v1.Adapter.Export:output_type -> smmd.adapter.v1.ExportResponse
-	47, // 71: smmd.adapter.v1.Adapter.SaveVersion:output_type -> smmd.adapter.v1.SaveVersionResponse
-	49, // 72: smmd.adapter.v1.Adapter.RestoreVersion:output_type -> smmd.adapter.v1.RestoreVersionResponse
-	53, // 73: smmd.adapter.v1.Adapter.SetUnit:output_type -> smmd.adapter.v1.SetUnitResponse
-	55, // 74: smmd.adapter.v1.Adapter.Constrain:output_type -> smmd.adapter.v1.ConstrainResponse
-	54, // [54:75] is the sub-list for method output_type
-	33, // [33:54] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	53, // 33: smmd.adapter.v1.SetUnitRequest.volumes:type_name -> smmd.adapter.v1.Volume
+	9,  // 34: smmd.adapter.v1.Adapter.Describe:input_type -> smmd.adapter.v1.DescribeRequest
+	12, // 35: smmd.adapter.v1.Adapter.Configure:input_type -> smmd.adapter.v1.ConfigureRequest
+	14, // 36: smmd.adapter.v1.Adapter.Watch:input_type -> smmd.adapter.v1.WatchRequest
+	17, // 37: smmd.adapter.v1.Adapter.Inspect:input_type -> smmd.adapter.v1.InspectRequest
+	19, // 38: smmd.adapter.v1.Adapter.Install:input_type -> smmd.adapter.v1.InstallRequest
+	21, // 39: smmd.adapter.v1.Adapter.Update:input_type -> smmd.adapter.v1.UpdateRequest
+	23, // 40: smmd.adapter.v1.Adapter.Revert:input_type -> smmd.adapter.v1.RevertRequest
+	25, // 41: smmd.adapter.v1.Adapter.Discard:input_type -> smmd.adapter.v1.DiscardRequest
+	27, // 42: smmd.adapter.v1.Adapter.Uninstall:input_type -> smmd.adapter.v1.UninstallRequest
+	29, // 43: smmd.adapter.v1.Adapter.Start:input_type -> smmd.adapter.v1.StartRequest
+	31, // 44: smmd.adapter.v1.Adapter.Stop:input_type -> smmd.adapter.v1.StopRequest
+	33, // 45: smmd.adapter.v1.Adapter.SetEnabled:input_type -> smmd.adapter.v1.SetEnabledRequest
+	36, // 46: smmd.adapter.v1.Adapter.SetRunLevel:input_type -> smmd.adapter.v1.SetRunLevelRequest
+	38, // 47: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:input_type -> smmd.adapter.v1.SetInitialModuleRunLevelRequest
+	40, // 48: smmd.adapter.v1.Adapter.SetModuleRunLevel:input_type -> smmd.adapter.v1.SetModuleRunLevelRequest
+	42, // 49: smmd.adapter.v1.Adapter.SetAutoStart:input_type -> smmd.adapter.v1.SetAutoStartRequest
+	44, // 50: smmd.adapter.v1.Adapter.Export:input_type -> smmd.adapter.v1.ExportRequest
+	46, // 51: smmd.adapter.v1.Adapter.SaveVersion:input_type -> smmd.adapter.v1.SaveVersionRequest
+	48, // 52: smmd.adapter.v1.Adapter.RestoreVersion:input_type -> smmd.adapter.v1.RestoreVersionRequest
+	52, // 53: smmd.adapter.v1.Adapter.SetUnit:input_type -> smmd.adapter.v1.SetUnitRequest
+	55, // 54: smmd.adapter.v1.Adapter.Constrain:input_type -> smmd.adapter.v1.ConstrainRequest
+	10, // 55: smmd.adapter.v1.Adapter.Describe:output_type -> smmd.adapter.v1.DescribeResponse
+	13, // 56: smmd.adapter.v1.Adapter.Configure:output_type -> smmd.adapter.v1.ConfigureResponse
+	15, // 57: smmd.adapter.v1.Adapter.Watch:output_type -> smmd.adapter.v1.Event
+	18, // 58: smmd.adapter.v1.Adapter.Inspect:output_type -> smmd.adapter.v1.InspectResponse
+	20, // 59: smmd.adapter.v1.Adapter.Install:output_type -> smmd.adapter.v1.InstallResponse
+	22, // 60: smmd.adapter.v1.Adapter.Update:output_type -> smmd.adapter.v1.UpdateResponse
+	24, // 61: smmd.adapter.v1.Adapter.Revert:output_type -> smmd.adapter.v1.RevertResponse
+	26, // 62: smmd.adapter.v1.Adapter.Discard:output_type -> smmd.adapter.v1.DiscardResponse
+	28, // 63: smmd.adapter.v1.Adapter.Uninstall:output_type -> smmd.adapter.v1.UninstallResponse
+	30, // 64: smmd.adapter.v1.Adapter.Start:output_type -> smmd.adapter.v1.StartResponse
+	32, // 65: smmd.adapter.v1.Adapter.Stop:output_type -> smmd.adapter.v1.StopResponse
+	35, // 66: smmd.adapter.v1.Adapter.SetEnabled:output_type -> smmd.adapter.v1.SetEnabledResponse
+	37, // 67: smmd.adapter.v1.Adapter.SetRunLevel:output_type -> smmd.adapter.v1.SetRunLevelResponse
+	39, // 68: smmd.adapter.v1.Adapter.SetInitialModuleRunLevel:output_type -> smmd.adapter.v1.SetInitialModuleRunLevelResponse
+	41, // 69: smmd.adapter.v1.Adapter.SetModuleRunLevel:output_type -> smmd.adapter.v1.SetModuleRunLevelResponse
+	43, // 70: smmd.adapter.v1.Adapter.SetAutoStart:output_type -> smmd.adapter.v1.SetAutoStartResponse
+	45, // 71: smmd.adapter.v1.Adapter.Export:output_type -> smmd.adapter.v1.ExportResponse
+	47, // 72: smmd.adapter.v1.Adapter.SaveVersion:output_type -> smmd.adapter.v1.SaveVersionResponse
+	49, // 73: smmd.adapter.v1.Adapter.RestoreVersion:output_type -> smmd.adapter.v1.RestoreVersionResponse
+	54, // 74: smmd.adapter.v1.Adapter.SetUnit:output_type -> smmd.adapter.v1.SetUnitResponse
+	56, // 75: smmd.adapter.v1.Adapter.Constrain:output_type -> smmd.adapter.v1.ConstrainResponse
+	55, // [55:76] is the sub-list for method output_type
+	34, // [34:55] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_plugins_adapter_adapter_proto_init() }
@@ -3702,14 +3772,14 @@ func file_plugins_adapter_adapter_proto_init() {
 		(*Event_Synced)(nil),
 	}
 	file_plugins_adapter_adapter_proto_msgTypes[34].OneofWrappers = []any{}
-	file_plugins_adapter_adapter_proto_msgTypes[54].OneofWrappers = []any{}
+	file_plugins_adapter_adapter_proto_msgTypes[55].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_adapter_adapter_proto_rawDesc), len(file_plugins_adapter_adapter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
