@@ -32,6 +32,7 @@ import (
 	"github.com/smmd-project/smmd/agent/runlevel"
 	"github.com/smmd-project/smmd/agent/store"
 	"github.com/smmd-project/smmd/agent/supervisor"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -66,6 +67,7 @@ type Agent struct {
 	eng   *operation.Engine
 	envs  *environment.Manager
 	eus   *execution.Units
+	vols  *volume.Keeper
 	dus   *deployment.Units
 	base  *baseline.Keeper
 	rep   *report.Keeper
@@ -79,7 +81,7 @@ type Agent struct {
 	update   *operation.Definition[deployment.UpdateState]
 	remove   *operation.Definition[deployment.UninstallState]
 	reset    *operation.Definition[baseline.State]
-	collect  chan struct{} // buffered 1: packages may have become useless
+	collect  chan struct{} // buffered 1: packages or application data may have become useless
 }
 
 // New opens the state and wires the parts. What it opened is closed by [Agent.Run], or by [Agent.Close] if that is never
@@ -151,10 +153,16 @@ func (a *Agent) wire() (err error) {
 		Lower:   func(ctx context.Context, op adapter.OpID, id string) { levels.Lower(ctx, op, id) },
 		Pending: func(env string) ([]adapter.ModuleSetting, error) { return a.eus.Pending(env) },
 	})
-	a.eus = execution.NewUnits(a.inv, a.envs, log)
+	a.vols, err = volume.New(volume.Options{
+		Inventory: a.inv, Dir: cfg.DataDir(), Encrypted: cfg.Data.Encrypted, Reserve: cfg.Packages.Reserve, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	a.eus = execution.NewUnits(a.inv, a.envs, a.vols, log)
 	levels = runlevel.New(a.inv, a.envs, a.eus, log)
 	a.dus, err = deployment.New(deployment.Options{
-		Inventory: a.inv, Envs: a.envs, EUs: a.eus, Packages: pkgs, Fetcher: fetcher, Sealer: sealer,
+		Inventory: a.inv, Envs: a.envs, EUs: a.eus, Volumes: a.vols, Packages: pkgs, Fetcher: fetcher, Sealer: sealer,
 		Exports:     filepath.Join(cfg.Agent.StateDir, "exports"),
 		UUIDVersion: cfg.DataModel.UUIDVersion, ExecEnvs: cfg.ExecEnvs, Parallel: cfg.Operations.Parallel, Log: log,
 		Pins: func(st *store.Tx) (map[string]bool, error) { return a.base.Pins(st) },
@@ -255,6 +263,7 @@ func (a *Agent) adapterNames() []string {
 
 // ended is told by the engine that an operation has ended.
 func (a *Agent) ended() {
+	a.vols.Look()
 	select {
 	case a.collect <- struct{}{}:
 	default:
@@ -313,7 +322,8 @@ func (a *Agent) work(ctx context.Context, ready func()) error {
 	}
 	g.Go(func() error { return a.envs.Run(ctx, a.eng) })
 	g.Go(func() error { return a.eng.Run(ctx) })
-	g.Go(func() error { return a.collectPackages(ctx) })
+	g.Go(func() error { return a.collectUseless(ctx) })
+	g.Go(func() error { return a.vols.Run(ctx) })
 	g.Go(func() error { return a.base.Run(ctx) })
 	g.Go(func() error { return a.rep.Run(ctx) })
 	g.Go(func() error { return a.again.Run(ctx) })
@@ -330,8 +340,8 @@ func (a *Agent) work(ctx context.Context, ready func()) error {
 	return errors.Join(err, ag.Wait())
 }
 
-// collectPackages removes what no operation and no unit needs, at the start and after each operation.
-func (a *Agent) collectPackages(ctx context.Context) error {
+// collectUseless removes packages and application data that no operation and no unit needs, at the start and after each operation.
+func (a *Agent) collectUseless(ctx context.Context) error {
 	a.ended()
 	for {
 		select {
@@ -340,7 +350,7 @@ func (a *Agent) collectPackages(ctx context.Context) error {
 		case <-a.collect:
 		}
 		if err := a.dus.Collect(a.eng); err != nil {
-			a.opts.Log.Error("packages could not be collected", "err", err)
+			a.opts.Log.Error("what nobody needs could not be removed", "err", err)
 		}
 	}
 }

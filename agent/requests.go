@@ -15,6 +15,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/agent/report"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/mapping/uuidname"
 )
 
@@ -34,7 +35,7 @@ func (a *Agent) Install(ctx context.Context, r model.InstallRequest) (uint32, er
 			res.Env = r.ExecEnv
 		}
 		err := errors.Join(checkURL(r.URL), checkCredentials(r.Username, r.Password), checkModuleVersion(r.ModuleVersion),
-			checkVariables(r.Variables), checkLimits(r.Limits))
+			checkVariables(r.Variables), checkLimits(r.Limits), volume.Check(r.Volumes, a.cfg.Data.Encrypted))
 		if r.UUID != "" {
 			uuid, malformed := uuidname.Parse(r.UUID)
 			r.UUID, res.UUID, err = uuid, uuid, errors.Join(err, malformed)
@@ -61,7 +62,7 @@ func (a *Agent) Update(ctx context.Context, r model.UpdateRequest) (uint32, erro
 		if row := tx.DeploymentUnit(r.DU); row != nil {
 			res = deployment.Describe(tx, res, row)
 		}
-		if err := checkUpdate(r); err != nil {
+		if err := a.checkUpdate(r); err != nil {
 			return 0, err
 		}
 		du, err := unit(tx, r.DU)
@@ -120,7 +121,7 @@ func (a *Agent) refused(origin model.Origin, res model.Result, err error) error 
 	return errors.Join(err, a.inv.Update(func(tx *inventory.Tx) error { return a.rep.Tell(tx, res) }))
 }
 
-func checkUpdate(r model.UpdateRequest) error {
+func (a *Agent) checkUpdate(r model.UpdateRequest) error {
 	err := checkCredentials(r.Username, r.Password)
 	if r.URL != "" {
 		err = errors.Join(checkURL(r.URL), err)
@@ -128,7 +129,7 @@ func checkUpdate(r model.UpdateRequest) error {
 	if r.ModuleVersion != nil {
 		err = errors.Join(err, checkModuleVersion(*r.ModuleVersion))
 	}
-	return errors.Join(err, checkVariables(r.Variables), checkLimits(r.Limits))
+	return errors.Join(err, checkVariables(r.Variables), checkLimits(r.Limits), volume.Check(r.Volumes, a.cfg.Data.Encrypted))
 }
 
 // unit returns a row that can be changed now, as far as can be seen.

@@ -59,6 +59,10 @@ func (s *setting) assign(x model.Assignment) error {
 		if row := s.tx.ExecutionUnit(x.Row.Instance); row != nil {
 			return s.executionUnit(*row, x)
 		}
+	case model.KindVolume:
+		if row := s.tx.Volume(x.Row.Instance); row != nil {
+			return s.volume(*row, x)
+		}
 	case model.KindPolicy:
 		return s.a.rep.SetPolicy(s.tx, x)
 	}
@@ -154,6 +158,16 @@ func (s *setting) deploymentUnit(row model.DeploymentUnit, x model.Assignment) (
 		return err
 	}
 	return s.tx.PutDeploymentUnit(&row)
+}
+
+func (s *setting) volume(row model.Volume, x model.Assignment) (err error) {
+	if x.Attribute != model.Alias {
+		return unknownAttribute(x)
+	}
+	if row.Alias, err = s.alias(x); err != nil {
+		return err
+	}
+	return s.tx.PutVolume(&row)
 }
 
 func (s *setting) executionUnit(row model.ExecutionUnit, x model.Assignment) (err error) {
@@ -285,6 +299,10 @@ func (s *setting) aliases(k model.Kind) map[uint32]string {
 		}
 	case model.KindExecutionUnit:
 		for r := range s.tx.ExecutionUnits() {
+			all[r.ID] = r.Alias
+		}
+	case model.KindVolume:
+		for r := range s.tx.Volumes() {
 			all[r.ID] = r.Alias
 		}
 	}

@@ -143,6 +143,9 @@ func unit(tx *inventory.Tx, du *model.DeploymentUnit, p store.Private) Unit {
 		restart := eu.Restart.Settings()
 		u.Modules = append(u.Modules, Module{eu.Module, eu.AutoStart, eu.RunLevel, &restart})
 	}
+	for v := range tx.VolumesOf(du.Env, du.UUID) {
+		u.Volumes = append(u.Volumes, model.VolumeRequest{Name: v.Name, Capacity: v.Capacity, Retain: v.Retain, AccessPath: v.AccessPath})
+	}
 	return u
 }
 

@@ -63,6 +63,8 @@ type Unit struct {
 	ModuleVersion string `json:"module_version,omitempty"`
 	// Settings are what the controller gave to its execution units.
 	Settings model.UnitSettings `json:"settings,omitzero"`
+	// Volumes are its application data, which is made again where it is gone; what it held is not in the baseline.
+	Volumes []model.VolumeRequest `json:"volumes,omitempty"`
 }
 
 // lacks reports whether a package is needed to restore the unit and is not there.

@@ -123,7 +123,7 @@ func (k *Keeper) remove(ctx context.Context, r *run) error {
 		return err
 	}
 	for _, row := range p.remove {
-		err := k.DUs.TakeOut(ctx, opID(r, "remove", row.Key), row)
+		err := k.DUs.TakeOut(ctx, opID(r, "remove", row.Key), row, false)
 		if err := note(ctx, r, "cannot remove "+row.Name+" "+row.Version, err); err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func wanted(env string, u Unit) deployment.Wanted {
 	}
 }
 
-// configure restores levels, AutoStart, AutoRestart and the settings of units: also of those that were rolled back or installed again, which run only after that.
+// configure restores levels, AutoStart, AutoRestart, and the settings and volumes of units: also of those that were rolled back or installed again, which run only after that.
 func (k *Keeper) configure(ctx context.Context, r *run) error {
 	s := r.State
 	err := k.Inventory.Update(func(tx *inventory.Tx) error {
@@ -241,7 +241,7 @@ func (k *Keeper) configure(ctx context.Context, r *run) error {
 // AutoStart starts has them. A unit that uses more than they allow is stopped for them.
 func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
 	if !c.to.Permanent {
-		err := k.DUs.Configure(ctx, opID(r, "settings", c.to.Key), c.row, c.to.Settings)
+		err := k.DUs.Configure(ctx, opID(r, "settings", c.to.Key), c.row, c.to.Settings, c.to.Volumes)
 		if err := note(ctx, r, "cannot restore the settings of "+c.to.Name, err); err != nil {
 			return err
 		}

@@ -24,6 +24,9 @@ type Config struct {
 // EnvDir is the directory of an environment, which its adapter may use.
 func (c Config) EnvDir(name string) string { return filepath.Join(c.Agent.StateDir, "env", name) }
 
+// DataDir is the directory of application data.
+func (c Config) DataDir() string { return filepath.Join(c.Agent.StateDir, "data") }
+
 // Agent is the table [agent].
 type Agent struct {
 	StateDir      string   // state_dir: state.db, packages/, env/<name>/, data/<name>/

@@ -28,6 +28,7 @@ import (
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/agent/packages"
 	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -36,6 +37,7 @@ type Options struct {
 	Inventory   *inventory.Inventory
 	Envs        *environment.Manager
 	EUs         *execution.Units
+	Volumes     *volume.Keeper
 	Packages    *packages.Store
 	Fetcher     *packages.Fetcher
 	Exports     string // directory for files on their way from adapters into the package store; on the same file system, nobody else's
@@ -277,9 +279,16 @@ func (us *Units) installedAgain(tx *inventory.Tx, id model.RowID) error {
 	return nil
 }
 
-// Collect removes packages that no unit and no open operation needs, and files in the spool that no open operation has begun. What is
+// Collect removes packages and application data that no unit and no open operation needs, and files in the spool that no open operation has begun. What is
 // needed is read after the store has listed what is there, so that a package that comes in between is not taken for useless.
 func (us *Units) Collect(engine *operation.Engine) error {
+	return errors.Join(us.collectPackages(engine), us.Volumes.Useless(func() (map[model.RowID]bool, error) {
+		n, err := us.needs(engine)
+		return n.volumes, err
+	}))
+}
+
+func (us *Units) collectPackages(engine *operation.Engine) error {
 	keep := func(pick func(needs) map[string]bool) func(string) bool {
 		read := sync.OnceValues(func() (needs, error) { return us.needs(engine) })
 		return func(name string) bool {
@@ -297,11 +306,14 @@ func (us *Units) Collect(engine *operation.Engine) error {
 	return errors.Join(err, us.Packages.CleanSpool(keep(func(n needs) map[string]bool { return n.spool })))
 }
 
-// needs is what units and open operations need: digests of packages, and keys of files in the spool.
-type needs struct{ packages, spool map[string]bool }
+// needs is what units and open operations need: digests of packages, keys of files in the spool, and numbers of volumes.
+type needs struct {
+	packages, spool map[string]bool
+	volumes         map[model.RowID]bool
+}
 
 func (us *Units) needs(engine *operation.Engine) (needs, error) {
-	n := needs{map[string]bool{}, map[string]bool{}}
+	n := needs{map[string]bool{}, map[string]bool{}, map[model.RowID]bool{}}
 	// These first: what gets its pin meanwhile is seen in one place at least.
 	us.coming.Range(func(key, digest any) bool {
 		n.spool[key.(string)], n.packages[digest.(string)] = true, true
@@ -310,6 +322,13 @@ func (us *Units) needs(engine *operation.Engine) (needs, error) {
 	err := us.Inventory.View(func(st *store.Tx) error {
 		err := store.Privates.Load(st, func(_ model.RowID, p store.Private) error {
 			n.packages[p.SHA256] = true
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		err = store.Volumes.Load(st, func(id model.RowID, _ model.Volume) error {
+			n.volumes[id] = true
 			return nil
 		})
 		if err != nil {
@@ -333,6 +352,9 @@ func (us *Units) needs(engine *operation.Engine) (needs, error) {
 			}
 			for _, p := range d.Pins {
 				n.packages[p] = true
+			}
+			for _, id := range d.Volumes {
+				n.volumes[id] = true
 			}
 		}
 		return err

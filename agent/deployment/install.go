@@ -12,6 +12,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/mapping/uuidname"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -26,6 +27,7 @@ type InstallState struct {
 	Row      model.RowID          `json:"row,omitempty"`
 	Key      string               `json:"unit_key,omitempty"`
 	Unit     adapter.Unit         `json:"unit"`
+	Data     volume.Change        `json:"data,omitzero"`
 	Recorded bool                 `json:"recorded,omitempty"` // the unit is Installed
 	Complete bool                 `json:"complete,omitempty"` // it lacks nothing, as its starts have shown
 
@@ -37,7 +39,7 @@ type installRun = operation.Run[InstallState]
 // NewInstall returns the state of an install that has been asked for.
 func (us *Units) NewInstall(r model.InstallRequest) (*InstallState, error) {
 	if r.ExecEnv != "" {
-		if err := us.honors(r.ExecEnv, requested(r)); err != nil {
+		if err := us.honors(r.ExecEnv, r); err != nil {
 			return nil, err
 		}
 	}
@@ -76,10 +78,10 @@ func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.A
 		}
 		s.Env = s.Request.ExecEnv
 		if s.Manifest, err = us.inspect(ctx, s.Env, p); err == nil {
-			err = us.honors(s.Env, requested(s.Request))
+			err = us.honors(s.Env, s.Request)
 		}
 	} else {
-		s.Env, s.Manifest, err = us.choose(ctx, p, requested(s.Request))
+		s.Env, s.Manifest, err = us.choose(ctx, p, s.Request)
 	}
 	if err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func (us *Units) installInspect(ctx context.Context, r *installRun) (operation.A
 
 // choose returns the first environment that takes the package and gives its execution units the settings: one that is up before one that is not, and a
 // disabled one never (TR-069 VI.5.1.1).
-func (us *Units) choose(ctx context.Context, p adapter.Package, settings model.UnitSettings) (string, adapter.Manifest, error) {
+func (us *Units) choose(ctx context.Context, p adapter.Package, r model.InstallRequest) (string, adapter.Manifest, error) {
 	snapshot := us.Inventory.Snapshot()
 	rows := slices.Collect(snapshot.ExecEnvs())
 	slices.SortStableFunc(rows, func(a, b *model.ExecEnv) int { return rank(a) - rank(b) })
@@ -111,7 +113,7 @@ func (us *Units) choose(ctx context.Context, p adapter.Package, settings model.U
 		case fault.ReasonOf(err) == fault.DUExecEnvMismatch:
 			continue
 		case err == nil:
-			if unable := us.honors(row.ID, settings); unable != nil {
+			if unable := us.honors(row.ID, r); unable != nil {
 				if passedOver {
 					failure = unable
 				}
@@ -163,6 +165,10 @@ func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error 
 		Version: s.Manifest.Version, Name: s.Manifest.Name, Vendor: s.Manifest.Vendor, Description: s.Manifest.Description,
 		URL: s.Request.URL, Status: model.DUInstalling, ModuleVersion: s.Request.ModuleVersion, Settings: requested(s.Request),
 	}
+	if s.Data, err = us.Volumes.Plan(tx, volume.Unit{Env: s.Env, UUID: uuid, Row: id}, s.Request.Volumes, volume.KeepAll); err != nil {
+		return err
+	}
+	s.Volumes = s.Data.New()
 	s.attempt = attempt{own: true}
 	r.SetObjects(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})
 	return tx.PutDeploymentUnit(row)
@@ -248,6 +254,9 @@ func (us *Units) installRecord(_ context.Context, r *installRun) (operation.Appl
 			start = *s.Request.AutoStart
 		}
 		if err := us.take(tx, &row, unit, newUnits{autoStart: start, pending: start, restart: s.Request.AutoRestart}); err != nil {
+			return err
+		}
+		if err := us.Volumes.Record(tx, s.Data); err != nil {
 			return err
 		}
 		return private(tx, row.ID, store.Private{

@@ -11,6 +11,7 @@ import (
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -26,8 +27,8 @@ type Wanted struct {
 // The methods below are steps of larger operations (package baseline). Each leaves a state that the data model tells truthfully,
 // whatever ends it, and may be repeated with the same OpID. Their callers have the turn in the environment.
 
-// TakeOut uninstalls a unit.
-func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit) error {
+// TakeOut uninstalls a unit. Its application data goes with it, unless it is to be put back.
+func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, back bool) error {
 	start := us.Clock.Wall()
 	p, err := us.kept(row.ID)
 	if err != nil {
@@ -53,7 +54,10 @@ func (us *Units) TakeOut(ctx context.Context, op adapter.OpID, row *model.Deploy
 				return err
 			}
 		}
-		return tx.DeleteDeploymentUnit(row.ID)
+		if err := tx.DeleteDeploymentUnit(row.ID); err != nil || back {
+			return err
+		}
+		return us.Volumes.Release(tx, volume.Unit{Env: row.Env, UUID: row.UUID}, false)
 	})
 }
 
@@ -137,10 +141,12 @@ func (us *Units) rowFor(w Wanted) (id model.RowID, err error) {
 		if id, err = tx.NextNumber(model.KindDeploymentUnit); err != nil {
 			return err
 		}
-		return tx.PutDeploymentUnit(&model.DeploymentUnit{
+		row := &model.DeploymentUnit{
 			ID: id, Alias: us.freeAlias(tx, w.Alias, id), Env: w.Env, Key: w.Key, UUID: w.UUID, Version: w.Version,
 			URL: w.URL, Status: model.DUInstalling,
-		})
+		}
+		row.SettingsPending = hasVolumes(tx, row)
+		return tx.PutDeploymentUnit(row)
 	})
 	return id, err
 }
@@ -212,7 +218,7 @@ func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.Deplo
 	case environment.Away(err):
 		return err
 	case err != nil:
-		if err := us.TakeOut(ctx, op+"-out", row); err != nil {
+		if err := us.TakeOut(ctx, op+"-out", row, true); err != nil {
 			return err
 		}
 		return us.PutBack(ctx, op, w)

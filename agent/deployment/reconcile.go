@@ -176,6 +176,7 @@ func (us *Units) adopt(tx *inventory.Tx, unit adapter.Unit) (*model.DeploymentUn
 		ID: id, Alias: defaultAlias(id), Env: unit.Env, Key: unit.Key, UUID: uuid,
 		Version: unit.Manifest.Version, Status: model.DUInstalled, Installed: now(), LastUpdate: now(),
 	}
+	row.SettingsPending = hasVolumes(tx, row) // of an earlier installation, which were kept
 	us.Log.Info("a unit was found that was not installed through this agent", "env", unit.Env, "du", uuid, "name", unit.Manifest.Name)
 	return row, tx.PutDeploymentUnit(row)
 }
@@ -217,7 +218,7 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		row := *old
 		row.DUID, row.Resolved, row.Missing = unit.DUID, unit.Resolved, false
 		// What somebody has put back has no settings.
-		row.SettingsPending = row.SettingsPending || old.Missing && !noSettings(row.Settings)
+		row.SettingsPending = row.SettingsPending || old.Missing && (!noSettings(row.Settings) || hasVolumes(tx, &row))
 		row.Name, row.Vendor, row.Description = unit.Manifest.Name, unit.Manifest.Vendor, unit.Manifest.Description
 		if row.Version != unit.Manifest.Version {
 			id, err := taken(tx, row.UUID, unit.Manifest.Version, row.Env)
@@ -276,6 +277,14 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		}
 	}
 	return nil
+}
+
+// hasVolumes reports whether a unit has application data.
+func hasVolumes(tx *inventory.Tx, row *model.DeploymentUnit) bool {
+	for range tx.VolumesOf(row.Env, row.UUID) {
+		return true
+	}
+	return false
 }
 
 // newRow returns the beginning of a new execution unit.

@@ -11,6 +11,7 @@ import (
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -73,25 +74,28 @@ func sameSettings(a, b model.UnitSettings) bool {
 	})
 }
 
-func settingsOf(s model.UnitSettings) adapter.UnitSettings {
-	out := adapter.UnitSettings{Limits: adapter.Limits(s.Limits)}
+// settingsOf are settings as an adapter is told of them, with the volumes of the unit.
+func (us *Units) settingsOf(s model.UnitSettings, volumes []model.Volume) adapter.UnitSettings {
+	out := adapter.UnitSettings{Limits: adapter.Limits(s.Limits), Volumes: us.Volumes.Told(volumes)}
 	for _, v := range s.Variables {
 		out.Variables = append(out.Variables, adapter.Variable{Key: v.Key, Value: v.Value})
 	}
 	return out
 }
 
-// honors returns why an environment cannot give settings to its units, as far as its adapter is known (unsupported-argument).
-func (us *Units) honors(env string, s model.UnitSettings) error {
-	if noSettings(s) {
-		return nil
-	}
-	return us.able(env)
+// honors returns why an environment cannot give what is asked for to its units, as far as its adapter is known (unsupported-argument).
+func (us *Units) honors(env string, r model.InstallRequest) error {
+	return us.able(env, !noSettings(requested(r)), len(r.Volumes) > 0)
 }
 
-func (us *Units) able(env string) error {
-	if _, desc := us.Envs.Adapter(env); desc.Kind != "" && !desc.Has(adapter.CapUnitSettings) {
+func (us *Units) able(env string, settings, volumes bool) error {
+	_, desc := us.Envs.Adapter(env)
+	switch {
+	case desc.Kind == "":
+	case settings && !desc.Has(adapter.CapUnitSettings):
 		return fault.Errorf(fault.UnsupportedArgument, "cannot set variables or limits on %s: its environment has none for a unit", env)
+	case volumes && !desc.Has(adapter.CapVolumes):
+		return fault.Errorf(fault.UnsupportedArgument, "cannot have application data on %s: its environment has none", env)
 	}
 	return nil
 }
@@ -108,20 +112,23 @@ func unsupported(err error) error {
 func (us *Units) installConfigure(ctx context.Context, r *installRun) (operation.Apply, error) {
 	s := r.State
 	settings := requested(s.Request)
-	if noSettings(settings) {
+	if noSettings(settings) && s.Data.IsZero() {
 		return nil, nil
+	}
+	if err := us.Volumes.Make(s.Data); err != nil {
+		return nil, err
 	}
 	ref := adapter.UnitRef{Env: s.Env, Key: s.Key, Handle: s.Unit.Handle}
 	return nil, unsupported(us.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) error {
-		return a.SetUnit(ctx, r.OpID(), ref, settingsOf(settings))
+		return a.SetUnit(ctx, r.OpID(), ref, us.settingsOf(settings, s.Data.After))
 	}))
 }
 
 // settingsChange is what an update makes of the settings of a unit.
 type settingsChange struct {
-	Set    bool               `json:"set,omitempty"` // its environment is to be told After
 	Before model.UnitSettings `json:"before,omitzero"`
 	After  model.UnitSettings `json:"after,omitzero"`
+	Data   volume.Change      `json:"data,omitzero"`
 	// Entered: the step that tells After has been entered. Told: After was taken.
 	Entered bool `json:"entered,omitempty"`
 	Told    bool `json:"told,omitempty"`
@@ -131,35 +138,36 @@ type settingsChange struct {
 	attempt attempt // of the adapter's SetUnit
 }
 
-// IsZero reports whether nothing changes.
-func (n settingsChange) IsZero() bool { return !n.Set }
-
-// changeOf returns what an update makes of the settings of a row.
-func changeOf(row *model.DeploymentUnit, r model.UpdateRequest) settingsChange {
-	after := combine(row.Settings, r.Variables, r.Limits)
-	if sameSettings(row.Settings, after) {
-		return settingsChange{}
-	}
-	return settingsChange{Set: true, Before: row.Settings, After: after}
+// IsZero reports whether nothing is there before or after.
+func (n settingsChange) IsZero() bool {
+	return n.Before.IsZero() && n.After.IsZero() && n.Data.IsZero()
 }
 
-// withoutSettings is a request whose settings are in the targets of its update.
+// differs reports whether variables or limits change.
+func (n settingsChange) differs() bool { return !sameSettings(n.Before, n.After) }
+
+// tells reports whether the environment is to be told what comes after.
+func (n settingsChange) tells() bool { return n.differs() || n.Data.Seen() }
+
+// changeOf returns what an update makes of the settings of a row. What it makes of its volumes is planned when its turn has come.
+func changeOf(row *model.DeploymentUnit, r model.UpdateRequest) settingsChange {
+	return settingsChange{Before: row.Settings, After: combine(row.Settings, r.Variables, r.Limits)}
+}
+
+// withoutSettings is a request whose variables and limits are in the targets of its update.
 func withoutSettings(r model.UpdateRequest) model.UpdateRequest {
 	r.Variables, r.Limits = nil, model.LimitsRequest{}
 	return r
 }
 
 // honorsChange is honors for an update. Taking settings away asks for the same ability as giving them.
-func (us *Units) honorsChange(env string, n settingsChange) error {
-	if !n.Set {
-		return nil
-	}
-	return us.able(env)
+func (us *Units) honorsChange(env string, n settingsChange, r model.UpdateRequest) error {
+	return us.able(env, n.differs(), len(r.Volumes) > 0)
 }
 
 // record writes the settings into the row of the unit.
 func (n settingsChange) record(row *model.DeploymentUnit) {
-	if n.Set {
+	if n.tells() {
 		row.Settings, row.SettingsPending = n.After, false
 	}
 }
@@ -168,11 +176,11 @@ func (n settingsChange) record(row *model.DeploymentUnit) {
 // refuses Before for good; else it is told Before again.
 func (us *Units) settingsAtFailure(tx *inventory.Tx, t *updateTarget) error {
 	n, old := t.Settings, tx.DeploymentUnit(t.Row)
-	if !n.Set || !n.Entered || n.Back || !n.attempt.open() || old == nil || !sameSettings(old.Settings, n.Before) {
+	if !n.tells() || !n.Entered || n.Back || !n.attempt.open() || old == nil || !sameSettings(old.Settings, n.Before) {
 		return nil
 	}
 	row := *old
-	if n.Told && n.Refused {
+	if n.Told && n.Refused && !n.Data.Seen() {
 		n.record(&row)
 	} else {
 		row.SettingsPending = true
@@ -186,12 +194,15 @@ func (us *Units) settingsAtFailure(tx *inventory.Tx, t *updateTarget) error {
 func (us *Units) updateConfigure(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	for i := range r.State.Targets {
 		t := &r.State.Targets[i]
-		if !t.Settings.Set {
+		if err := us.Volumes.Make(t.Settings.Data); err != nil {
+			return nil, operation.Unsettled(err)
+		}
+		if !t.Settings.tells() {
 			continue
 		}
 		err := us.Envs.Call(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
 			t.Settings.attempt.made = true
-			return a.SetUnit(ctx, r.OpID(), t.OldRef, settingsOf(t.Settings.After))
+			return a.SetUnit(ctx, r.OpID(), t.OldRef, us.settingsOf(t.Settings.After, t.Settings.Data.After))
 		})
 		if err != nil {
 			// Environments that were told before are told the settings of before again, so this counts as begun.
@@ -216,12 +227,12 @@ func (us *Units) updateSetBack(ctx context.Context, r *updateRun) (operation.App
 // setBack tells one environment the settings of before again. That comes before a Revert, which ends what was started with others. A unit that has taken more
 // meanwhile than they allow is stopped for it; the undo of the step before starts again what ran.
 func (us *Units) setBack(ctx context.Context, r *updateRun, t *updateTarget) error {
-	if !t.Settings.Set || t.Settings.Back || t.Settings.Refused || !t.Settings.attempt.open() {
+	if !t.Settings.tells() || t.Settings.Back || t.Settings.Refused || !t.Settings.attempt.open() {
 		return nil
 	}
 	tell := func() error {
 		return us.Envs.Undo(ctx, t.Env, func(ctx context.Context, a environment.Adapter) error {
-			return a.SetUnit(ctx, r.OpID()+"-back", t.OldRef, settingsOf(t.Settings.Before))
+			return a.SetUnit(ctx, r.OpID()+"-back", t.OldRef, us.settingsOf(t.Settings.Before, t.Settings.Data.Before))
 		})
 	}
 	err := tell()
@@ -275,47 +286,68 @@ func never(err error) bool {
 	return r == adapter.NotSupported || r == adapter.InvalidArgument
 }
 
-// forgetSettings takes the settings off the row of a unit that is gone and is being installed again: it comes without any.
+// forgetSettings takes the settings off the row of a unit that is gone and is being installed again: it comes without any. Its application data stays, and is to be told.
 func forgetSettings(tx *inventory.Tx, old *model.DeploymentUnit) error {
 	row := *old
-	row.Settings, row.SettingsPending = model.UnitSettings{LastVariable: old.Settings.LastVariable}, false
+	row.Settings, row.SettingsPending = model.UnitSettings{LastVariable: old.Settings.LastVariable}, hasVolumes(tx, old)
 	return tx.PutDeploymentUnit(&row)
 }
 
-// Configure gives a unit the variables and limits that it is to have again. A unit that uses more than they allow is stopped for it, and not started again:
+// Configure gives a unit the variables, limits and volumes that it is to have again. A unit that uses more than they allow is stopped for it, and not started again:
 // its caller restarts the environment. If that is not enough they are pending, which is no error. It may be repeated with the same OpID; its caller has the turn.
-func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, wanted model.UnitSettings) error {
+func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, wanted model.UnitSettings, data []model.VolumeRequest) error {
 	variables := []model.VariableRequest{}
 	for _, v := range wanted.Variables {
 		variables = append(variables, model.VariableRequest{Key: v.Key, Value: v.Value})
 	}
 	l := wanted.Limits
 	after := combine(row.Settings, variables, model.LimitsRequest{Disk: &l.Disk, Memory: &l.Memory, CPU: &l.CPU})
-	if sameSettings(row.Settings, after) && !row.SettingsPending {
+	c, err := us.planAgain(row, data)
+	if err != nil {
+		return err
+	}
+	if sameSettings(row.Settings, after) && !c.Any() && !row.SettingsPending {
 		return nil
 	}
-	err := us.setUnit(ctx, op, row, after)
+	if err := us.Volumes.Make(c); err != nil {
+		return err
+	}
+	err = us.setUnit(ctx, op, row, after, c.After)
 	if adapter.ReasonOf(err) == adapter.InUse {
 		if err := us.halt(ctx, op+"-halt", row.ID); err != nil {
 			return err
 		}
-		err = us.setUnit(ctx, op, row, after)
+		err = us.setUnit(ctx, op, row, after, c.After)
 	}
 	later := adapter.ReasonOf(err) == adapter.InUse
 	if err != nil && !later {
 		return unsupported(err)
 	}
-	return us.settled(row.ID, row.Settings, after, later)
+	if err := us.settled(row.ID, row.Settings, after, later); err != nil {
+		return err
+	}
+	return us.Inventory.Update(func(tx *inventory.Tx) error { return us.Volumes.Record(tx, c) })
 }
 
-// setUnit tells the environment of a row settings of the unit.
-func (us *Units) setUnit(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, s model.UnitSettings) error {
+// planAgain plans the volumes that a unit is to have again. Those that lack have rows at once: there is no way back.
+func (us *Units) planAgain(row *model.DeploymentUnit, data []model.VolumeRequest) (c volume.Change, err error) {
+	err = us.Inventory.Update(func(tx *inventory.Tx) (err error) {
+		if c, err = us.Volumes.Plan(tx, volume.Unit{Env: row.Env, UUID: row.UUID, Row: row.ID}, data, volume.KeepNamed); err != nil {
+			return err
+		}
+		return us.Volumes.Begin(tx, c)
+	})
+	return c, err
+}
+
+// setUnit tells the environment of a row settings of the unit, with these volumes, whose directories are there.
+func (us *Units) setUnit(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, s model.UnitSettings, volumes []model.Volume) error {
 	p, err := us.kept(row.ID)
 	if err != nil {
 		return err
 	}
 	return us.Envs.Call(ctx, row.Env, func(ctx context.Context, a environment.Adapter) error {
-		return a.SetUnit(ctx, op, us.ref(row, p), settingsOf(s))
+		return a.SetUnit(ctx, op, us.ref(row, p), us.settingsOf(s, volumes))
 	})
 }
 
@@ -339,7 +371,10 @@ func (us *Units) TellSettings(ctx context.Context, op adapter.OpID, env string) 
 		if du.Env != env || !du.Pending() {
 			continue
 		}
-		err := us.setUnit(ctx, op, du, du.Settings)
+		err := us.Volumes.Ensure(du.Env, du.UUID)
+		if err == nil {
+			err = us.setUnit(ctx, op, du, du.Settings, us.Volumes.Of(du.Env, du.UUID))
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

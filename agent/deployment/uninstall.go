@@ -8,6 +8,7 @@ import (
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
@@ -114,6 +115,9 @@ func (us *Units) uninstallRecord(_ context.Context, r *uninstallRun) (operation.
 		if !r.State.told {
 			us.outdate(tx, row)
 		}
-		return tx.DeleteDeploymentUnit(row.ID)
+		if err := tx.DeleteDeploymentUnit(row.ID); err != nil {
+			return err
+		}
+		return us.Volumes.Release(tx, volume.Unit{Env: row.Env, UUID: row.UUID}, r.State.RetainData)
 	}, nil
 }

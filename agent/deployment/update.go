@@ -11,6 +11,7 @@ import (
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/operation"
 	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/mapping/uuidname"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -70,7 +71,7 @@ func (us *Units) NewUpdate(tx *inventory.Tx, r model.UpdateRequest, rows ...*mod
 			return nil, err
 		}
 		settings := changeOf(row, r)
-		if err := us.honorsChange(row.Env, settings); err != nil {
+		if err := us.honorsChange(row.Env, settings, r); err != nil {
 			return nil, err
 		}
 		s.Targets = append(s.Targets, updateTarget{Row: row.ID, Env: row.Env, UUID: row.UUID, Place: of[i], Settings: settings})
@@ -154,12 +155,14 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 		if t.Manifest, err = us.inspect(ctx, t.Env, p); err != nil {
 			return nil, err
 		}
-		if err := us.honorsChange(t.Env, t.Settings); err != nil {
+		if err := us.honorsChange(t.Env, t.Settings, s.Request); err != nil {
 			return nil, err
 		}
 	}
 	return func(tx *inventory.Tx) error {
-		for _, t := range s.Targets {
+		s.Volumes = nil
+		for i := range s.Targets {
+			t := &s.Targets[i]
 			row := tx.DeploymentUnit(t.Row)
 			if row == nil {
 				return fault.Errorf(fault.UnknownDU, "cannot update deployment unit %d: it is gone", t.Row)
@@ -176,12 +179,26 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 			} else if id != 0 {
 				return fault.Errorf(fault.VersionExists, "cannot update %s on %s: version %s is there already", row.UUID, t.Env, t.Manifest.Version)
 			}
+			if err := us.updateData(tx, s, t); err != nil {
+				return err
+			}
 			if err := setStatus(tx, t.Row, model.DUUpdating); err != nil {
 				return err
 			}
 		}
 		return nil
 	}, nil
+}
+
+// updateData plans what becomes of the application data of a target.
+func (us *Units) updateData(tx *inventory.Tx, s *UpdateState, t *updateTarget) (err error) {
+	keep := volume.KeepAll
+	if r := s.Request.RetainData; r != nil && !*r {
+		keep = volume.KeepNone
+	}
+	t.Settings.Data, err = us.Volumes.Plan(tx, volume.Unit{Env: t.Env, UUID: t.UUID, Row: t.Row}, s.Request.Volumes, keep)
+	s.Volumes = append(s.Volumes, t.Settings.Data.New()...)
+	return err
 }
 
 // generated reports whether the UUID of a unit comes from its name: a package of another name has another UUID (TR-181 Annex C).
@@ -355,6 +372,9 @@ func (us *Units) updateRecord(_ context.Context, r *updateRun) (operation.Apply,
 			}
 			t.Settings.record(&row)
 			if err := tx.PutDeploymentUnit(&row); err != nil {
+				return err
+			}
+			if err := us.Volumes.Record(tx, t.Settings.Data); err != nil {
 				return err
 			}
 			unit := t.Unit

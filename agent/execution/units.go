@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/environment"
@@ -12,19 +13,23 @@ import (
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/agent/volume"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
 // Units carries out what is asked of execution units. Its methods make calls into environments; their callers have the turn.
 type Units struct {
-	inv  *inventory.Inventory
-	envs *environment.Manager
-	log  *slog.Logger
+	inv     *inventory.Inventory
+	envs    *environment.Manager
+	volumes *volume.Keeper
+	log     *slog.Logger
+	// unheard are units that were started, by the row as it was, as long as nothing else has been heard of them since.
+	unheard sync.Map
 }
 
-// NewUnits returns the units of an inventory.
-func NewUnits(inv *inventory.Inventory, envs *environment.Manager, log *slog.Logger) *Units {
-	return &Units{inv, envs, log}
+// NewUnits returns the units of an inventory, whose application data is in volumes.
+func NewUnits(inv *inventory.Inventory, envs *environment.Manager, volumes *volume.Keeper, log *slog.Logger) *Units {
+	return &Units{inv: inv, envs: envs, volumes: volumes, log: log}
 }
 
 // Ref returns how an adapter knows a unit.
@@ -177,8 +182,10 @@ func (us *Units) Start(ctx context.Context, op adapter.OpID, u *model.ExecutionU
 	if auto {
 		out.lost = model.FailureOnAutoStart
 	}
-	return us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
-		return a.Start(ctx, op, ref, o)
+	return us.withData(u, func() error {
+		return us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+			return a.Start(ctx, op, ref, o)
+		})
 	})
 }
 
@@ -262,9 +269,16 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 		if u.AutoStart {
 			out = outcome{model.EUActive, model.FailureOnStart}
 		}
-		auto = us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
-			return a.SetAutoStart(ctx, op, ref, u.AutoStart)
-		})
+		set := func() error {
+			return us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
+				return a.SetAutoStart(ctx, op, ref, u.AutoStart)
+			})
+		}
+		if u.AutoStart {
+			auto = us.withData(u, set)
+		} else {
+			auto = set()
+		}
 	}
 	if level == nil && auto == nil {
 		level = us.follow(ctx, op, u, desc)

@@ -1,0 +1,230 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/store"
+	"github.com/smmd-project/smmd/plugins/adapter"
+)
+
+// Options are what a keeper needs.
+type Options struct {
+	Inventory *inventory.Inventory
+	Dir       string // of all directories
+	Encrypted bool   // Dir is on an encrypted medium
+	Reserve   int64  // free space to leave on the file system, bytes
+	Log       *slog.Logger
+}
+
+// Keeper keeps the volumes of all environments. Its methods may be called concurrently, those for one unit by whoever has the turn in its environment.
+type Keeper struct {
+	Options
+	kick chan struct{} // buffered 1: something may have been written
+}
+
+// New returns the keeper of the volumes of an inventory, whose rows tell from then on what the medium is.
+func New(o Options) (*Keeper, error) {
+	k := &Keeper{Options: o, kick: make(chan struct{}, 1)}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the directory of application data: %w", err)
+	}
+	return k, o.Inventory.Update(func(tx *inventory.Tx) error {
+		for _, v := range slices.Collect(tx.Volumes()) {
+			row := *v
+			row.Encrypted = o.Encrypted
+			if err := tx.PutVolume(&row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dir is the directory of a volume.
+func (k *Keeper) dir(v model.Volume) string {
+	return filepath.Join(k.Dir, v.Env, strconv.FormatUint(uint64(v.ID), 10))
+}
+
+// Told are volumes as an adapter is told of them.
+func (k *Keeper) Told(all []model.Volume) []adapter.Volume {
+	var out []adapter.Volume
+	for _, v := range all {
+		out = append(out, adapter.Volume{Source: k.dir(v), Path: v.AccessPath})
+	}
+	return out
+}
+
+// Of returns the volumes of a unit.
+func (k *Keeper) Of(env, uuid string) []model.Volume { return of(k.Inventory.Snapshot(), env, uuid) }
+
+// Make makes the directories of what is planned. There must be room for what is new, and what is there must not hold more than it is to (system-resources-exceeded);
+// what it may hold is not enforced after that. It may be repeated.
+func (k *Keeper) Make(c Change) error {
+	var needed int64
+	for _, v := range c.After {
+		size, err := measure(k.dir(v))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			needed += v.Capacity
+		case err != nil:
+			return err
+		case size > v.Capacity:
+			return fault.Errorf(fault.SystemResourcesExceeded, "cannot keep application data %q of %s on %s: it holds %d MiB, more than %d",
+				v.Name, v.UUID, v.Env, size, v.Capacity)
+		}
+	}
+	if needed > 0 {
+		free, err := available(k.Dir)
+		if err != nil {
+			return fmt.Errorf("cannot tell the free space for application data: %w", err)
+		}
+		if room := max(free-k.Reserve, 0) / mebi; needed > room {
+			return fault.Errorf(fault.SystemResourcesExceeded, "cannot make application data of %d MiB: there is room for %d", needed, room)
+		}
+	}
+	for _, v := range c.After {
+		if err := k.ensure(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ensure makes the directories of a unit that are not there, as after a power cut.
+func (k *Keeper) Ensure(env, uuid string) error {
+	for _, v := range k.Of(env, uuid) {
+		if err := k.ensure(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) ensure(v model.Volume) error {
+	dir := k.dir(v)
+	if info, err := os.Lstat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	cannot := func(err error) error {
+		return fmt.Errorf("cannot make application data %q of %s on %s: %w", v.Name, v.UUID, v.Env, err)
+	}
+	above := filepath.Dir(dir)
+	if err := os.MkdirAll(above, 0o700); err != nil {
+		return cannot(err)
+	}
+	// It gets its name when it is open to all, for which the mask of the process does not hold. What its users make of that later is their own.
+	half := filepath.Join(above, "."+filepath.Base(dir))
+	if err := os.RemoveAll(half); err != nil {
+		return cannot(err)
+	}
+	if err := os.Mkdir(half, 0o700); err != nil {
+		return cannot(err)
+	}
+	if err := os.Chmod(half, 0o777); err != nil {
+		return cannot(err)
+	}
+	if err := errors.Join(os.Rename(half, dir), store.SyncDir(above), store.SyncDir(k.Dir)); err != nil {
+		return cannot(err)
+	}
+	return nil
+}
+
+// Ready makes the volumes of a unit ready for one of its execution units to start. stopped says that none is at work: what was kept until then goes. Its caller has the turn.
+func (k *Keeper) Ready(env, uuid string, stopped func() bool) error {
+	for _, v := range k.Of(env, uuid) {
+		if v.Retain == model.UntilStopped && stopped() {
+			if err := k.empty(v); err != nil {
+				return err
+			}
+		}
+		if err := k.ensure(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// empty removes the content of a volume. The directory itself stays: an environment may know it by more than its name.
+func (k *Keeper) empty(v model.Volume) error {
+	root, err := os.OpenRoot(k.dir(v))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(removeAll(root), root.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove what application data %q of %s on %s held until it was stopped: %w", v.Name, v.UUID, v.Env, err)
+	}
+	return nil
+}
+
+func removeAll(root *os.Root) error {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, root.RemoveAll(e.Name()))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// Useless calls remove for every directory that no row and no open operation needs. needed is asked once, after the directories were listed, so that one that comes in between is
+// not taken for useless.
+func (k *Keeper) Useless(needed func() (map[model.RowID]bool, error)) error {
+	listed := map[string]model.RowID{}
+	envs, err := os.ReadDir(k.Dir)
+	if err != nil {
+		return fmt.Errorf("cannot list application data: %w", err)
+	}
+	for _, env := range envs {
+		volumes, err := os.ReadDir(filepath.Join(k.Dir, env.Name()))
+		if err != nil {
+			return fmt.Errorf("cannot list application data: %w", err)
+		}
+		for _, v := range volumes {
+			if n, err := strconv.ParseUint(v.Name(), 10, 32); err == nil {
+				listed[filepath.Join(k.Dir, env.Name(), v.Name())] = model.RowID(n)
+			}
+		}
+	}
+	if len(listed) == 0 {
+		return nil
+	}
+	keep, err := needed()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for dir, id := range listed {
+		if keep[id] {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			errs = append(errs, fmt.Errorf("cannot remove application data: %w", err))
+			continue
+		}
+		k.Log.Info("application data nobody needs any more was removed", "dir", dir)
+	}
+	return errors.Join(errs...)
+}
+
+// available returns the bytes that are left on the file system of a directory.
+func available(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // Bsize has other types on other processors
+}
