@@ -119,6 +119,9 @@ func (a *Adapter) Describe(ctx context.Context) (adapter.Description, error) {
 	if a.w.opts.Settings {
 		d.Capabilities = append(d.Capabilities, adapter.CapUnitSettings)
 	}
+	if a.w.opts.Settings && a.w.opts.Volumes {
+		d.Capabilities = append(d.Capabilities, adapter.CapVolumes)
+	}
 	if a.w.opts.Constraints {
 		d.Capabilities = append(d.Capabilities, adapter.CapConstraints)
 	}

@@ -61,13 +61,20 @@ func (a *Adapter) SetUnit(ctx context.Context, op adapter.OpID, ref adapter.Unit
 		if err := p.changeable("set the settings of", ref.Key, u); err != nil {
 			return err
 		}
+		what := "set the settings of " + ref.Key
+		if !a.w.opts.Volumes && len(s.Volumes) > 0 {
+			return adapter.Errorf(adapter.NotSupported, "cannot %s: environment %q has no volumes", what, ref.Env)
+		}
 		if err := wellFormed(s); err != nil {
+			return err
+		}
+		if err := adapter.CheckVolumes(what, s.Volumes); err != nil {
 			return err
 		}
 		if a.w.opts.NoDiskLimit && s.Limits.Disk > 0 {
 			return adapter.Errorf(adapter.NotSupported, "cannot limit the disk space of %s: environment %q has no such limit", ref.Key, ref.Env)
 		}
-		s.Variables = slices.Clone(s.Variables)
+		s.Variables, s.Volumes = slices.Clone(s.Variables), slices.Clone(s.Volumes)
 		u.Settings = s
 		return nil
 	})

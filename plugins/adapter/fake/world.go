@@ -28,6 +28,9 @@ type Options struct {
 	Versions bool
 	// Settings lets the environments give settings to the modules of units, announced as [adapter.CapUnitSettings].
 	Settings bool
+	// Volumes lets Settings have volumes, announced as [adapter.CapVolumes]; without Settings there are none. A module that was started has those of
+	// [ModuleState.Settings]; nothing is read or written in their directories.
+	Volumes bool
 	// Constraints lets the limits of the environments be changed, announced as [adapter.CapConstraints].
 	Constraints bool
 	// NoDiskLimit says that what Settings and Constraints allow does not include limits of disk space.
