@@ -234,6 +234,7 @@ func (us *Units) RollBack(ctx context.Context, op adapter.OpID, row *model.Deplo
 	if err != nil {
 		return us.failed(ctx, row.ID, model.PerformedUpdate, start, err)
 	}
+	us.arrived(ctx, row.Env, row.Key, unit) // calls that follow are about this generation
 	return us.settle(row.ID, w, unit, model.PerformedUpdate, start)
 }
 
