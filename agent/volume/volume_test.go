@@ -1,0 +1,185 @@
+package volume
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/smmd-project/smmd/agent/fault"
+	"github.com/smmd-project/smmd/agent/inventory"
+	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/store"
+)
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keeper is a keeper with volumes of the unit u on e as rows.
+func keeper(t *testing.T, rows ...model.Volume) *Keeper {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"), log)
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
+	inv, err := inventory.New(s, log)
+	must(t, err)
+	k, err := New(Options{Inventory: inv, Dir: filepath.Join(t.TempDir(), "data"), Log: log})
+	must(t, err)
+	must(t, inv.Update(func(tx *inventory.Tx) error {
+		for _, v := range rows {
+			if err := tx.PutVolume(&v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return k
+}
+
+func row(id model.RowID, name string, retain model.Retain) model.Volume {
+	return model.Volume{ID: id, Env: "e", UUID: "u", Name: name, Capacity: 1, Retain: retain, AccessPath: "/" + name}
+}
+
+func TestReady(t *testing.T) {
+	kept, temporary := row(1, "kept", model.Forever), row(2, "temporary", model.UntilStopped)
+	k := keeper(t, kept, temporary)
+	running, stopped := func() bool { return false }, func() bool { return true }
+	must(t, k.Ready("e", "u", running)) // makes what is not there
+	outside := filepath.Join(t.TempDir(), "outside")
+	must(t, os.WriteFile(outside, nil, 0o600))
+	for _, v := range []model.Volume{kept, temporary} {
+		must(t, os.MkdirAll(filepath.Join(k.dir(v), "a/b"), 0o700), os.WriteFile(filepath.Join(k.dir(v), "a/b/file"), nil, 0o400),
+			os.Symlink(filepath.Dir(outside), filepath.Join(k.dir(v), "link")), os.Symlink("nowhere", filepath.Join(k.dir(v), ".hidden")))
+	}
+	must(t, os.Chmod(k.dir(temporary), 0o710)) // by its user
+	count := func(v model.Volume) int {
+		entries, err := os.ReadDir(k.dir(v))
+		must(t, err)
+		return len(entries)
+	}
+	must(t, k.Ready("e", "u", running))
+	if count(kept) != 3 || count(temporary) != 3 {
+		t.Errorf("while it runs there are %d and %d files, not 3", count(kept), count(temporary))
+	}
+	must(t, k.Ready("e", "u", stopped))
+	if count(kept) != 3 || count(temporary) != 0 {
+		t.Errorf("after a stop there are %d and %d files, not 3 and 0", count(kept), count(temporary))
+	}
+	if info, err := os.Stat(k.dir(temporary)); err != nil || info.Mode().Perm() != 0o710 {
+		t.Errorf("the directory is not as its user made it: %v, %v", info.Mode(), err)
+	}
+	if _, err := os.Stat(outside); err != nil {
+		t.Errorf("a link was followed: %v", err)
+	}
+}
+
+// TestHalfMade makes a directory that an earlier process had only begun.
+func TestHalfMade(t *testing.T) {
+	v := row(7, "v", model.Forever)
+	k := keeper(t, v)
+	must(t, os.MkdirAll(filepath.Join(k.Dir, "e", ".7", "rest"), 0o700), k.Ensure("e", "u"))
+	if info, err := os.Stat(k.dir(v)); err != nil || info.Mode().Perm() != 0o777 {
+		t.Errorf("the directory is %v: %v", info, err)
+	}
+	if entries, err := os.ReadDir(k.dir(v)); err != nil || len(entries) > 0 {
+		t.Errorf("it holds %v: %v", entries, err)
+	}
+}
+
+func TestUseless(t *testing.T) {
+	k := keeper(t)
+	for _, dir := range []string{"e/1", "e/2", "e/3", "other/4", "e/README"} {
+		must(t, os.MkdirAll(filepath.Join(k.Dir, dir, "inner"), 0o700))
+	}
+	left := func() string {
+		found, err := filepath.Glob(filepath.Join(k.Dir, "*/*"))
+		must(t, err)
+		for i := range found {
+			found[i] = strings.TrimPrefix(found[i], k.Dir+"/")
+		}
+		return strings.Join(found, " ")
+	}
+	if err := k.Useless(func() (map[model.RowID]bool, error) { return nil, errors.New("a test") }); err == nil {
+		t.Error("nobody knows what is needed, and there is no error")
+	}
+	if got, want := left(), "e/1 e/2 e/3 e/README other/4"; got != want {
+		t.Errorf("%s is left, not %s", got, want)
+	}
+	must(t, k.Useless(func() (map[model.RowID]bool, error) {
+		must(t, os.Mkdir(filepath.Join(k.Dir, "e/5"), 0o700)) // comes in between
+		return map[model.RowID]bool{2: true, 4: true}, nil
+	}))
+	if got, want := left(), "e/2 e/5 e/README other/4"; got != want {
+		t.Errorf("%s is left, not %s", got, want)
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	dir := t.TempDir()
+	want := func(mib int64) {
+		t.Helper()
+		if got, err := measure(dir); err != nil || got != mib {
+			t.Errorf("it is %d MiB, not %d: %v", got, mib, err)
+		}
+	}
+	want(0)
+	must(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, 3<<19), 0o600))
+	want(2)
+	must(t, os.Link(filepath.Join(dir, "file"), filepath.Join(dir, "same")))
+	want(2)
+	must(t, os.Symlink("/usr", filepath.Join(dir, "link")))
+	want(2)
+	sparse := filepath.Join(dir, "sparse")
+	must(t, os.WriteFile(sparse, nil, 0o600), os.Truncate(sparse, 1<<30))
+	want(2)
+	if _, err := measure(filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of nothing it says %v", err)
+	}
+}
+
+func TestMakeWithoutRoom(t *testing.T) {
+	k := keeper(t)
+	k.Reserve = 1 << 62
+	err := k.Make(Change{After: []model.Volume{row(1, "v", model.Forever)}})
+	if fault.ReasonOf(err) != fault.SystemResourcesExceeded {
+		t.Errorf("the error is %v", err)
+	}
+	if entries, err := os.ReadDir(k.Dir); err != nil || len(entries) > 0 {
+		t.Errorf("%v is left: %v", entries, err)
+	}
+}
+
+// TestRecordKeepsWhatIsNotPlanned wants that what was written into a row meanwhile is not lost, nor a row that another operation has made.
+func TestRecordKeepsWhatIsNotPlanned(t *testing.T) {
+	k := keeper(t, row(1, "one", model.Forever), row(2, "two", model.Forever))
+	var c Change
+	must(t, k.Inventory.Update(func(tx *inventory.Tx) (err error) {
+		c, err = k.Plan(tx, Unit{Env: "e", UUID: "u"}, []model.VolumeRequest{{Name: "one", Capacity: 5, Retain: model.Forever, AccessPath: "/one"}}, KeepNamed)
+		return err
+	}))
+	must(t, k.Inventory.Update(func(tx *inventory.Tx) error {
+		named, used := *tx.Volume(1), row(3, "three", model.Forever)
+		named.Alias, named.Utilization = "mine", 4
+		return errors.Join(tx.PutVolume(&named), tx.PutVolume(&used), k.Record(tx, c))
+	}))
+	s := k.Inventory.Snapshot()
+	if v := s.Volume(1); v.Alias != "mine" || v.Utilization != 4 || v.Capacity != 5 {
+		t.Errorf("the row is %+v", *v)
+	}
+	var names []string
+	for v := range s.Volumes() {
+		names = append(names, v.Name)
+	}
+	if !slices.Equal(names, []string{"one", "three"}) {
+		t.Errorf("there are %q", names)
+	}
+}
