@@ -61,21 +61,41 @@ func (k *Keeper) SetAttributes(tx *inventory.Tx, set map[string]int) error {
 
 // gone reports whether a path is of a row that does not exist.
 func gone(s *model.Snapshot, path string) bool {
-	parts := strings.SplitN(path, ".", 5) // Device, SoftwareModules, the table, the number, what is in the row
-	if len(parts) < 5 || parts[1] != "SoftwareModules" {
+	inner, ok := strings.CutPrefix(path, "Device.SoftwareModules.")
+	if !ok {
 		return false
 	}
-	n, err := strconv.ParseUint(parts[3], 10, 32)
-	if err != nil {
-		return false
-	}
-	switch model.Kind(parts[2]) {
+	table, n, inner := row(inner)
+	within, m, _ := row(inner)
+	switch model.Kind(table) {
 	case model.KindExecEnv:
-		return s.ExecEnv(uint32(n)) == nil
+		e := s.ExecEnv(n)
+		if e == nil || model.Kind(within) != model.KindVolume {
+			return e == nil
+		}
+		v := s.Volume(m)
+		return v == nil || v.Env != e.ID
 	case model.KindDeploymentUnit:
-		return s.DeploymentUnit(uint32(n)) == nil
+		return s.DeploymentUnit(n) == nil
 	case model.KindExecutionUnit:
-		return s.ExecutionUnit(uint32(n)) == nil
+		u := s.ExecutionUnit(n)
+		if u == nil || within != "EnvVariable" {
+			return u == nil
+		}
+		return !slices.ContainsFunc(s.SettingsOf(u).Variables, func(v model.Variable) bool { return v.Number == m })
 	}
 	return false
+}
+
+// row returns the table that a path begins with, the number of the row and what is in the row. The table is empty when the path is not of a row.
+func row(path string) (table string, n uint32, inner string) {
+	parts := strings.SplitN(path, ".", 3)
+	if len(parts) < 3 {
+		return "", 0, ""
+	}
+	number, err := strconv.ParseUint(parts[1], 10, 32)
+	if err != nil {
+		return "", 0, ""
+	}
+	return parts[0], uint32(number), parts[2]
 }

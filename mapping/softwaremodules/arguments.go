@@ -7,8 +7,8 @@ import (
 	dm "github.com/smmd-project/smmd/mapping/datamodel"
 )
 
-// retainData keeps application data, which no environment has.
-var retainData = &argument{Name: "RetainData", Type: dm.Boolean, Since: "2.16", Default: "false", Unsupported: true}
+// retainData keeps application data of the unit, as far as its Retain lets it.
+var retainData = &argument{Name: "RetainData", Type: dm.Boolean, Since: "2.16", Default: "false"}
 
 // The arguments of InstallDU() and Update(), in the order of the data model. What is the same in both is told once below.
 var (
@@ -71,11 +71,11 @@ var (
 		{Name: "RegisterTrustPaths", Type: dm.String, List: true, Length: 256, Since: "2.19", Unsupported: true},
 	}
 	data = []*argument{
-		{Name: "ApplicationData.{i}.Name", Type: dm.String, Length: 64, Since: "2.16", Mandatory: true, Unsupported: true},
-		{Name: "ApplicationData.{i}.Capacity", Type: dm.UnsignedInt, Unit: "MiB", Since: "2.16", Mandatory: true, Unsupported: true},
-		{Name: "ApplicationData.{i}.Encrypted", Type: dm.Boolean, Since: "2.16", Default: "true", Unsupported: true},
-		{Name: "ApplicationData.{i}.Retain", Type: dm.String, Enum: []string{"UntilStopped", "Forever"}, Since: "2.16", Mandatory: true, Unsupported: true},
-		{Name: "ApplicationData.{i}.AccessPath", Type: dm.String, Length: 256, Since: "2.16", Mandatory: true, Unsupported: true},
+		{Name: "ApplicationData.{i}.Name", Type: dm.String, Length: model.MaxVolumeName, Since: "2.16", Mandatory: true},
+		{Name: "ApplicationData.{i}.Capacity", Type: dm.UnsignedInt, Unit: "MiB", Since: "2.16", Mandatory: true},
+		{Name: "ApplicationData.{i}.Encrypted", Type: dm.Boolean, Since: "2.16", Default: "true"},
+		{Name: "ApplicationData.{i}.Retain", Type: dm.String, Enum: retains, Since: "2.16", Mandatory: true},
+		{Name: "ApplicationData.{i}.AccessPath", Type: dm.String, Length: model.MaxAccessPath, Since: "2.16", Mandatory: true},
 	}
 	hostObjects = []*argument{
 		{Name: "HostObject.{i}.Source", Type: dm.String, Length: 256, Since: "2.16", Mandatory: true, Unsupported: true},

@@ -68,7 +68,7 @@ var execEnvTable = &object{
 		{Name: "ProcessorRefList", Type: dm.String, List: true, Since: "2.1", Text: empty},
 		{Name: "CreatedAt", Type: dm.DateTime, Since: "2.16", Time: never}, // environments are configured: part of the firmware
 		{Name: "ExecEnvClassRef", Type: dm.String, Reference: execEnvClassPath, Since: "2.16", Text: empty},
-		{Name: "ApplicationDataNumberOfEntries", Type: dm.UnsignedInt, Since: "2.16", Int: zero},
+		{Name: "ApplicationDataNumberOfEntries", Type: dm.UnsignedInt, Since: "2.16", Int: func(r Row) int64 { return int64(len(r.view.volumesOn(r.env.ID))) }},
 		{Name: "RestartReason", Type: dm.String, Length: 256, Since: "2.16", Protocol: dm.USPOnly, Text: func(r Row) string { return r.env.RestartReason }},
 		{Name: "RestartCount", Type: dm.UnsignedInt, Since: "2.16", Protocol: dm.USPOnly, Int: func(r Row) int64 { return int64(r.env.RestartCount) }},
 		{Name: "LastRestarted", Type: dm.DateTime, Since: "2.16", Protocol: dm.USPOnly, Time: func(r Row) time.Time { return r.env.LastRestarted }},
@@ -97,18 +97,5 @@ var execEnvTable = &object{
 		{Name: "RestartTime", Type: dm.DateTime, Since: "2.16"},
 		{Name: "RestartReason", Type: dm.String, Length: 256, Since: "2.16"},
 	}}},
-	Objects: []*object{{
-		Name: "ApplicationData", Since: "2.16", Table: rowless, UniqueKeys: [][]string{{"ApplicationUUID", "Name"}, {"Alias"}},
-		Parameters: []*parameter{
-			{Name: "Alias", Type: dm.String, Length: 64, Since: "2.16", Attribute: attribute(model.Alias), Text: empty},
-			{Name: "Alias", Type: dm.String, Length: 64, Since: "2.16", From: "2.18", Protocol: dm.USPOnly, Text: empty},
-			{Name: "ApplicationUUID", Type: dm.String, Length: 36, Since: "2.16", Text: empty},
-			{Name: "Name", Type: dm.String, Length: 64, Since: "2.16", Text: empty},
-			{Name: "Capacity", Type: dm.UnsignedInt, Unit: "MiB", Since: "2.16", Int: zero},
-			{Name: "Encrypted", Type: dm.Boolean, Since: "2.16", Bool: no},
-			{Name: "Retain", Type: dm.String, Enum: []string{"UntilStopped", "Forever"}, Since: "2.16", Text: empty},
-			{Name: "AccessPath", Type: dm.String, Length: 256, Since: "2.16", Text: empty},
-			{Name: "Utilization", Type: dm.UnsignedInt, Unit: "MiB", Since: "2.16", Notify: dm.NotifyCanDeny, Int: zero},
-		},
-	}},
+	Objects: []*object{applicationDataTable},
 }

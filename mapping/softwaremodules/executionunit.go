@@ -67,7 +67,7 @@ var executionUnitTable = &object{
 		{Name: "VendorLogList", Type: dm.String, List: true, Since: "2.1", Text: empty},
 		{Name: "VendorConfigList", Type: dm.String, List: true, Since: "2.1", Text: empty},
 		{Name: "SupportedDataModelList", Type: dm.String, List: true, Since: "2.1", Protocol: dm.CWMPOnly, Text: empty},
-		{Name: "ApplicationDataList", Type: dm.String, List: true, Reference: applicationDataPath, Since: "2.16", Text: empty},
+		{Name: "ApplicationDataList", Type: dm.String, List: true, Reference: applicationDataPath, Since: "2.16", Text: func(r Row) string { return r.view.applicationDataOf(r.eu) }},
 		{Name: "ExecutionEnvRef", Type: dm.String, Reference: execEnvPath, Since: "2.1", Text: func(r Row) string { return r.view.execEnvRef(r.eu.Env) }},
 		{Name: "HostObjectNumberOfEntries", Type: dm.UnsignedInt, Since: "2.16", Int: zero},
 		{Name: "EnvVariableNumberOfEntries", Type: dm.UnsignedInt, Since: "2.17", Int: func(r Row) int64 { return int64(len(r.view.SettingsOf(r.eu).Variables)) }},

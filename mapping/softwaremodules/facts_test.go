@@ -61,7 +61,6 @@ var leftOut = map[string]string{
 	"SoftwareModules.ExecEnv.{i}.ModifyAvailableRoles()":            "roles are not managed",
 	"SoftwareModules.ExecEnv.{i}.ModifyAvailableAccessInterfaces()": "the network is not managed",
 	"SoftwareModules.ExecEnv.{i}.Remove()":                          "environments are configured",
-	"SoftwareModules.ExecEnv.{i}.ApplicationData.{i}.Remove()":      "no environment has application data",
 	"SoftwareModules.ExecutionUnit.{i}.Privileged":                  "only the environment's configuration knows",
 	"SoftwareModules.ExecutionUnit.{i}.AllocatedEUUID":              "user ids are not managed",
 	"SoftwareModules.ExecutionUnit.{i}.AllocatedEUGID":              "user ids are not managed",

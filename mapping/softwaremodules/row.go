@@ -14,6 +14,7 @@ type Row struct {
 	env    *model.ExecEnv
 	du     *model.DeploymentUnit
 	eu     *model.ExecutionUnit
+	volume *model.Volume
 	policy bool // DUStateChangeComplPolicy.
 	// variable is a row of ExecutionUnit.{i}.EnvVariable.; nothing else of its execution unit is read through it.
 	variable *model.Variable
@@ -23,9 +24,11 @@ type Row struct {
 // to the request's goroutine.
 type view struct {
 	*model.Snapshot
-	unitsOf  map[model.RowID][]byte // ExecutionUnitList by deployment unit
-	activeOn map[string][]byte      // ActiveExecutionUnits by environment
-	envRef   map[string]string      // path by ID of the environment
+	unitsOf  map[model.RowID][]byte     // ExecutionUnitList by deployment unit
+	activeOn map[string][]byte          // ActiveExecutionUnits by environment
+	envRef   map[string]string          // path by ID of the environment
+	volumes  map[string][]*model.Volume // by environment
+	dataOf   map[unit][]byte            // ApplicationDataList
 }
 
 // NewRow returns the row that a request begins with. It must not be shared between goroutines.
@@ -40,6 +43,8 @@ func (r Row) Ref() model.Ref {
 		return model.Ref{Kind: model.KindDeploymentUnit, Instance: r.du.ID}
 	case r.eu != nil:
 		return model.Ref{Kind: model.KindExecutionUnit, Instance: r.eu.ID}
+	case r.volume != nil:
+		return model.Ref{Kind: model.KindVolume, Instance: r.volume.ID}
 	case r.policy:
 		return model.Ref{Kind: model.KindPolicy}
 	}
@@ -48,8 +53,15 @@ func (r Row) Ref() model.Ref {
 
 // Path returns the data model's path of a row without a dot at its end, as references are written (TR-106, "Parameters that
 // Reference Parameters or Objects"). The arguments and results of CWMP RPCs take one with a dot (TR-069 Tables 71, 73 and 80).
+//
+// It is for the tables of Device.SoftwareModules. itself. Application data is within its environment, and what changes there is a change of that.
 func Path(r model.Ref) string {
-	return "Device.SoftwareModules." + string(r.Kind) + "." + strconv.FormatUint(uint64(r.Instance), 10)
+	return rowPath("Device.SoftwareModules."+string(r.Kind), r.Instance)
+}
+
+// rowPath returns a reference to a row of a table, whose path is given without a dot at its end.
+func rowPath(table string, instance uint32) string {
+	return table + "." + strconv.FormatUint(uint64(instance), 10)
 }
 
 // scan fills what needs a look at all execution units.

@@ -37,7 +37,6 @@ func attribute(a model.Attribute) string { return string(a) }
 func empty(Row) string    { return "" }
 func zero(Row) int64      { return 0 }
 func unknown(Row) int64   { return -1 } // not applicable, for shares and limits that are not managed
-func no(Row) bool         { return false }
 func never(Row) time.Time { return time.Time{} }
 
 // The tables that parameters refer to.

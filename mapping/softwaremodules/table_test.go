@@ -1,6 +1,7 @@
 package softwaremodules_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ const (
 
 func snapshot() *model.Snapshot {
 	installed := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
-	s := model.NewSnapshot(
+	d := &model.Draft{Snapshot: *model.NewSnapshot(
 		[]*model.ExecEnv{
 			{
 				ID: "linux", Instance: 1, Alias: "cpe-linux", Enable: true, Status: model.EEUp, Name: "linux", Type: "Linux systemd portable",
@@ -56,7 +57,18 @@ func snapshot() *model.Snapshot {
 			{ID: 8, DU: 2, Env: "osgi", Status: model.EUActive, FaultCode: model.FailureOnStop, FaultMessage: "boom\x00", RunLevel: -3},
 			{ID: 9, DU: 2, Env: "osgi", Status: model.EUActive},
 			{ID: 10, DU: 3, Env: "linux", Status: model.EUIdle, FaultCode: model.UnStartable},
-		}, nil)
+		}, nil)}
+	const uuid = "fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"
+	for _, v := range []model.Volume{
+		{ID: 2, Alias: "cpe-2", Env: "osgi", UUID: uuid, Name: "db", Capacity: model.MaxCapacity, Encrypted: true, Retain: model.Forever, AccessPath: "/var/lib/db", Utilization: 7},
+		{ID: 4, Alias: "cpe-4", Env: "linux", UUID: uuid, Name: "db", Capacity: 1, Retain: model.UntilStopped, AccessPath: "/data"}, // of no unit that is there
+		{ID: 6, Alias: "cache", Env: "osgi", UUID: uuid, Name: "cache", Capacity: 16, Retain: model.UntilStopped, AccessPath: "/cache"},
+		{ID: 7, Alias: "cpe-7", Env: "osgi", UUID: "22222222-dd02-51b8-af04-f5c18b2b0aa6", Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/data"},
+		{ID: 8, Alias: "cpe-8", Env: "gone", Name: "db"},
+	} {
+		d.PutVolume(&v)
+	}
+	s := d.Freeze()
 	s.Policy = model.Policy{
 		Enable: true, Operations: []model.Performed{model.PerformedInstall, model.PerformedUninstall}, Results: "Both", FaultCodes: []uint32{9001, 9032},
 	}
@@ -91,7 +103,10 @@ func values(t *testing.T, p dm.Protocol, version string) map[string]string {
 }
 
 func TestValues(t *testing.T) {
-	const units = "Device.SoftwareModules.ExecutionUnit."
+	const (
+		units  = "Device.SoftwareModules.ExecutionUnit."
+		onOSGi = "Device.SoftwareModules.ExecEnv.4.ApplicationData."
+	)
 	got := values(t, dm.CWMPOnly, softwaremodules.Version)
 	for name, want := range map[string]string{
 		"ExecEnvClassNumberOfEntries": "0", "ExecEnvNumberOfEntries": "3", "DeploymentUnitNumberOfEntries": "2", "ExecutionUnitNumberOfEntries": "4",
@@ -102,7 +117,14 @@ func TestValues(t *testing.T) {
 		"ExecEnv.1.Version": "252", "ExecEnv.1.ParentExecEnv": "", "ExecEnv.1.AllocatedDiskSpace": "-1",
 		"ExecEnv.1.AllocatedMemory": "-1", "ExecEnv.1.AvailableDiskSpace": "2147483647", "ExecEnv.1.AvailableMemory": "1024",
 		"ExecEnv.1.ActiveExecutionUnits": "", "ExecEnv.1.ProcessorRefList": "", "ExecEnv.1.AllocatedCPUPercent": "75", "ExecEnv.4.AllocatedCPUPercent": "-1", "ExecEnv.1.AvailableCPUPercent": "-1",
-		"ExecEnv.1.CreatedAt": "0001-01-01T00:00:00Z", "ExecEnv.1.ExecEnvClassRef": "", "ExecEnv.1.ApplicationDataNumberOfEntries": "0",
+		"ExecEnv.1.CreatedAt": "0001-01-01T00:00:00Z", "ExecEnv.1.ExecEnvClassRef": "", "ExecEnv.1.ApplicationDataNumberOfEntries": "1",
+
+		"ExecEnv.4.ApplicationDataNumberOfEntries": "3", "ExecEnv.5.ApplicationDataNumberOfEntries": "0",
+		"ExecEnv.4.ApplicationData.2.Alias": "cpe-2", "ExecEnv.4.ApplicationData.2.ApplicationUUID": "fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6",
+		"ExecEnv.4.ApplicationData.2.Name": "db", "ExecEnv.4.ApplicationData.2.Capacity": "4294967295", "ExecEnv.4.ApplicationData.2.Encrypted": "true",
+		"ExecEnv.4.ApplicationData.2.Retain": "Forever", "ExecEnv.4.ApplicationData.2.AccessPath": "/var/lib/db", "ExecEnv.4.ApplicationData.2.Utilization": "7",
+		"ExecEnv.4.ApplicationData.6.Alias": "cache", "ExecEnv.4.ApplicationData.6.Encrypted": "false", "ExecEnv.4.ApplicationData.6.Retain": "UntilStopped",
+		"ExecEnv.1.ApplicationData.4.Name": "db", "ExecEnv.1.ApplicationData.4.Utilization": "0", "ExecEnv.4.ApplicationData.7.Name": "db",
 
 		"ExecEnv.4.Status": "Disabled", "ExecEnv.4.ParentExecEnv": "Device.SoftwareModules.ExecEnv.1", "ExecEnv.4.RequestedRunLevel": "-1",
 		"ExecEnv.4.CurrentRunLevel": "10", "ExecEnv.4.ActiveExecutionUnits": units + "8," + units + "9",
@@ -132,6 +154,8 @@ func TestValues(t *testing.T) {
 		"ExecutionUnit.7.AutoRestart.MaximumRetryCount": "4", "ExecutionUnit.7.AutoRestart.ResetPeriod": "5", "ExecutionUnit.7.AutoRestart.RetryCount": "6",
 		"ExecutionUnit.7.AutoRestart.LastRestarted": "2026-03-01T12:00:00Z", "ExecutionUnit.7.AutoRestart.NextRestart": "2026-03-01T12:00:00Z",
 		"ExecutionUnit.8.AutoRestart.LastRestarted": "0001-01-01T00:00:00Z", "ExecutionUnit.8.AutoRestart.NextRestart": "9999-12-31T23:59:59Z",
+		"ExecutionUnit.7.ApplicationDataList": onOSGi + "2," + onOSGi + "6", "ExecutionUnit.9.ApplicationDataList": onOSGi + "2," + onOSGi + "6",
+		"ExecutionUnit.10.ApplicationDataList":                 "",
 		"ExecutionUnit.7.NetworkConfig.AccessInterfaceRefList": "", "ExecutionUnit.7.CPUPercentInUse": "-1",
 		"ExecutionUnit.7.AllocatedDiskSpace": "100", "ExecutionUnit.7.AllocatedMemory": "2147483647", "ExecutionUnit.7.AllocatedCPUPercent": "-1",
 		"ExecutionUnit.8.AllocatedDiskSpace": "100", "ExecutionUnit.10.AllocatedDiskSpace": "-1", "ExecutionUnit.10.AllocatedMemory": "-1",
@@ -151,27 +175,29 @@ func TestValues(t *testing.T) {
 func TestValuesOfUSP(t *testing.T) {
 	newer, older := values(t, dm.USPOnly, softwaremodules.Version), values(t, dm.USPOnly, softwaremodules.OlderVersion)
 	for name, want := range map[string]struct{ newer, older string }{
-		"ExecEnv.4.Status":                    {"Restarting", "Disabled"},
-		"ExecEnv.4.RestartReason":             {"new settings", absent},
-		"ExecEnv.4.RestartCount":              {"3", absent},
-		"ExecEnv.4.LastRestarted":             {"2026-03-01T12:00:00Z", absent},
-		"ExecEnv.1.LastRestarted":             {"0001-01-01T00:00:00Z", absent},
-		"ExecEnv.1.AvailableRoles":            {"", absent},
-		"ExecEnv.1.Reset":                     {absent, absent},
-		"ExecEnv.1.Enable":                    {"true", "true"},
-		"ExecutionUnit.7.Status":              {"Restarting", "Starting"},
-		"ExecutionUnit.7.Name":                {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
-		"DeploymentUnit.2.Name":               {"sample1", "sample1"},
-		"DeploymentUnit.2.ModuleVersion":      {"blue", absent},
-		"ExecutionUnit.8.EnvVariable.2.Key":   {"MODE", absent},
-		"ExecutionUnit.8.EnvVariable.2.Alias": {"cpe-2", absent},
-		"ExecutionUnit.8.AllocatedDiskSpace":  {"100", absent},
-		"ExecutionUnit.7.CreationTime":        {"2026-03-01T12:00:00Z", absent},
-		"DeploymentUnit.2.Installed":          {"2026-03-01T12:00:00Z", absent},
-		"ExecutionUnit.7.EUID":                {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
-		policy + "Enable":                     {absent, absent},
-		"ExecEnvClassNumberOfEntries":         {"0", absent},
-		"ExecutionUnitNumberOfEntries":        {"4", "4"},
+		"ExecEnv.4.Status":                     {"Restarting", "Disabled"},
+		"ExecEnv.4.RestartReason":              {"new settings", absent},
+		"ExecEnv.4.RestartCount":               {"3", absent},
+		"ExecEnv.4.ApplicationData.2.Alias":    {"cpe-2", absent},
+		"ExecutionUnit.10.ApplicationDataList": {"", absent},
+		"ExecEnv.4.LastRestarted":              {"2026-03-01T12:00:00Z", absent},
+		"ExecEnv.1.LastRestarted":              {"0001-01-01T00:00:00Z", absent},
+		"ExecEnv.1.AvailableRoles":             {"", absent},
+		"ExecEnv.1.Reset":                      {absent, absent},
+		"ExecEnv.1.Enable":                     {"true", "true"},
+		"ExecutionUnit.7.Status":               {"Restarting", "Starting"},
+		"ExecutionUnit.7.Name":                 {strings.Repeat("ü", 256), strings.Repeat("ü", 32)},
+		"DeploymentUnit.2.Name":                {"sample1", "sample1"},
+		"DeploymentUnit.2.ModuleVersion":       {"blue", absent},
+		"ExecutionUnit.8.EnvVariable.2.Key":    {"MODE", absent},
+		"ExecutionUnit.8.EnvVariable.2.Alias":  {"cpe-2", absent},
+		"ExecutionUnit.8.AllocatedDiskSpace":   {"100", absent},
+		"ExecutionUnit.7.CreationTime":         {"2026-03-01T12:00:00Z", absent},
+		"DeploymentUnit.2.Installed":           {"2026-03-01T12:00:00Z", absent},
+		"ExecutionUnit.7.EUID":                 {"osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6", "osgi/fe2d23bd-dd02-51b8-af04-f5c18b2b0aa6"},
+		policy + "Enable":                      {absent, absent},
+		"ExecEnvClassNumberOfEntries":          {"0", absent},
+		"ExecutionUnitNumberOfEntries":         {"4", "4"},
 	} {
 		for _, of := range []struct {
 			version string
@@ -196,8 +222,9 @@ var attributes = map[dm.Protocol]map[string][]model.Attribute{
 		"DeploymentUnit":           {model.Alias},
 		"ExecutionUnit":            {model.Alias, model.RequestedState, model.AutoStart, model.RunLevel},
 		"DUStateChangeComplPolicy": {model.PolicyEnable, model.PolicyOperationTypeFilter, model.PolicyResultTypeFilter, model.PolicyFaultCodeFilter},
+		"ApplicationData":          {model.Alias},
 		// Without rows; who would make one would name it.
-		"ExecEnvClass": {model.Alias}, "ApplicationData": {model.Alias}, "HostObject": {model.Alias},
+		"ExecEnvClass": {model.Alias}, "HostObject": {model.Alias},
 	},
 	dm.USPOnly: {
 		"AutoRestart": {
@@ -238,8 +265,10 @@ func TestWriteRules(t *testing.T) {
 	params := map[string]*dm.Parameter[softwaremodules.Row]{}
 	for _, o := range device(t, dm.CWMPOnly, softwaremodules.Version).Objects {
 		for _, table := range o.Objects {
-			for _, p := range table.Parameters {
-				params[table.Name+"."+p.Name] = p
+			for _, of := range append(table.Objects[:len(table.Objects):len(table.Objects)], table) {
+				for _, p := range of.Parameters {
+					params[of.Name+"."+p.Name] = p
+				}
 			}
 		}
 	}
@@ -253,6 +282,9 @@ func TestWriteRules(t *testing.T) {
 		{"ExecEnv.Alias", strings.Repeat("a", 64), strings.Repeat("a", 64)},
 		{"ExecEnv.Alias", strings.Repeat("a", 65), nil},
 		{"DeploymentUnit.Alias", "", nil},
+		{"ApplicationData.Alias", "home", "home"},
+		{"ApplicationData.Alias", "", nil},
+		{"ApplicationData.Alias", "-a", nil},
 		{"ExecutionUnit.Alias", "1a", nil},
 		{"ExecutionUnit.Alias", "_a", nil},
 		{"ExecutionUnit.Alias", "a\x07", nil},
@@ -305,17 +337,20 @@ func TestLimit(t *testing.T) {
 
 func TestRef(t *testing.T) {
 	for path, want := range map[string]model.Ref{
-		"Device.SoftwareModules.":                                     {},
-		"Device.SoftwareModules.ExecEnv.":                             {},
-		"Device.SoftwareModules.ExecEnv.4.":                           {Kind: model.KindExecEnv, Instance: 4},
-		"Device.SoftwareModules.ExecEnv.[home].":                      {Kind: model.KindExecEnv, Instance: 4},
-		"Device.SoftwareModules.DeploymentUnit.3.":                    {Kind: model.KindDeploymentUnit, Instance: 3},
-		"Device.SoftwareModules.ExecutionUnit.7.Extensions.":          {Kind: model.KindExecutionUnit, Instance: 7},
-		"Device.SoftwareModules.ExecutionUnit.7.EnvVariable.5.":       {}, // the agent has no row for it
-		"Device.SoftwareModules.ExecutionUnit.7.EnvVariable.[cpe-5].": {},
-		"Device.SoftwareModules.ExecEnvClass.":                        {},
-		"Device.ManagementServer.":                                    {},
-		"Device.ManagementServer.DUStateChangeComplPolicy.":           {Kind: model.KindPolicy},
+		"Device.SoftwareModules.":                                        {},
+		"Device.SoftwareModules.ExecEnv.":                                {},
+		"Device.SoftwareModules.ExecEnv.4.":                              {Kind: model.KindExecEnv, Instance: 4},
+		"Device.SoftwareModules.ExecEnv.[home].":                         {Kind: model.KindExecEnv, Instance: 4},
+		"Device.SoftwareModules.DeploymentUnit.3.":                       {Kind: model.KindDeploymentUnit, Instance: 3},
+		"Device.SoftwareModules.ExecutionUnit.7.Extensions.":             {Kind: model.KindExecutionUnit, Instance: 7},
+		"Device.SoftwareModules.ExecutionUnit.7.EnvVariable.5.":          {}, // the agent has no row for it
+		"Device.SoftwareModules.ExecutionUnit.7.EnvVariable.[cpe-5].":    {},
+		"Device.SoftwareModules.ExecEnv.4.ApplicationData.":              {Kind: model.KindExecEnv, Instance: 4}, // the table is of the environment
+		"Device.SoftwareModules.ExecEnv.4.ApplicationData.6.":            {Kind: model.KindVolume, Instance: 6},
+		"Device.SoftwareModules.ExecEnv.[home].ApplicationData.[cache].": {Kind: model.KindVolume, Instance: 6},
+		"Device.SoftwareModules.ExecEnvClass.":                           {},
+		"Device.ManagementServer.":                                       {},
+		"Device.ManagementServer.DUStateChangeComplPolicy.":              {Kind: model.KindPolicy},
 	} {
 		p, err := dm.ParsePath(path, dm.CWMP)
 		if err != nil {
@@ -328,5 +363,19 @@ func TestRef(t *testing.T) {
 	}
 	if got := softwaremodules.Path(model.Ref{Kind: model.KindExecEnv, Instance: 4}); got != "Device.SoftwareModules.ExecEnv.4" {
 		t.Errorf("Path = %s", got)
+	}
+}
+
+// A row of application data is found in its environment alone, though the numbers belong to all.
+func TestApplicationDataIsInItsEnvironment(t *testing.T) {
+	for _, path := range []string{"ExecEnv.1.ApplicationData.2.", "ExecEnv.5.ApplicationData.8.", "ExecEnv.4.ApplicationData.3.", "ExecEnv.1.ApplicationData.[cache]."} {
+		p, err := dm.ParsePath("Device.SoftwareModules."+path, dm.CWMP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes, err := dm.Resolve(softwaremodules.Tree(dm.CWMPOnly, softwaremodules.Version), softwaremodules.NewRow(snapshot()), p, dm.ForGet)
+		if !errors.Is(err, dm.ErrNoInstance) {
+			t.Errorf("%s: %v, %v, want %v", path, nodes, err, dm.ErrNoInstance)
+		}
 	}
 }

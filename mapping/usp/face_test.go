@@ -117,6 +117,22 @@ func newAgent() *agent {
 		}, nil)}
 }
 
+// newAgentWithData returns the agent of newAgent with application data: of unit 5, of a unit that is gone, and on the other environment.
+func newAgentWithData() *agent {
+	a := newAgent()
+	d := (&model.Draft{Snapshot: *a.snapshot}).Copy()
+	for _, v := range []model.Volume{
+		{ID: 2, Alias: "cpe-2", Env: "osgi", UUID: "u5", Name: "db", Capacity: 64, Retain: model.Forever, AccessPath: "/db"},
+		{ID: 3, Alias: "cpe-3", Env: "osgi", UUID: "u7", Name: "db", Capacity: 8, Retain: model.Forever, AccessPath: "/db", Utilization: 8},
+		{ID: 9, Alias: "cpe-9", Env: "lxc", UUID: "u5", Name: "cache", Capacity: 1, Retain: model.UntilStopped, AccessPath: "/c"},
+		{ID: 10, Alias: "cpe-10", Env: "osgi", UUID: "u5", Name: "cache", Capacity: 1, Retain: model.UntilStopped, AccessPath: "/c"},
+	} {
+		d.PutVolume(&v)
+	}
+	a.snapshot = d.Freeze()
+	return a
+}
+
 // get returns the answer to one path as lines: object, parameter and value.
 func get(r usp.GetResult) (lines []string) {
 	for _, o := range r.Objects {
@@ -168,6 +184,46 @@ func TestGet(t *testing.T) {
 	}
 }
 
+func TestGetOfApplicationData(t *testing.T) {
+	face := usp.New(newAgentWithData(), "")
+	const osgi, lxc = sm + "ExecEnv.1.ApplicationData.", sm + "ExecEnv.2.ApplicationData."
+	for _, tc := range []struct {
+		path string
+		code uint32
+		want []string
+	}{
+		{sm + "ExecEnv.*.ApplicationDataNumberOfEntries", 0, []string{sm + "ExecEnv.1.ApplicationDataNumberOfEntries=3", sm + "ExecEnv.2.ApplicationDataNumberOfEntries=1"}},
+		{sm + "ExecutionUnit.3.ApplicationDataList", 0, []string{sm + "ExecutionUnit.3.ApplicationDataList=" + osgi + "2," + osgi + "10"}},
+		{sm + "ExecutionUnit.4.ApplicationDataList", 0, []string{sm + "ExecutionUnit.4.ApplicationDataList="}},
+		{sm + "ExecutionUnit.3.ApplicationDataList#*+.Name", 0, []string{osgi + "2.Name=db", osgi + "10.Name=cache"}},
+		{sm + "ExecutionUnit.3.ApplicationDataList#2+.Name", 0, []string{osgi + "10.Name=cache"}},
+		{sm + "ExecEnv.*.ApplicationData.*.Name", 0, []string{osgi + "2.Name=db", osgi + "3.Name=db", osgi + "10.Name=cache", lxc + "9.Name=cache"}},
+		{osgi + `[ApplicationUUID=="u7"&&Name=="db"].Utilization`, 0, []string{osgi + "3.Utilization=8"}},
+		{osgi + `[Name=="db"&&ApplicationUUID=="u5"].Capacity`, 0, []string{osgi + "2.Capacity=64"}},
+		{osgi + `[Alias=="cpe-10"].Retain`, 0, []string{osgi + "10.Retain=UntilStopped"}},
+		{osgi + `[Retain=="Forever"&&Utilization>0].Name`, 0, []string{osgi + "3.Name=db"}},
+		{osgi + `[Retain=="Forever"&&Utilization>8].Name`, 0, nil},
+		{osgi + `[ApplicationUUID=="u7"&&Name=="cache"].Utilization`, 7026, nil}, // an address and no search
+		{osgi + "9.Name", 7026, nil}, // it is on the other environment
+		{osgi + "Remove()", 7026, nil},
+	} {
+		r := face.Get([]string{tc.path}, 0)
+		if len(r) != 1 || r[0].Code != tc.code || !slices.Equal(get(r[0]), tc.want) {
+			t.Errorf("Get(%s) = %+v, want code %d and %q", tc.path, r, tc.code, tc.want)
+		}
+	}
+	keys := []string{osgi + "2.Alias=cpe-2", osgi + "2.ApplicationUUID=u5", osgi + "2.Name=db"}
+	if r := face.GetInstances([]string{osgi}, true)[0]; r.Code != 0 || len(r.Objects) != 3 || !slices.Equal(get(r)[:3], keys) {
+		t.Errorf("the instances are %+v, the first one should have %q", r, keys)
+	}
+	older := usp.New(newAgentWithData(), softwaremodules.OlderVersion)
+	for _, path := range []string{osgi, sm + "ExecutionUnit.3.ApplicationDataList"} {
+		if r := older.Get([]string{path}, 0)[0]; r.Code != 7026 {
+			t.Errorf("before 2.16: Get(%s) = %+v", path, r)
+		}
+	}
+}
+
 func TestGetMaxDepth(t *testing.T) {
 	face := usp.New(newAgent(), "")
 	objects := func(path string, depth uint32) (list []string) {
@@ -209,7 +265,7 @@ func (r readable) Snapshot() *model.Snapshot { return r.snapshot }
 
 // TestGetAgreesWithCWMP compares what both protocols know of the same rows.
 func TestGetAgreesWithCWMP(t *testing.T) {
-	a := newAgent()
+	a := newAgentWithData()
 	for _, version := range []string{softwaremodules.Version, softwaremodules.OlderVersion} {
 		values, err := cwmp.New(readable{snapshot: a.snapshot}, version).GetParameterValues([]string{sm})
 		if err != nil {

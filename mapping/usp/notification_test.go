@@ -240,3 +240,39 @@ func TestDifferencesOfVariables(t *testing.T) {
 		t.Errorf("the unique keys of %s are %v, want %v", got[0].Object, got[0].Arguments, want)
 	}
 }
+
+// Application data is within its environment and told with it; the execution units that can use it name it.
+func TestDifferencesOfApplicationData(t *testing.T) {
+	a := newAgentWithData()
+	before := a.snapshot
+	d := (&model.Draft{Snapshot: *before}).Copy()
+	d.Delete(model.Ref{Kind: model.KindVolume, Instance: 3}) // somebody has removed what was kept
+	full := *before.Volume(2)
+	full.Utilization, full.Alias = 64, "home"
+	d.PutVolume(&full)
+	d.PutVolume(&model.Volume{ID: 11, Alias: "cpe-11", Env: "osgi", UUID: "u6", Name: "new", Retain: model.Forever}) // an update of unit 6 made it
+	d.PutVolume(&model.Volume{ID: 12, Alias: "cpe-12", Env: "osgi", UUID: "u6", Name: "other", Retain: model.Forever})
+	after := d.Freeze()
+	refs := []model.Ref{
+		{Kind: model.KindExecEnv, Instance: 1}, {Kind: model.KindExecEnv, Instance: 2}, {Kind: model.KindExecutionUnit, Instance: 3}, {Kind: model.KindExecutionUnit, Instance: 4},
+	}
+	const osgi = "ExecEnv.1.ApplicationData."
+	want := []string{
+		"ObjectCreation " + osgi + "11. cpe-11", "ObjectCreation " + osgi + "12. cpe-12",
+		"ValueChange ExecEnv.1.ApplicationDataNumberOfEntries=4",
+		"ValueChange " + osgi + "2.Alias=home", "ValueChange " + osgi + "2.Utilization=64",
+		"ValueChange ExecutionUnit.4.ApplicationDataList=" + sm + osgi + "11," + sm + osgi + "12",
+		"ObjectDeletion " + osgi + "3.",
+	}
+	face := usp.New(a, "")
+	got := face.Differences(before, after, refs)
+	if lines := told(got); !slices.Equal(lines, want) {
+		t.Errorf("the differences are\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+	if want := map[string]string{"Alias": "cpe-11", "ApplicationUUID": "u6", "Name": "new"}; len(got) == 0 || !cmp.Equal(got[0].Arguments, want) {
+		t.Errorf("the creation is told as %+v, want the unique keys %v", got, want)
+	}
+	if got := usp.New(a, softwaremodules.OlderVersion).Differences(before, after, refs); len(got) != 0 {
+		t.Errorf("before 2.16 is told %q", told(got))
+	}
+}

@@ -51,7 +51,7 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 		return f.agent.Install(ctx, model.InstallRequest{
 			URL: x.text("URL"), UUID: x.text("UUID"), ExecEnv: f.execEnv(x.row, x.text("ExecutionEnvRef")), Username: x.text("Username"), Password: x.text("Password"),
 			ModuleVersion: x.text("ModuleVersion"), AutoRestart: autoRestart(x.args),
-			Variables: settings.variables, Limits: settings.limits, Originator: x.origin,
+			Variables: settings.variables, Limits: settings.limits, Volumes: settings.volumes, Originator: x.origin,
 		})
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Update()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
@@ -61,15 +61,22 @@ var commands = map[string]func(ctx context.Context, f *Face, x execution) (uint3
 		}
 		r := model.UpdateRequest{
 			DU: x.ref.Instance, URL: x.text("URL"), Username: x.text("Username"), Password: x.text("Password"),
-			Variables: settings.variables, Limits: settings.limits, Originator: x.origin,
+			Variables: settings.variables, Limits: settings.limits, Volumes: settings.volumes, Originator: x.origin,
 		}
 		if v, given := x.args["ModuleVersion"].(string); given {
 			r.ModuleVersion = &v
 		}
+		if retain, known := x.args["RetainData"].(bool); known { // it has a default, so it is absent where the version of the data model has none
+			r.RetainData = &retain
+		}
 		return f.agent.Update(ctx, r)
 	},
 	"Device.SoftwareModules.DeploymentUnit.{i}.Uninstall()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
-		return f.agent.Uninstall(ctx, model.UninstallRequest{DU: x.ref.Instance, Originator: x.origin})
+		retain, _ := x.args["RetainData"].(bool)
+		return f.agent.Uninstall(ctx, model.UninstallRequest{DU: x.ref.Instance, RetainData: retain, Originator: x.origin})
+	},
+	"Device.SoftwareModules.ExecEnv.{i}.ApplicationData.{i}.Remove()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
+		return 0, f.agent.RemoveVolume(ctx, x.ref.Instance, x.origin)
 	},
 	"Device.SoftwareModules.ExecEnv.{i}.SetRunLevel()": func(ctx context.Context, f *Face, x execution) (uint32, error) {
 		_, err := f.agent.Set(ctx, []model.Assignment{{Row: x.ref, Attribute: model.RequestedRunLevel, Value: x.args["RequestedRunLevel"]}}, x.origin)

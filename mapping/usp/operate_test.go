@@ -43,8 +43,12 @@ func kib(n int64) *int64 { return &n }
 
 func percent(n int) *int { return &n }
 
+func boolean(b bool) *bool { return &b }
+
 func TestOperate(t *testing.T) {
 	install := func(env string) model.InstallRequest { return model.InstallRequest{URL: "http://h/x", ExecEnv: env} }
+	// Data is not retained where nothing is said.
+	update := func(r model.UpdateRequest) model.UpdateRequest { r.DU, r.RetainData = 5, boolean(false); return r }
 	for _, tc := range []struct {
 		command string
 		input   string
@@ -87,6 +91,21 @@ func TestOperate(t *testing.T) {
 		{"InstallDU()", "URL=http://h/x Resources.AllocatedDiskSpace=0", "InstallDU() 7004", nil},
 		{"InstallDU()", "URL=http://h/x Resources.AllocatedDiskSpace=-2", "InstallDU() 7027", nil},
 		{"InstallDU()", "URL=http://h/x Resources.AllocatedCPUPercent=101", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x ApplicationData.12.Name=db ApplicationData.12.Capacity=4294967295 ApplicationData.12.Retain=Forever ApplicationData.12.AccessPath=/var/lib/db " +
+			"ApplicationData.3.Name=cache ApplicationData.3.Capacity=16 ApplicationData.3.Encrypted=false ApplicationData.3.Retain=UntilStopped ApplicationData.3.AccessPath=/cache", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", Volumes: []model.VolumeRequest{
+				{Name: "cache", Capacity: 16, Retain: model.UntilStopped, AccessPath: "/cache"},
+				{Name: "db", Capacity: model.MaxCapacity, Encrypted: true, Retain: model.Forever, AccessPath: "/var/lib/db"},
+			}}}},
+		// What the agent has a rule for is its own to refuse.
+		{"InstallDU()", "URL=http://h/x ApplicationData.1.Name= ApplicationData.1.Capacity=0 ApplicationData.1.Encrypted=0 ApplicationData.1.Retain=Forever ApplicationData.1.AccessPath=a/..", "InstallDU() job 1",
+			[]any{model.InstallRequest{URL: "http://h/x", Volumes: []model.VolumeRequest{{Retain: model.Forever, AccessPath: "a/.."}}}}},
+		{"InstallDU()", "URL=http://h/x ApplicationData.1.Name=db ApplicationData.1.Capacity=1 ApplicationData.1.Retain=Forever", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x ApplicationData.1.Encrypted=false", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x ApplicationData.1.Name=db ApplicationData.1.Capacity=4294967296 ApplicationData.1.Retain=Forever ApplicationData.1.AccessPath=/d", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x ApplicationData.1.Name=db ApplicationData.1.Capacity=1 ApplicationData.1.Retain=Always ApplicationData.1.AccessPath=/d", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x ApplicationData.1.Name=" + strings.Repeat("n", 65) + " ApplicationData.1.Capacity=1 ApplicationData.1.Retain=Forever ApplicationData.1.AccessPath=/d", "InstallDU() 7027", nil},
+		{"InstallDU()", "URL=http://h/x ApplicationData.0.Name=db ApplicationData.x.Name=db", "InstallDU() job 1", []any{install("")}}, // unknown here
 		{"InstallDU()", "UUID=u", "InstallDU() 7027", nil},
 		{"InstallDU()", "UUID=u Signature=x", "InstallDU() 7027", nil},
 		{"InstallDU()", "URL=http://h/x Privileged=perhaps", "InstallDU() 7027", nil},
@@ -96,14 +115,23 @@ func TestOperate(t *testing.T) {
 		{"InstallDU()", "URL=http://h/x HostObject.1.Source=/a", "InstallDU() 7027", nil},
 		{"InstallDU()", "URL=http://h/x NetworkConfig.AccessInterfaces=lan", "InstallDU() 7004", nil},
 		{"DeploymentUnit.5.Update()", "URL=http://h/y Username=n Password=p", "DeploymentUnit.5.Update() job 1",
-			[]any{model.UpdateRequest{DU: 5, URL: "http://h/y", Username: "n", Password: "p"}}},
-		{"DeploymentUnit.5.Update()", "ModuleVersion=", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5, ModuleVersion: new(string)}}},
+			[]any{update(model.UpdateRequest{URL: "http://h/y", Username: "n", Password: "p"})}},
+		{"DeploymentUnit.5.Update()", "ModuleVersion=", "DeploymentUnit.5.Update() job 1", []any{update(model.UpdateRequest{ModuleVersion: new(string)})}},
 		{"DeploymentUnit.5.Update()", "EnvVariable.3.Key=A EnvVariable.3.Value=1 Resources.AllocatedDiskSpace=7 Resources.AllocatedMemory=-1", "DeploymentUnit.5.Update() job 1",
-			[]any{model.UpdateRequest{DU: 5, Variables: []model.VariableRequest{{Key: "A", Value: "1"}}, Limits: model.LimitsRequest{Disk: kib(7), Memory: kib(0)}}}},
+			[]any{update(model.UpdateRequest{Variables: []model.VariableRequest{{Key: "A", Value: "1"}}, Limits: model.LimitsRequest{Disk: kib(7), Memory: kib(0)}})}},
 		{"DeploymentUnit.5.Update()", "Resources.AllocatedCPUPercent=0", "DeploymentUnit.5.Update() 7004", nil},
 		{"DeploymentUnit.5.Update()", "EnvVariable.1.Key=A", "DeploymentUnit.5.Update() 7027", nil},
-		{"DeploymentUnit.5.Update()", "", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5}}},
+		{"DeploymentUnit.5.Update()", "", "DeploymentUnit.5.Update() job 1", []any{update(model.UpdateRequest{})}},
+		{"DeploymentUnit.5.Update()", "RetainData=0 ApplicationData.3.Name=db ApplicationData.3.Capacity=1 ApplicationData.3.Encrypted=true ApplicationData.3.Retain=UntilStopped " +
+			"ApplicationData.3.AccessPath=/d", "DeploymentUnit.5.Update() job 1",
+			[]any{update(model.UpdateRequest{Volumes: []model.VolumeRequest{{Name: "db", Capacity: 1, Encrypted: true, Retain: model.UntilStopped, AccessPath: "/d"}}})}},
+		{"DeploymentUnit.5.Update()", "RetainData=true", "DeploymentUnit.5.Update() job 1", []any{model.UpdateRequest{DU: 5, RetainData: boolean(true)}}},
+		{"DeploymentUnit.5.Update()", "RetainData=", "DeploymentUnit.5.Update() 7027", nil},
+		{"DeploymentUnit.5.Update()", "ApplicationData.3.Name=db", "DeploymentUnit.5.Update() 7027", nil},
 		{"DeploymentUnit.*.Uninstall()", "", "DeploymentUnit.5.Uninstall() job 1, DeploymentUnit.6.Uninstall() job 2", []any{"uninstall 5", "uninstall 6"}},
+		{"DeploymentUnit.*.Uninstall()", "RetainData=true", "DeploymentUnit.5.Uninstall() job 1, DeploymentUnit.6.Uninstall() job 2",
+			[]any{"uninstall 5 and retain data", "uninstall 6 and retain data"}},
+		{"DeploymentUnit.5.Uninstall()", "RetainData=maybe", "DeploymentUnit.5.Uninstall() 7027", nil},
 		{`DeploymentUnit.[Resolved==true].Uninstall()`, "RetainData=false", "DeploymentUnit.5.Uninstall() job 1", []any{"uninstall 5"}},
 		{`DeploymentUnit.[Status=="Updating"].Uninstall()`, "", "", nil},
 		{"DeploymentUnit.9.Uninstall()", "", "DeploymentUnit.9.Uninstall() 7016", nil},
@@ -126,6 +154,15 @@ func TestOperate(t *testing.T) {
 		{"ExecutionUnit.3.SetRequestedState()", "RequestedState=Idle", "ExecutionUnit.3.SetRequestedState()", []any{"Idle 3"}},
 		{"ExecutionUnit.3.SetRequestedState()", "RequestedState=Dance", "ExecutionUnit.3.SetRequestedState() 7027", nil},
 		{"ExecEnv.1.ActiveExecutionUnits#*+.Restart()", "", "ExecutionUnit.3.Restart()", []any{"Restart 3"}},
+		{"ExecEnv.1.ApplicationData.3.Remove()", "", "ExecEnv.1.ApplicationData.3.Remove()", []any{"remove volume 3"}},
+		{`ExecEnv.[Name=="lxc"].ApplicationData.*.Remove()`, "Force=true", "ExecEnv.2.ApplicationData.9.Remove()", []any{"remove volume 9"}},
+		{`ExecEnv.1.ApplicationData.[ApplicationUUID=="u7"&&Name=="db"].Remove()`, "", "ExecEnv.1.ApplicationData.3.Remove()", []any{"remove volume 3"}},
+		{`ExecEnv.1.ApplicationData.[ApplicationUUID=="u5"].Remove()`, "", "ExecEnv.1.ApplicationData.2.Remove(), ExecEnv.1.ApplicationData.10.Remove()",
+			[]any{"remove volume 2", "remove volume 10"}},
+		{"ExecutionUnit.3.ApplicationDataList#2+.Remove()", "", "ExecEnv.1.ApplicationData.10.Remove()", []any{"remove volume 10"}},
+		{`ExecEnv.1.ApplicationData.[Utilization>8].Remove()`, "", "", nil},
+		{"ExecEnv.1.ApplicationData.9.Remove()", "", "ExecEnv.1.ApplicationData.9.Remove() 7016", nil}, // it is on the other environment
+		{`ExecEnv.1.ApplicationData.[ApplicationUUID=="u7"&&Name=="x"].Remove()`, "", `ExecEnv.1.ApplicationData.[ApplicationUUID=="u7"&&Name=="x"].Remove() 7016`, nil},
 
 		{"RemoveDU()", "", "!7026", nil},
 		{"DeploymentUnit.*.Start()", "", "!7026", nil},
@@ -134,14 +171,14 @@ func TestOperate(t *testing.T) {
 		{"InstallDU(URL)", "", "!7008", nil},
 		{"DeploymentUnit.[Resolved==maybe].Uninstall()", "", "!7008", nil},
 	} {
-		a := newAgent()
+		a := newAgentWithData()
 		got, err := usp.New(a, "").Operate(t.Context(), usp.Call{Command: sm + tc.command, CommandKey: "key", Input: input(tc.input), Originator: "proto::c"})
 		text := executed(got)
 		if err != nil {
 			text = "!" + failed(err)
 		}
 		if text != tc.want || !cmp.Equal(a.asked, tc.asked) {
-			t.Errorf("%s(%s): %s, asked %+v; want %s, asked %+v", tc.command, tc.input, text, a.asked, tc.want, tc.asked)
+			t.Errorf("%s(%s): %s, want %s; what the agent is asked differs by\n%s", tc.command, tc.input, text, tc.want, cmp.Diff(tc.asked, a.asked))
 		}
 		if len(a.asked) == 0 {
 			continue
@@ -162,8 +199,9 @@ func TestOperateThatTheAgentRefuses(t *testing.T) {
 		for command, args := range map[string]string{
 			"InstallDU()": "URL=http://h/x", "DeploymentUnit.*.Update()": "", "DeploymentUnit.5.Uninstall()": "", "ExecEnv.1.Restart()": "", "ExecEnv.1.Reset()": "", "ExecEnv.1.ModifyConstraints()": "Force=true",
 			"ExecEnv.1.SetRunLevel()": "RequestedRunLevel=1", "ExecutionUnit.3.SetRequestedState()": "RequestedState=Active", "ExecutionUnit.3.Restart()": "",
+			"ExecEnv.1.ApplicationData.*.Remove()": "",
 		} {
-			a := newAgent()
+			a := newAgentWithData()
 			a.err = fault.Errorf(r, "cannot do it")
 			if command == "ExecEnv.1.SetRunLevel()" {
 				a.refuse = func(model.Assignment) error { return a.err }
@@ -208,22 +246,40 @@ func TestOperateInOlderVersion(t *testing.T) {
 	if err != nil || executed(got) != "ExecEnv.1.Reset()" || a.origin.Command != "" {
 		t.Errorf("Reset(): %+v, %v, by %+v", got, err, a.origin)
 	}
-	if _, err := face.Operate(t.Context(), usp.Call{Command: sm + "ExecEnv.1.Restart()"}); failed(err) != "7026" {
-		t.Errorf("Restart(): %v", err)
+	for _, command := range []string{"ExecEnv.1.Restart()", "ExecEnv.1.ApplicationData.2.Remove()"} {
+		if _, err := face.Operate(t.Context(), usp.Call{Command: sm + command}); failed(err) != "7026" {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+}
+
+// Before 2.16 nothing is known of application data: who updates a unit cannot say that it is to be retained, so it is not lost.
+func TestDataInOlderVersion(t *testing.T) {
+	a := newAgentWithData()
+	face := usp.New(a, softwaremodules.OlderVersion)
+	args := input("URL=http://h/x RetainData=true ApplicationData.1.Name=db ApplicationData.1.Capacity=1 ApplicationData.1.Retain=Forever ApplicationData.1.AccessPath=/d")
+	for _, command := range []string{"InstallDU()", "DeploymentUnit.5.Update()", "DeploymentUnit.5.Uninstall()"} {
+		if got, err := face.Operate(t.Context(), usp.Call{Command: sm + command, Input: args}); err != nil || got[0].Code != 0 {
+			t.Errorf("%s: %+v, %v", command, got, err)
+		}
+	}
+	want := []any{model.InstallRequest{URL: "http://h/x"}, model.UpdateRequest{DU: 5, URL: "http://h/x"}, "uninstall 5"}
+	if diff := cmp.Diff(want, a.asked); diff != "" {
+		t.Errorf("what the agent is asked differs by\n%s", diff)
 	}
 }
 
 // Every command of the data model is executed or said not to be supported: none is forgotten.
 func TestEveryCommandIsKnown(t *testing.T) {
-	a := newAgent()
+	a := newAgentWithData()
 	face := usp.New(a, "")
 	for _, o := range face.GetSupportedDM([]string{"Device."}, usp.Supported{Commands: true})[0].Objects {
 		for _, c := range o.Commands {
 			a.asked = nil
 			path := strings.ReplaceAll(o.Path, "{i}", "*") + c.Name
 			got, err := face.Operate(t.Context(), usp.Call{Command: path, Input: input("URL=http://h/x RequestedRunLevel=1 RequestedState=Idle")})
-			if err != nil || len(got) > 0 && got[0].Code != 0 {
-				t.Errorf("%s: %+v, %v", path, got, err)
+			if err != nil || len(got) == 0 || got[0].Code != 0 || len(a.asked) != len(got) {
+				t.Errorf("%s: %+v, %v, the agent was asked %+v", path, got, err, a.asked)
 			}
 		}
 	}
@@ -255,9 +311,11 @@ func FuzzOperate(f *testing.F) {
 	f.Add("Device.SoftwareModules.ExecEnv.1.ModifyConstraints()", "AllocatedMemory", "0", "Force", "1")
 	f.Add("Device.SoftwareModules.DeploymentUnit.*.Uninstall()", "RetainData", "true", "", "")
 	f.Add(`Device.SoftwareModules.ExecEnv.[Name=="lxc"].SetRunLevel()`, "RequestedRunLevel", "-1", "\xff", "{i}")
+	f.Add(`Device.SoftwareModules.ExecEnv.1.ApplicationData.[ApplicationUUID=="u7"&&Name=="db"].Remove()`, "RetainData", "1", "", "")
+	f.Add("Device.SoftwareModules.InstallDU()", "URL", "http://h/x", "ApplicationData.1.Capacity", "-1")
 	f.Add("Device.SoftwareModules.ExecEnv.1.ActiveExecutionUnits#*+.SetRequestedState()", "RequestedState", "Idle", "RequestedState.", ".")
 	f.Fuzz(func(t *testing.T, command, k1, v1, k2, v2 string) {
-		got, err := usp.New(newAgent(), "").Operate(t.Context(), usp.Call{Command: command, Input: map[string]string{k1: v1, k2: v2}})
+		got, err := usp.New(newAgentWithData(), "").Operate(t.Context(), usp.Call{Command: command, Input: map[string]string{k1: v1, k2: v2}})
 		if err != nil {
 			if text := failed(err); text != "7008" && text != "7026" {
 				t.Fatalf("%q: %v", command, err)

@@ -156,9 +156,9 @@ func TestSetThatTheAgentRefuses(t *testing.T) {
 }
 
 func TestAddAndDelete(t *testing.T) {
-	face := usp.New(newAgent(), "")
+	face := usp.New(newAgentWithData(), "")
 	for path, code := range map[string]uint32{
-		sm + "DeploymentUnit.": 7019, sm + "ExecutionUnit.3.EnvVariable.": 7019, sm + "ExecEnv.1.": 7018, sm: 7018, sm + "X.": 7026, "[": 7008,
+		sm + "DeploymentUnit.": 7019, sm + "ExecutionUnit.3.EnvVariable.": 7019, sm + "ExecEnv.1.ApplicationData.": 7019, sm + "ExecEnv.1.": 7018, sm: 7018, sm + "X.": 7026, "[": 7008,
 	} {
 		r, err := face.Add([]usp.Update{{Path: path}}, true)
 		if err != nil || len(r) != 1 || r[0].Requested != path || r[0].Code != code || r[0].Text == "" {
@@ -176,6 +176,8 @@ func TestAddAndDelete(t *testing.T) {
 	}{
 		{"DeploymentUnit.5.", 0, "DeploymentUnit.5.", "7024 DeploymentUnit.5.:7024"},
 		{"DeploymentUnit.*.", 0, "DeploymentUnit.5. DeploymentUnit.6.", "7024 DeploymentUnit.5.:7024 DeploymentUnit.6.:7024"},
+		{"ExecEnv.*.ApplicationData.[Name==\"db\"].", 0, "ExecEnv.1.ApplicationData.2. ExecEnv.1.ApplicationData.3.",
+			"7024 ExecEnv.1.ApplicationData.2.:7024 ExecEnv.1.ApplicationData.3.:7024"},
 		{"DeploymentUnit.9.", 0, "", "7016 DeploymentUnit.9.:7016"},
 		{`DeploymentUnit.[Status=="Updating"].`, 0, "", "<nil>"},
 		{"DeploymentUnit.", 7024, "", "7024 DeploymentUnit.:7024"},

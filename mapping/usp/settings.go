@@ -1,7 +1,7 @@
 package usp
 
 import (
-	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +15,7 @@ import (
 type settings struct {
 	variables []model.VariableRequest // nil: none is given
 	limits    model.LimitsRequest
+	volumes   []model.VolumeRequest
 }
 
 func readSettings(args map[string]any) (settings, error) {
@@ -22,43 +23,72 @@ func readSettings(args map[string]any) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
+	volumes, err := readVolumes(args)
+	if err != nil {
+		return settings{}, err
+	}
 	limits, err := readLimits(args, "Resources.")
-	return settings{variables, limits}, err
+	return settings{variables, limits, volumes}, err
 }
 
-// readVariables returns the rows of EnvVariable.{i}. in the order of their numbers, which may have holes: they are those of the arguments and not
-// those that the rows in the data model will have. No two rows have the same Key.
-func readVariables(args map[string]any) ([]model.VariableRequest, error) {
-	type row struct {
-		number uint64
-		model.VariableRequest
-	}
-	var rows []row
-	for name, value := range args {
-		prefix, isKey := strings.CutSuffix(name, ".Key")
-		number, ok := strings.CutPrefix(prefix, "EnvVariable.")
-		if !isKey || !ok {
+// rows returns the numbers that the rows of a table have among the arguments, in their order, which may have holes: they are those of the arguments and not
+// those that rows in the data model will have. mandatory is an argument that every row has.
+func rows(args map[string]any, table, mandatory string) ([]uint64, error) {
+	var numbers []uint64
+	for name := range args {
+		number, ok := strings.CutPrefix(name, table)
+		number, is := strings.CutSuffix(number, mandatory)
+		if !ok || !is {
 			continue
 		}
 		n, err := strconv.ParseUint(number, 10, 32)
 		if err != nil {
 			return nil, fault.Errorf(fault.Internal, "cannot read the argument %s: %w", name, err)
 		}
-		key, _ := value.(string)
-		text, _ := args[prefix+".Value"].(string) // mandatory: it is there
-		rows = append(rows, row{n, model.VariableRequest{Key: key, Value: text}})
+		numbers = append(numbers, n)
 	}
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.number, b.number) })
+	slices.Sort(numbers)
+	return numbers, nil
+}
+
+// readVariables returns the rows of EnvVariable.{i}. in the order of their numbers. No two rows have the same Key.
+func readVariables(args map[string]any) ([]model.VariableRequest, error) {
+	numbers, err := rows(args, "EnvVariable.", ".Key")
+	if err != nil {
+		return nil, err
+	}
 	first := map[string]uint64{}
 	var variables []model.VariableRequest
-	for _, r := range rows {
-		if n, twice := first[r.Key]; twice {
-			return nil, fault.Errorf(fault.InvalidArguments, "cannot take EnvVariable.%d: it has the Key of EnvVariable.%d", r.number, n)
+	for _, n := range numbers {
+		row := fmt.Sprintf("EnvVariable.%d.", n)
+		key, _ := args[row+"Key"].(string)
+		value, _ := args[row+"Value"].(string) // mandatory: it is there
+		if of, twice := first[key]; twice {
+			return nil, fault.Errorf(fault.InvalidArguments, "cannot take EnvVariable.%d: it has the Key of EnvVariable.%d", n, of)
 		}
-		first[r.Key] = r.number
-		variables = append(variables, r.VariableRequest)
+		first[key] = n
+		variables = append(variables, model.VariableRequest{Key: key, Value: value})
 	}
 	return variables, nil
+}
+
+// readVolumes returns the rows of ApplicationData.{i}. in the order of their numbers. What is wrong with one, or with several together, the agent says.
+func readVolumes(args map[string]any) ([]model.VolumeRequest, error) {
+	numbers, err := rows(args, "ApplicationData.", ".Name")
+	if err != nil {
+		return nil, err
+	}
+	var volumes []model.VolumeRequest
+	for _, n := range numbers {
+		row := fmt.Sprintf("ApplicationData.%d.", n)
+		text := func(name string) string { s, _ := args[row+name].(string); return s }
+		capacity, _ := args[row+"Capacity"].(int)
+		encrypted, _ := args[row+"Encrypted"].(bool) // it is there: it has a default
+		volumes = append(volumes, model.VolumeRequest{
+			Name: text("Name"), Capacity: int64(capacity), Encrypted: encrypted, Retain: model.Retain(text("Retain")), AccessPath: text("AccessPath"),
+		})
+	}
+	return volumes, nil
 }
 
 // readLimits returns the arguments AllocatedDiskSpace, AllocatedMemory and AllocatedCPUPercent of an object, "" for none.

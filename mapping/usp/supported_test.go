@@ -13,7 +13,7 @@ import (
 
 func TestGetSupportedDM(t *testing.T) {
 	all := usp.Supported{Commands: true, Events: true, Parameters: true, UniqueKeySets: true}
-	face := usp.New(newAgent(), softwaremodules.Version)
+	face := usp.New(newAgentWithData(), softwaremodules.Version)
 	one := func(path string, o usp.Supported) usp.SupportedResult {
 		return face.GetSupportedDM([]string{path}, o)[0]
 	}
@@ -34,6 +34,9 @@ func TestGetSupportedDM(t *testing.T) {
 		{sm + "DeploymentUnit.{i}.X()", 7026, ""},
 		{sm + "{i}.", 7026, ""},
 		{sm + "ExecutionUnit.{i}.HostObject.3.", 7008, ""},
+		{sm + "ExecEnv.1.ApplicationData.2.", 0, "ExecEnv.{i}.ApplicationData.{i}."},
+		{sm + "ExecEnv.1.ApplicationData.9.", 7016, ""},
+		{sm + "ExecEnv.{i}.ApplicationData.{i}.Remove()", 0, "ExecEnv.{i}.ApplicationData.{i}."},
 	} {
 		r := one(tc.path, all)
 		var paths []string
@@ -71,6 +74,7 @@ func TestGetSupportedDM(t *testing.T) {
 	for name, kind := range map[string]string{ // U-11
 		"ExecutionUnit.{i}.SetRequestedState()": "CMD_SYNC", "ExecEnv.{i}.SetRunLevel()": "CMD_SYNC", "ExecEnv.{i}.Reset()": "CMD_ASYNC", "InstallDU()": "CMD_ASYNC",
 		"ExecutionUnit.{i}.Restart()": "CMD_SYNC", "ExecEnv.{i}.Restart()": "CMD_ASYNC",
+		"ExecEnv.{i}.ApplicationData.{i}.Remove()": "CMD_SYNC",
 	} {
 		if kinds[name] != kind {
 			t.Errorf("%s is %q, want %s", name, kinds[name], kind)

@@ -68,7 +68,7 @@ func (f *Face) Delete(paths []string, allowPartial bool) ([]DeleteResult, error)
 				r.Status = status(err, ObjectDoesNotExist)
 			}
 			for _, n := range nodes {
-				r.Unaffected = append(r.Unaffected, ParameterError{n.Path, Status{DeleteFailure, fmt.Sprintf("cannot delete %s: rows go with Uninstall()", n.Path)}})
+				r.Unaffected = append(r.Unaffected, ParameterError{n.Path, Status{DeleteFailure, fmt.Sprintf("cannot delete %s: rows go with Uninstall() or Remove()", n.Path)}})
 			}
 		}
 		if r.Code != 0 {
