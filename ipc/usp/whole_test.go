@@ -204,6 +204,27 @@ func TestWhole(t *testing.T) {
 	})
 }
 
+// TestRemove: a synchronous command with a search path succeeds for one row and fails for another, in one answer.
+func TestRemove(t *testing.T) {
+	d := newDevice(t)
+	d.Commit(func(x *model.Draft) {
+		x.PutDeploymentUnit(&model.DeploymentUnit{ID: 5, Alias: "cpe-5", Env: "osgi", UUID: "u5", Version: "1", Status: model.DUInstalled})
+		x.PutVolume(&model.Volume{ID: 2, Alias: "cpe-2", Env: "osgi", UUID: "u5", Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/db"})
+		x.PutVolume(&model.Volume{ID: 3, Alias: "cpe-3", Env: "osgi", UUID: "u7", Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/db"})
+	})
+	l := d.join(t)
+	const data = sm + "ExecEnv.1.ApplicationData."
+	m := l.Call(usptest.Operate("remove", data+"*.Remove()", "k", nil))
+	r := m.GetBody().GetResponse().GetOperateResp().GetOperationResults()
+	if len(r) != 2 || r[0].GetExecutedCommand() != data+"2.Remove()" || r[0].GetCmdFailure().GetErrCode() != 7229 ||
+		r[1].GetExecutedCommand() != data+"3.Remove()" || r[1].GetReqOutputArgs() == nil {
+		t.Errorf("Remove() is answered with %v", m)
+	}
+	if got := told(l.Call(usptest.Get("rest", data+"*.ApplicationUUID"))); !cmp.Equal(got, []string{data + "2.ApplicationUUID=u5"}) {
+		t.Errorf("what is left is %q", got)
+	}
+}
+
 // TestRestarts: what an agent has to tell survives its own restart and that of the broker, over a real bus.
 func TestRestarts(t *testing.T) {
 	d := newDevice(t)

@@ -185,7 +185,12 @@ func TestGet(t *testing.T) {
 }
 
 func TestGetOfApplicationData(t *testing.T) {
-	face := usp.New(newAgentWithData(), "")
+	a := newAgentWithData()
+	d := (&model.Draft{Snapshot: *a.snapshot}).Copy()
+	d.PutDeploymentUnit(&model.DeploymentUnit{ID: 20, UUID: "u5", Env: "lxc"}) // the same unit on the other environment
+	d.PutExecutionUnit(&model.ExecutionUnit{ID: 21, DU: 20, Env: "lxc"})
+	a.snapshot = d.Freeze()
+	face := usp.New(a, "")
 	const osgi, lxc = sm + "ExecEnv.1.ApplicationData.", sm + "ExecEnv.2.ApplicationData."
 	for _, tc := range []struct {
 		path string
@@ -194,6 +199,7 @@ func TestGetOfApplicationData(t *testing.T) {
 	}{
 		{sm + "ExecEnv.*.ApplicationDataNumberOfEntries", 0, []string{sm + "ExecEnv.1.ApplicationDataNumberOfEntries=3", sm + "ExecEnv.2.ApplicationDataNumberOfEntries=1"}},
 		{sm + "ExecutionUnit.3.ApplicationDataList", 0, []string{sm + "ExecutionUnit.3.ApplicationDataList=" + osgi + "2," + osgi + "10"}},
+		{sm + "ExecutionUnit.21.ApplicationDataList", 0, []string{sm + "ExecutionUnit.21.ApplicationDataList=" + lxc + "9"}},
 		{sm + "ExecutionUnit.4.ApplicationDataList", 0, []string{sm + "ExecutionUnit.4.ApplicationDataList="}},
 		{sm + "ExecutionUnit.3.ApplicationDataList#*+.Name", 0, []string{osgi + "2.Name=db", osgi + "10.Name=cache"}},
 		{sm + "ExecutionUnit.3.ApplicationDataList#2+.Name", 0, []string{osgi + "10.Name=cache"}},

@@ -178,16 +178,17 @@ func defaultArguments(b *bench) {
 
 // kindsOfCommands are the commands with their kinds and some of their arguments, > before an output.
 var kindsOfCommands = map[string]string{
-	"SoftwareModules.InstallDU()":                           "CMD_ASYNC URL UUID ExecutionEnvRef AutoRestart.Enable >UUID >Version >ExecEnvRef",
-	"SoftwareModules.DeploymentUnit.{i}.Update()":           "CMD_ASYNC URL Username Password",
-	"SoftwareModules.DeploymentUnit.{i}.Uninstall()":        "CMD_ASYNC RetainData",
-	"SoftwareModules.ExecEnv.{i}.SetRunLevel()":             "CMD_SYNC RequestedRunLevel",
-	"SoftwareModules.ExecEnv.{i}.ModifyConstraints()":       "CMD_ASYNC AllocatedMemory",
-	"SoftwareModules.ExecEnv.{i}.Restart()":                 "CMD_ASYNC Reason",
-	"SoftwareModules.ExecEnv.{i}.Reset()":                   "CMD_ASYNC",
-	"SoftwareModules.ExecutionUnit.{i}.SetRequestedState()": "CMD_SYNC RequestedState",
-	"SoftwareModules.ExecutionUnit.{i}.Restart()":           "CMD_SYNC",
-	"LocalAgent.Request.{i}.Cancel()":                       "CMD_SYNC",
+	"SoftwareModules.InstallDU()":                              "CMD_ASYNC URL UUID ExecutionEnvRef AutoRestart.Enable >UUID >Version >ExecEnvRef",
+	"SoftwareModules.DeploymentUnit.{i}.Update()":              "CMD_ASYNC URL Username Password ApplicationData.{i}.Name RetainData",
+	"SoftwareModules.DeploymentUnit.{i}.Uninstall()":           "CMD_ASYNC RetainData",
+	"SoftwareModules.ExecEnv.{i}.SetRunLevel()":                "CMD_SYNC RequestedRunLevel",
+	"SoftwareModules.ExecEnv.{i}.ModifyConstraints()":          "CMD_ASYNC AllocatedMemory",
+	"SoftwareModules.ExecEnv.{i}.Restart()":                    "CMD_ASYNC Reason",
+	"SoftwareModules.ExecEnv.{i}.Reset()":                      "CMD_ASYNC",
+	"SoftwareModules.ExecEnv.{i}.ApplicationData.{i}.Remove()": "CMD_SYNC",
+	"SoftwareModules.ExecutionUnit.{i}.SetRequestedState()":    "CMD_SYNC RequestedState",
+	"SoftwareModules.ExecutionUnit.{i}.Restart()":              "CMD_SYNC",
+	"LocalAgent.Request.{i}.Cancel()":                          "CMD_SYNC",
 }
 
 func supportedCommands(b *bench) {
