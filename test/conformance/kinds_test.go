@@ -47,6 +47,7 @@ const (
 	lingers  behavior = "lingers"  // when it is stopped, until it may go
 	requires behavior = "requires" // what there is not
 	inert    behavior = "inert"    // nothing: it is a library
+	stores   behavior = "stores"   // as runs, and stores that it was started
 	beside   behavior = "beside"   // as runs, and several versions can be in one environment
 )
 
@@ -101,6 +102,8 @@ func (p program) files() map[string]string {
 	switch p.does {
 	case fails:
 		script = "exit 3\n"
+	case stores:
+		script = storesStart + script
 	case lingers:
 		script = "trap 'until [ -e /tmp/release ]; do sleep 0.05; done; exit 0' TERM\n: > /tmp/lingers\n" + forever
 	}

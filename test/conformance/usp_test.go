@@ -100,13 +100,14 @@ var uspChecks = []check{
 			"InstallDU()": "CMD_ASYNC", "DeploymentUnit.{i}.Update()": "CMD_ASYNC", "DeploymentUnit.{i}.Uninstall()": "CMD_ASYNC",
 			"ExecEnv.{i}.SetRunLevel()": "CMD_SYNC", "ExecEnv.{i}.Reset()": "CMD_ASYNC", "ExecEnv.{i}.Restart()": "CMD_ASYNC",
 			"ExecutionUnit.{i}.SetRequestedState()": "CMD_SYNC", "ExecutionUnit.{i}.Restart()": "CMD_SYNC",
+			"ExecEnv.{i}.ApplicationData.{i}.Remove()": "CMD_SYNC",
 		} {
 			equal(b.t, command, got[command], kind)
 		}
 	}},
 	{id: "U-12", what: "Restart() of an environment: Restarting, Up, its reason, count and event; refused when it is disabled", f: restartEnvironment},
 	{id: "U-13", what: "ModifyConstraints() below what is used: 7022, or what Force does; 7004 where an environment has no limits that could be changed", f: constrain},
-	{id: "U-14", what: "ApplicationData is kept or lost", not: always("no environment has application data")},
+	{id: "U-14", what: "ApplicationData is kept or lost as Retain and RetainData say, and Remove() of one that is in use is 7229; 7004 where units have no directories", f: applicationData},
 	{id: "U-15", what: "CurrentState is spelled Uninstalled", f: func(b *bench) {
 		u := b.install(program{name: "spelled", version: "1"}, b.k.env)
 		event, _ := b.ended(b.begin(u.du+"Uninstall()", "U-15", nil))
