@@ -168,7 +168,14 @@ func TestMethodsReachTheAgent(t *testing.T) {
 			model.UpdateRequest{DU: 1, ModuleVersion: new(string), Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"variables": v(map[string]string{}), "disk_limit": v(int32(-1))}},
 			model.UpdateRequest{DU: 1, Variables: []model.VariableRequest{}, Limits: model.LimitsRequest{Disk: kib(0)}, Originator: origin}},
+		{contract.Root, contract.Agent + ".Install", []any{"file:///x", options{"application_data": v([]options{volume("b", "Forever", "/b", 1), volume("", "no", "x", -1)})}},
+			model.InstallRequest{URL: "file:///x", Originator: origin, Volumes: []model.VolumeRequest{
+				{Name: "b", Capacity: 1, Retain: model.Forever, AccessPath: "/b"}, {Capacity: -1, Retain: "no", AccessPath: "x"}}}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", []any{options{"application_data": v([]options{{"Encrypted": v(true)}}), "retain_data": v(false)}},
+			model.UpdateRequest{DU: 1, Volumes: []model.VolumeRequest{{Encrypted: true}}, RetainData: &no, Originator: origin}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{}}, model.UninstallRequest{DU: 1, Originator: origin}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{"retain_data": v(true)}}, model.UninstallRequest{DU: 1, RetainData: true, Originator: origin}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", []any{options{"retain_data": v(false)}}, model.UninstallRequest{DU: 1, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Start", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestActive, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestIdle, Originator: origin}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Restart", []any{options{}}, ipctest.Request{EU: 2, Request: model.RequestRestart, Originator: origin}},
@@ -326,6 +333,7 @@ func TestExecEnvOption(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	c := newClient(t)
 	c.install()
+	c.agent.Commit(func(d *model.Draft) { d.PutVolume(orphan(9, "osgi")) })
 	for _, x := range []struct {
 		path, method string
 		cwmp, usp    func(fault.Reason) uint32
@@ -336,6 +344,7 @@ func TestRefusals(t *testing.T) {
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", cwmp.ParameterCode, usp.Operate, []any{options{}}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".ModifyConstraints", cwmp.RPC, usp.Operate, []any{options{}}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", cwmp.ParameterCode, usp.Operate, []any{options{}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".RemoveApplicationData", cwmp.RPC, usp.Operate, []any{uint32(9), options{}}},
 		{contract.Root, contract.Agent + ".RecordBaseline", cwmp.RPC, usp.Operate, []any{"cwmp", "x"}},
 		{row("ExecEnv", "1"), contract.Properties + ".Set", cwmp.ParameterCode, usp.Operate, []any{contract.ExecEnv, "Enable", v(false)}},
 	} {

@@ -222,6 +222,8 @@ func bind() map[string]*iface {
 			"Restart":           {serve: restartExecEnv, change: true},
 			"ModifyConstraints": {serve: constrainExecEnv, change: true},
 			"Reset":             {serve: resetExecEnv, change: true},
+
+			"RemoveApplicationData": {serve: removeApplicationData, change: true},
 		},
 		xml.DeploymentUnit: {
 			"Update":    {serve: update, change: true},

@@ -70,6 +70,10 @@ func TestOptions(t *testing.T) {
 		{contract.Root, contract.Agent + ".Install", "kkk", []any{"http://x", options{big: v(big)}}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", "exec_env", []any{options{"exec_env": v("osgi")}}},
 		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", "force", []any{options{"force": v(true)}}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Uninstall", "retain_data", []any{options{"retain_data": v(v(true))}}},
+		{row("DeploymentUnit", "1"), contract.DeploymentUnit + ".Update", "application_data", []any{options{"application_data": v([][]options{})}}},
+		{contract.Root, contract.Agent + ".Install", "application_data.1.kkk", []any{"http://x", options{"application_data": v([]options{{big: v(big)}})}}},
+		{row("ExecEnv", "1"), contract.ExecEnv + ".RemoveApplicationData", "kkk", []any{uint32(1), options{big: v(big)}}},
 		{row("ExecutionUnit", "2"), contract.ExecutionUnit + ".Stop", "now", []any{options{"now": v(true)}}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Restart", "reason", []any{options{"reason": v(true)}}},
 		{row("ExecEnv", "1"), contract.ExecEnv + ".Reset", "baseline", []any{options{"baseline": v(1)}}},
@@ -246,6 +250,7 @@ func TestTextThatDoesNotFitTheWire(t *testing.T) {
 			URL: bad, Status: model.DUStatus(bad)})
 		d.PutExecutionUnit(&model.ExecutionUnit{ID: 2, Alias: bad, DU: 1, Env: bad, EUID: bad, Name: bad, Label: bad, Vendor: bad, Version: bad,
 			Description: bad, Status: model.EUActive, FaultCode: model.FaultCode(bad), FaultMessage: bad, LogPath: bad})
+		d.PutVolume(&model.Volume{ID: 1, Alias: bad, Env: bad, UUID: bad, Name: bad, Retain: model.Retain(bad), AccessPath: bad})
 		d.PutJob(&model.Job{ID: 1, Operation: bad, State: model.JobState(bad), Message: bad, Originator: model.Origin{Name: bad}, Fault: "internal"})
 	})
 	a.Commit(func(d *model.Draft) {

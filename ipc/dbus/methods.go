@@ -3,6 +3,7 @@ package dbus
 import (
 	"github.com/godbus/dbus/v5"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/ipc/xml"
 )
@@ -31,7 +32,8 @@ func install(c *call) ([]any, error) {
 		"auto_start": intoBool(&r.AutoStart),
 		"variables":  intoVariables(&r.Variables),
 
-		"module_version": intoString(&r.ModuleVersion),
+		"module_version":   intoString(&r.ModuleVersion),
+		"application_data": intoVolumes(&r.Volumes),
 	}))
 	if err != nil {
 		return nil, err
@@ -119,6 +121,23 @@ func resetExecEnv(c *call) ([]any, error) {
 	return job(id, err, ofParameter)
 }
 
+// removeApplicationData removes application data of the environment, by its number.
+func removeApplicationData(c *call) ([]any, error) {
+	number := arg[uint32](c, 0)
+	if err := parse(options(c, 1), nil); err != nil {
+		return nil, err
+	}
+	snap := c.agent.Snapshot()
+	e, data := snap.ExecEnv(c.object.ref.Instance), snap.Volume(number)
+	if e == nil || data == nil || data.Env != e.ID {
+		return nil, refusal(fault.Errorf(fault.InvalidArguments, "cannot remove application data %d: environment %d has none with that number", number, c.object.ref.Instance), ofCall)
+	}
+	if err := c.agent.RemoveVolume(c.ctx, number, c.originator()); err != nil {
+		return nil, refusal(err, ofCall)
+	}
+	return nil, nil
+}
+
 func update(c *call) ([]any, error) {
 	r := model.UpdateRequest{DU: c.object.ref.Instance}
 	var label string
@@ -131,6 +150,9 @@ func update(c *call) ([]any, error) {
 		"username":  intoString(&r.Username),
 		"password":  intoString(&r.Password),
 		"variables": intoVariables(&r.Variables),
+
+		"application_data": intoVolumes(&r.Volumes),
+		"retain_data":      intoBool(&r.RetainData),
 	}))
 	if err != nil {
 		return nil, err
@@ -141,10 +163,13 @@ func update(c *call) ([]any, error) {
 }
 
 func uninstall(c *call) ([]any, error) {
-	if err := parse(options(c, 0), nil); err != nil {
+	var retain *bool
+	if err := parse(options(c, 0), map[string]option{"retain_data": intoBool(&retain)}); err != nil {
 		return nil, err
 	}
-	id, err := c.agent.Uninstall(c.ctx, model.UninstallRequest{DU: c.object.ref.Instance, Originator: c.originator()})
+	id, err := c.agent.Uninstall(c.ctx, model.UninstallRequest{
+		DU: c.object.ref.Instance, RetainData: retain != nil && *retain, Originator: c.originator(),
+	})
 	return job(id, err, ofUnits)
 }
 

@@ -61,6 +61,18 @@ func intoBool(p **bool) option {
 	}
 }
 
+// intoInt64 takes a number of 64 bits.
+func intoInt64(p *int64) option {
+	return func(key string, value any) error {
+		n, ok := value.(int64)
+		if !ok {
+			return invalid("cannot take the option %s: it is not a number of type x", key)
+		}
+		*p = n
+		return nil
+	}
+}
+
 // intoBaseline takes the kind of a baseline.
 func intoBaseline(p *string) option {
 	return func(key string, value any) error {

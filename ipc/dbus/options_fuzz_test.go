@@ -1,6 +1,7 @@
 package dbus
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -37,6 +38,14 @@ func FuzzExecEnv(f *testing.F) {
 	})
 }
 
+// only returns the text if it is that word.
+func only(text, word string) string {
+	if text != word {
+		return ""
+	}
+	return text
+}
+
 // FuzzOptions gives options with any key and text: they are taken as they are, or refused with an error that fits the wire and
 // repeats little.
 func FuzzOptions(f *testing.F) {
@@ -49,20 +58,44 @@ func FuzzOptions(f *testing.F) {
 	f.Add("variables", "MODE", byte(6))
 	f.Add("memory_limit", "four", byte(7))
 	f.Add("cpu_limit", "", byte(7))
+	f.Add("application_data", "Name", byte(8))
+	f.Add("application_data", "AccessPath", byte(8))
+	f.Add("application_data", "Capacity", byte(8))
+	f.Add("application_data", "Nothing\xff\x00", byte(8))
+	f.Add("application_data", "", byte(9))
+	f.Add("application_data", "Capacity", byte(10))
+	f.Add("retain_data", "", byte(2))
+	f.Add("retain_data", "true", byte(0))
 	f.Add("no\xff\x00such", strings.Repeat("x", maxText+1), byte(3))
 	snap := twoEnvs()
 	f.Fuzz(func(t *testing.T, key, text string, kind byte) {
-		value := []any{text, dbus.ObjectPath(text), true, uint32(7), dbus.MakeVariant(text), []string{text}, map[string]string{text: text}, int32(len(text))}[kind%8]
+		value := []any{text, dbus.ObjectPath(text), true, uint32(7), dbus.MakeVariant(text), []string{text}, map[string]string{text: text}, int32(len(text)),
+			[]map[string]dbus.Variant{{text: dbus.MakeVariant(text)}}, []map[string]dbus.Variant{}, []map[string]dbus.Variant{{}, {text: dbus.MakeVariant(int64(len(text)))}}}[kind%11]
 		var id, uuid, baseline string
-		var auto *bool
+		var auto, retain *bool
+		var volumes []model.VolumeRequest
 		var variables []model.VariableRequest
 		var limits model.LimitsRequest
 		err := parse(map[string]dbus.Variant{key: dbus.MakeVariant(value)}, withLimits(&limits, ofUnits, map[string]option{
 			"uuid": intoString(&uuid), "exec_env": intoExecEnv(snap, &id), "auto_start": intoBool(&auto), "baseline": intoBaseline(&baseline),
-			"variables": intoVariables(&variables),
+			"variables": intoVariables(&variables), "application_data": intoVolumes(&volumes), "retain_data": intoBool(&retain),
 		}))
 		if err == nil {
 			switch key {
+			case "application_data":
+				want := map[byte][]model.VolumeRequest{
+					8: {{Name: only(text, "Name"), Retain: model.Retain(only(text, "Retain")), AccessPath: only(text, "AccessPath")}}, 9: nil,
+					10: {{}, {Capacity: int64(len(only(text, "Capacity")))}},
+				}[kind%11]
+				if !slices.Equal(volumes, want) || kind%11 < 8 {
+					t.Errorf("%v is taken as %+v", value, volumes)
+				}
+				return
+			case "retain_data":
+				if retain == nil || !*retain || value != true {
+					t.Errorf("%v is taken as %v", value, retain)
+				}
+				return
 			case "variables":
 				if len(variables) != 1 || variables[0] != (model.VariableRequest{Key: text, Value: text}) {
 					t.Errorf("%v is taken as %v", value, variables)

@@ -62,6 +62,23 @@ var properties = map[string][]property{
 		of("AvailableDiskSpace", func(e *model.ExecEnv) any { return number(e.AvailableDisk) }),
 		of("AvailableMemory", func(e *model.ExecEnv) any { return number(e.AvailableMemory) }),
 		from("ActiveExecutionUnits", func(v *view, e *model.ExecEnv) any { return v.active(e.ID) }),
+		from("ApplicationData", func(v *view, e *model.ExecEnv) any {
+			all := []map[string]dbus.Variant{}
+			for _, x := range v.applicationData(e.ID) {
+				all = append(all, map[string]dbus.Variant{
+					"Number":          dbus.MakeVariant(x.ID),
+					"Alias":           dbus.MakeVariant(text(x.Alias)),
+					"ApplicationUUID": dbus.MakeVariant(text(x.UUID)),
+					"Name":            dbus.MakeVariant(text(x.Name)),
+					"Capacity":        dbus.MakeVariant(x.Capacity),
+					"Encrypted":       dbus.MakeVariant(x.Encrypted),
+					"Retain":          dbus.MakeVariant(text(string(x.Retain))),
+					"AccessPath":      dbus.MakeVariant(text(x.AccessPath)),
+					"Utilization":     dbus.MakeVariant(x.Utilization),
+				})
+			}
+			return all
+		}),
 		of("RestartReason", func(e *model.ExecEnv) any { return text(e.RestartReason) }),
 		of("RestartCount", func(e *model.ExecEnv) any { return e.RestartCount }),
 		of("LastRestarted", func(e *model.ExecEnv) any { return dateTime(e.LastRestarted) }),

@@ -2,9 +2,17 @@ package dbus
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/ipc/xml"
 )
+
+// tables is every kind of row, parents first: those that have objects, and application data, which is told as a property of its environment.
+var tables = append(slices.Clone(xml.Kinds), model.KindVolume)
+
+// hasObject reports whether the rows of a kind have objects of their own.
+func hasObject(k model.Kind) bool { return xml.Of(k) != "" }
 
 // row returns the row that a Ref names, as a pointer to its type, or nil.
 func row(s *model.Snapshot, r model.Ref) any {
@@ -17,6 +25,8 @@ func row(s *model.Snapshot, r model.Ref) any {
 		return orNil(s.ExecutionUnit(r.Instance))
 	case model.KindJob:
 		return orNil(s.Job(r.Instance))
+	case model.KindVolume:
+		return orNil(s.Volume(r.Instance))
 	}
 	return nil
 }
@@ -54,6 +64,12 @@ func rows(s *model.Snapshot, k model.Kind) iter.Seq2[model.Ref, any] {
 		case model.KindJob:
 			for j := range s.Jobs() {
 				if !yield(model.Ref{Kind: k, Instance: j.ID}, j) {
+					return
+				}
+			}
+		case model.KindVolume:
+			for x := range s.Volumes() {
+				if !yield(model.Ref{Kind: k, Instance: x.ID}, x) {
 					return
 				}
 			}

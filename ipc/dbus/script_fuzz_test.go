@@ -150,6 +150,10 @@ func FuzzUSP(f *testing.F) {
 		{call("Operate", one+"SetRunLevel()", "", 1, "RequestedRunLevel", "3", 0), call("Operate", one+"Reset()", "key", 0, 0), happens(0), call("Notifications", 0, 0)},
 		{call("Operate", sm+"ExecutionUnit.2.SetRequestedState()", "", 1, "RequestedState", "Idle", 0), happens(2, 1, 0), call("Notifications", 0, 1, 1)},
 		{call("Operate", sm+"InstallDU()", "", 2, "URL", "http://x/y", "ExecutionEnvRef", "lxc", 0), happens(0), call("Notifications", 0, 0), call("Operate", one+"Restart()", "", 0, 0)},
+		{call("Operate", sm+"InstallDU()", "", 3, "URL", "http://x/y", "ApplicationData.1.Name", "db", "ApplicationData.1.Capacity", "-1", 0), happens(0), call("Get", 1, one, 0)},
+		{call("Operate", one+"ApplicationData.1.Remove()", "", 0, 0), call("Operate", sm+"DeploymentUnit.1.Uninstall()", "", 1, "RetainData", "true", 0), happens(0),
+			call("Operate", one+"ApplicationData.*.Remove()", "", 0, 0)},
+		{call("Operate", sm+"DeploymentUnit.1.Update()", "", 1, "RetainData", "perhaps", 0), call("Set", 1, one+"ApplicationData.1.", 1, "Alias", "mine", 1, 1)},
 		{happens(2, 0, anyBytes, 2, 0xFF, 0), call("Notifications", 0, 0), call("AcknowledgeNotifications", 0, 8, 255, 255, 255, 255, 255, 255, 255, 255)},
 	} {
 		f.Add([]byte(slices.Concat(s...)))

@@ -87,12 +87,13 @@ var (
 		"00000000-0000-5000-8000-000000000001", "Device.SoftwareModules.ExecEnv.1.", "osgi", "1.0.0", "http://u:p@x/y", strings.Repeat("é", 33), strings.Repeat("v", dbus.MaxText+1),
 	}
 	fieldWords = []string{"URL", "UUID", "ExecutionEnvRef", "Username", "Password", "Version", "RequestedState", "RequestedRunLevel", "Reason", "ModuleVersion",
-		"AutoRestart.Enable", "Signature", "Alias", "Enable", "InitialRunLevel", "AutoStart", "request_token", "return_params", "return_commands", "originator", "first_level_only", "AllocatedMemory", ""}
+		"AutoRestart.Enable", "Signature", "Alias", "Enable", "InitialRunLevel", "AutoStart", "request_token", "return_params", "return_commands", "originator", "first_level_only", "AllocatedMemory",
+		"ApplicationData.1.Name", "ApplicationData.1.Capacity", "RetainData", ""}
 	kindWords    = []string{"Install", "Update", "Uninstall", "install", ""}
 	commandWords = []string{
 		"Device.SoftwareModules.InstallDU()", "Device.SoftwareModules.DeploymentUnit.1.Update()", "Device.SoftwareModules.DeploymentUnit.*.Uninstall()",
 		"Device.SoftwareModules.ExecEnv.1.SetRunLevel()", "Device.SoftwareModules.ExecEnv.*.Restart()", "Device.SoftwareModules.ExecEnv.1.Reset()",
-		"Device.SoftwareModules.ExecEnv.1.ModifyConstraints()",
+		"Device.SoftwareModules.ExecEnv.1.ModifyConstraints()", "Device.SoftwareModules.ExecEnv.1.ApplicationData.1.Remove()",
 		"Device.SoftwareModules.ExecutionUnit.2.SetRequestedState()", "Device.SoftwareModules.ExecutionUnit.*.Restart()", "Device.SoftwareModules.ExecEnv.9.Restart()",
 		"Device.SoftwareModules.", "",
 	}
@@ -150,7 +151,9 @@ type stage struct {
 func newStage(t *testing.T, iface string) *stage {
 	a := ipctest.New()
 	a.Auto(true)
-	if _, err := a.Install(t.Context(), model.InstallRequest{URL: "http://x/one.jar"}); err != nil {
+	if _, err := a.Install(t.Context(), model.InstallRequest{
+		URL: "http://x/one.jar", Volumes: []model.VolumeRequest{{Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/db"}},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	a.Auto(false)
@@ -346,7 +349,7 @@ func (g *stage) look() {
 			g.Fatalf("%s: %v", name, err)
 		}
 		switch name[strings.LastIndex(name, ".")+1:] {
-		case "ExecutionEnvRef", "ExecutionUnitList", "ActiveExecutionUnits", "ParentExecEnv":
+		case "ExecutionEnvRef", "ExecutionUnitList", "ActiveExecutionUnits", "ParentExecEnv", "ApplicationDataList":
 			for item := range strings.SplitSeq(x.Value, ",") {
 				if item != "" && !rows[strings.TrimSuffix(item, ".")+"."] {
 					g.Fatalf("%s is %q, and there is no %s", name, x.Value, item)

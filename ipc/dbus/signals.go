@@ -66,7 +66,7 @@ func (g *signaler) tell(last, next *model.Snapshot, changes []model.Change) erro
 
 	var errs []error
 	for _, c := range changes {
-		if c.Old == nil && c.New != nil {
+		if c.Old == nil && c.New != nil && hasObject(c.Row.Kind) {
 			errs = append(errs, g.emit(xml.Root, xml.ObjectManager+".InterfacesAdded", path(c.Row), current(c.Row).interfaces()))
 		}
 	}
@@ -99,7 +99,7 @@ func (g *signaler) tell(last, next *model.Snapshot, changes []model.Change) erro
 		}
 	}
 	for _, c := range slices.Backward(changes) {
-		if c.Old != nil && c.New == nil {
+		if c.Old != nil && c.New == nil && hasObject(c.Row.Kind) {
 			errs = append(errs, g.emit(xml.Root, xml.ObjectManager+".InterfacesRemoved", path(c.Row), []string{xml.Of(c.Row.Kind)}))
 		}
 	}
@@ -116,11 +116,13 @@ func completed(c model.Change) (*model.Job, bool) {
 	return next, !ok || !old.State.Final()
 }
 
-// affected returns every object that may have other values than before: what changed, what refers to it, and the agent itself.
+// affected returns every object that may have other values than before: what changed, what refers to it or tells it, and the agent itself.
 func affected(before, after *view, changes []model.Change) []model.Ref {
 	set := map[model.Ref]bool{{}: true}
 	for _, c := range changes {
-		set[c.Row] = true
+		if hasObject(c.Row.Kind) {
+			set[c.Row] = true
+		}
 		for _, end := range []struct {
 			view *view
 			row  any
@@ -135,6 +137,17 @@ func affected(before, after *view, changes []model.Change) []model.Ref {
 				if came(c) || resettled(c) {
 					for u := range end.view.snap.ExecutionUnitsOf(r.ID) {
 						set[model.Ref{Kind: model.KindExecutionUnit, Instance: u.ID}] = true
+					}
+				}
+			case *model.Volume:
+				if e := end.view.snap.ExecEnvByID(r.Env); e != nil {
+					set[model.Ref{Kind: model.KindExecEnv, Instance: e.Instance}] = true
+				}
+				if came(c) { // its unit's execution units list it
+					for u := range end.view.snap.ExecutionUnits() {
+						if du := end.view.snap.DeploymentUnit(u.DU); du != nil && du.Env == r.Env && du.UUID == r.UUID {
+							set[model.Ref{Kind: model.KindExecutionUnit, Instance: u.ID}] = true
+						}
 					}
 				}
 			case *model.ExecEnv:
@@ -168,7 +181,7 @@ func resettled(c model.Change) bool {
 
 // order sorts parents first.
 func order(a, b model.Ref) int {
-	return cmp.Or(cmp.Compare(slices.Index(xml.Kinds, a.Kind), slices.Index(xml.Kinds, b.Kind)), cmp.Compare(a.Instance, b.Instance))
+	return cmp.Or(cmp.Compare(slices.Index(tables, a.Kind), slices.Index(tables, b.Kind)), cmp.Compare(a.Instance, b.Instance))
 }
 
 // merge makes one change of all that a commit says about a row, and sorts parents first. What came and went in the same commit
@@ -193,7 +206,7 @@ func merge(changes []model.Change) []model.Change {
 // never changed in place, so those that are the same pointer are the same.
 func difference(old, next *model.Snapshot) []model.Change {
 	var list []model.Change
-	for _, k := range xml.Kinds {
+	for _, k := range tables {
 		for ref, r := range rows(old, k) {
 			if n := row(next, ref); n != r {
 				list = append(list, model.Change{Row: ref, Old: r, New: n})

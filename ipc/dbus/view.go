@@ -19,6 +19,7 @@ type index struct {
 	envs   map[string]dbus.ObjectPath
 	units  map[model.RowID][]dbus.ObjectPath // by deployment unit
 	active map[string][]dbus.ObjectPath      // by ID of the environment
+	data   map[string][]*model.Volume        // likewise
 }
 
 // indexed returns a view for many questions.
@@ -27,6 +28,7 @@ func indexed(s *model.Snapshot) *view {
 		envs:   map[string]dbus.ObjectPath{},
 		units:  map[model.RowID][]dbus.ObjectPath{},
 		active: map[string][]dbus.ObjectPath{},
+		data:   map[string][]*model.Volume{},
 	}
 	for e := range s.ExecEnvs() {
 		x.envs[e.ID] = path(model.Ref{Kind: model.KindExecEnv, Instance: e.Instance})
@@ -37,6 +39,9 @@ func indexed(s *model.Snapshot) *view {
 		if u.Status == model.EUActive {
 			x.active[u.Env] = append(x.active[u.Env], p)
 		}
+	}
+	for d := range s.Volumes() {
+		x.data[d.Env] = append(x.data[d.Env], d)
 	}
 	return &view{s, x}
 }
@@ -77,6 +82,20 @@ func (v *view) active(env string) []dbus.ObjectPath {
 		return orEmpty(v.index.active[env])
 	}
 	return v.walk(func(u *model.ExecutionUnit) bool { return u.Env == env && u.Status == model.EUActive })
+}
+
+// applicationData returns the application data of an environment.
+func (v *view) applicationData(env string) []*model.Volume {
+	if v.index != nil {
+		return v.index.data[env]
+	}
+	var list []*model.Volume
+	for d := range v.snap.Volumes() {
+		if d.Env == env {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 func (v *view) walk(fits func(*model.ExecutionUnit) bool) []dbus.ObjectPath {

@@ -31,6 +31,7 @@ type Agent struct {
 	plans    map[uint32][]step   // what is left of each open job
 	goals    map[string]baseline // by kind
 	job, row uint32              // the last numbers given
+	volume   uint32              // likewise, of application data
 
 	request  uint64 // the last number given to a ChangeDUState
 	requests map[uint64]model.ChangeRequest
@@ -236,6 +237,14 @@ func assign(d *model.Draft, s model.Assignment) error {
 		u := *old
 		u.Alias = s.Value.(string)
 		d.PutDeploymentUnit(&u)
+	case model.KindVolume:
+		old := d.Volume(s.Row.Instance)
+		if old == nil {
+			return unknown
+		}
+		v := *old
+		v.Alias = s.Value.(string)
+		d.PutVolume(&v)
 	case model.KindExecutionUnit:
 		old := d.ExecutionUnit(s.Row.Instance)
 		if old == nil {

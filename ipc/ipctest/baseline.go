@@ -78,7 +78,7 @@ func (a *Agent) reset(instance uint32, kind string, originator model.Origin) uin
 	)
 }
 
-// restore makes the rows of an environment's units those of another state.
+// restore makes the rows of an environment's units and their application data those of another state.
 func restore(d *model.Draft, env string, goal *model.Snapshot) {
 	var gone []model.Ref
 	for u := range d.ExecutionUnits() {
@@ -89,6 +89,11 @@ func restore(d *model.Draft, env string, goal *model.Snapshot) {
 	for u := range d.DeploymentUnits() {
 		if u.Env == env {
 			gone = append(gone, model.Ref{Kind: model.KindDeploymentUnit, Instance: u.ID})
+		}
+	}
+	for v := range d.Volumes() {
+		if v.Env == env {
+			gone = append(gone, model.Ref{Kind: model.KindVolume, Instance: v.ID})
 		}
 	}
 	for _, r := range gone {
@@ -102,6 +107,11 @@ func restore(d *model.Draft, env string, goal *model.Snapshot) {
 	for u := range goal.ExecutionUnits() {
 		if u.Env == env {
 			d.PutExecutionUnit(u)
+		}
+	}
+	for v := range goal.Volumes() {
+		if v.Env == env {
+			d.PutVolume(v)
 		}
 	}
 }

@@ -88,6 +88,7 @@ func changes(old, next *model.Snapshot) []model.Change {
 	list = diff(list, model.KindExecEnv, old.ExecEnvs(), next.ExecEnvs(), func(e *model.ExecEnv) uint32 { return e.Instance })
 	list = diff(list, model.KindDeploymentUnit, old.DeploymentUnits(), next.DeploymentUnits(), func(u *model.DeploymentUnit) uint32 { return u.ID })
 	list = diff(list, model.KindExecutionUnit, old.ExecutionUnits(), next.ExecutionUnits(), func(u *model.ExecutionUnit) uint32 { return u.ID })
+	list = diff(list, model.KindVolume, old.Volumes(), next.Volumes(), func(v *model.Volume) uint32 { return v.ID })
 	return diff(list, model.KindJob, old.Jobs(), next.Jobs(), func(j *model.Job) uint32 { return j.ID })
 }
 

@@ -153,6 +153,7 @@ func (a *Agent) Install(_ context.Context, r model.InstallRequest) (uint32, erro
 				Name: unitName(r.URL), Vendor: "example.com", URL: r.URL, Status: model.DUInstalling,
 				Settings: settle(model.UnitSettings{}, r.Variables, r.Limits),
 			})
+			a.keepVolumes(d, r.ExecEnv, uuid, r.Volumes, true)
 			j.Objects = []model.Ref{{Kind: model.KindDeploymentUnit, Instance: du}}
 			return nil
 		}},
@@ -194,19 +195,20 @@ func (a *Agent) Update(_ context.Context, r model.UpdateRequest) (uint32, error)
 	if err := a.ask(r); err != nil {
 		return 0, err
 	}
-	put := func(s model.DUStatus, change func(*model.DeploymentUnit)) func(*model.Draft, *model.Job) error {
+	put := func(s model.DUStatus, change func(*model.Draft, *model.DeploymentUnit)) func(*model.Draft, *model.Job) error {
 		return func(d *model.Draft, _ *model.Job) error {
 			n := *d.DeploymentUnit(u.ID)
 			n.Status = s
-			change(&n)
+			change(d, &n)
 			d.PutDeploymentUnit(&n)
 			return nil
 		}
 	}
 	return a.begin("update", r.Originator, []model.Ref{{Kind: model.KindDeploymentUnit, Instance: u.ID}},
 		step{model.JobFetching, nil},
-		step{model.JobUpdating, put(model.DUUpdating, func(*model.DeploymentUnit) {})},
-		step{model.JobRecording, put(model.DUInstalled, func(n *model.DeploymentUnit) {
+		step{model.JobUpdating, put(model.DUUpdating, func(*model.Draft, *model.DeploymentUnit) {})},
+		step{model.JobRecording, put(model.DUInstalled, func(d *model.Draft, n *model.DeploymentUnit) {
+			a.keepVolumes(d, n.Env, n.UUID, r.Volumes, r.RetainData == nil || *r.RetainData)
 			n.Version, n.LastUpdate = "2.0.0", Epoch
 			n.Settings = settle(n.Settings, r.Variables, r.Limits)
 			if r.URL != "" {
@@ -230,9 +232,9 @@ func (a *Agent) unit(id model.RowID) (*model.DeploymentUnit, error) {
 
 // Uninstall begins a removal: uninstalling, done (the rows are gone).
 func (a *Agent) Uninstall(_ context.Context, r model.UninstallRequest) (uint32, error) {
-	du := r.DU
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	du := r.DU
 	if _, err := a.unit(du); err != nil {
 		return 0, err
 	}
@@ -247,12 +249,16 @@ func (a *Agent) Uninstall(_ context.Context, r model.UninstallRequest) (uint32, 
 			return nil
 		}},
 		step{model.JobRecording, func(d *model.Draft, _ *model.Job) error {
+			unit := d.DeploymentUnit(du)
 			var gone []model.Ref
 			for u := range d.ExecutionUnitsOf(du) {
 				gone = append(gone, model.Ref{Kind: model.KindExecutionUnit, Instance: u.ID})
 			}
-			for _, r := range append(gone, model.Ref{Kind: model.KindDeploymentUnit, Instance: du}) {
-				d.Delete(r)
+			for _, ref := range append(gone, model.Ref{Kind: model.KindDeploymentUnit, Instance: du}) {
+				d.Delete(ref)
+			}
+			if unitOf(&d.Snapshot, unit.Env, unit.UUID) == nil { // it was the last version
+				dropVolumes(d, unit.Env, unit.UUID, r.RetainData)
 			}
 			return nil
 		}},

@@ -47,26 +47,6 @@ func limit(l model.Limits, r model.LimitsRequest) model.Limits {
 	return l
 }
 
-// RemoveVolume removes application data, unless its unit is there.
-func (a *Agent) RemoveVolume(_ context.Context, instance uint32, originator model.Origin) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	v := a.snap.Volume(instance)
-	if v == nil {
-		return fault.Errorf(fault.InvalidArguments, "cannot find application data %d", instance)
-	}
-	for u := range a.snap.DeploymentUnits() {
-		if u.Env == v.Env && u.UUID == v.UUID {
-			return fault.Errorf(fault.VolumeInUse, "cannot remove application data %q: unit %d is there", v.Name, u.ID)
-		}
-	}
-	if err := a.ask(RemoveVolume{instance, originator}); err != nil {
-		return err
-	}
-	a.commit(func(d *model.Draft) { d.Delete(model.Ref{Kind: model.KindVolume, Instance: instance}) })
-	return nil
-}
-
 // InUse is what each environment uses of its memory, in KiB.
 const InUse = 1000
 
