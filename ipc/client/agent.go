@@ -43,6 +43,7 @@ type InstallOptions struct {
 	ModuleVersion string
 	Variables     map[string]string // environment variables of its execution units
 	Limits        Limits            // of each of its execution units
+	Volumes       []VolumeOptions   // application data of its execution units
 }
 
 // Limits bound what is used at most. Nil: as it is; [NoLimit] takes a limit away.
@@ -78,6 +79,7 @@ func (c *Client) Install(ctx context.Context, url string, o InstallOptions) (dbu
 		opts.put("variables", o.Variables)
 	}
 	o.Limits.put(opts)
+	opts.putVolumes(o.Volumes)
 	var job dbus.ObjectPath
 	_, err := c.call(ctx, "cannot install", Root, BusName+".Install", []any{url, opts}, &job)
 	return job, err
@@ -93,6 +95,10 @@ type UpdateOptions struct {
 	// Variables take the place of all environment variables that were given; nil: they stay.
 	Variables map[string]string
 	Limits    Limits
+	// Volumes are made, or changed with their content; those that are not named stay, unless RetainData says false: then all content is
+	// lost when the update has succeeded. Nil: it stays.
+	Volumes    []VolumeOptions
+	RetainData *bool
 }
 
 // Update begins an update of a deployment unit and returns its job.
@@ -106,12 +112,21 @@ func (c *Client) Update(ctx context.Context, du dbus.ObjectPath, o UpdateOptions
 		opts.put("variables", o.Variables)
 	}
 	o.Limits.put(opts)
+	opts.putVolumes(o.Volumes)
+	if o.RetainData != nil {
+		opts.put("retain_data", *o.RetainData)
+	}
 	return c.job(ctx, "cannot update", du, KindDeploymentUnit, "Update", opts)
 }
 
-// Uninstall begins the removal of a deployment unit and returns its job.
+// Uninstall begins the removal of a deployment unit with its application data and returns its job.
 func (c *Client) Uninstall(ctx context.Context, du dbus.ObjectPath) (dbus.ObjectPath, error) {
 	return c.job(ctx, "cannot uninstall", du, KindDeploymentUnit, "Uninstall", options{})
+}
+
+// UninstallRetainingData is [Client.Uninstall] that leaves application data whose Retain is [RetainForever].
+func (c *Client) UninstallRetainingData(ctx context.Context, du dbus.ObjectPath) (dbus.ObjectPath, error) {
+	return c.job(ctx, "cannot uninstall", du, KindDeploymentUnit, "Uninstall", options{"retain_data": dbus.MakeVariant(true)})
 }
 
 // Start begins the start of an execution unit and returns its job.

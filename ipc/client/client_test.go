@@ -130,6 +130,13 @@ func TestMethods(t *testing.T) {
 			_, err := c.Update(ctx, du, client.UpdateOptions{Variables: map[string]string{}, Limits: client.Limits{Disk: &mebibyte}})
 			return err
 		},
+		func() error {
+			_, err := c.Update(ctx, du, client.UpdateOptions{RetainData: &no, Volumes: []client.VolumeOptions{
+				{Name: "a", Capacity: 1 << 31, Encrypted: true, Retain: client.RetainForever, AccessPath: "/a"},
+				{Name: "b", Capacity: 1, Retain: client.RetainUntilStopped, AccessPath: "/b"},
+			}})
+			return err
+		},
 		func() error { return c.SetRunLevel(ctx, env, 7) },
 		func() error { return c.SetProperty(ctx, env, "Alias", "home") },
 		func() error { return c.RecordBaseline(ctx, client.BaselineUSP, "boot 7") },
@@ -150,6 +157,9 @@ func TestMethods(t *testing.T) {
 		switch a := a.(type) {
 		case model.UpdateRequest:
 			line := fmt.Sprint("update ", a.DU, a.URL, a.Username, a.Password)
+			if a.RetainData != nil {
+				line += fmt.Sprint(" ", *a.RetainData, a.Volumes)
+			}
 			if a.Variables != nil {
 				line += fmt.Sprint(" ", a.Variables, *a.Limits.Disk, a.Limits.Memory, a.Limits.CPU)
 			}
@@ -172,6 +182,7 @@ func TestMethods(t *testing.T) {
 	}
 	want := []string{"update 1http://files/c.jarup", "request 2Idle", "request 2Active", "request 2Restart", "restart 1because",
 		"constrain 1 <nil> 1024 0 true", "update 1 [] 1024 <nil> <nil>",
+		"update 1 false [{a 2147483648 true Forever /a} {b 1 false UntilStopped /b}]",
 		"set RequestedRunLevel7", "set Aliashome", "baseline uspboot 7", "reset 1usp", "uninstall 1", "reset 1cwmp"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)

@@ -12,6 +12,11 @@ import (
 // decode stores properties in the fields of o that carry their names, and returns the names of those whose value is another
 // now, sorted. Properties without a field are ignored, so that a newer agent can have more of them.
 func decode(o Object, props map[string]dbus.Variant) ([]string, error) {
+	return decodeInto(o, o.Reference().String(), props)
+}
+
+// decodeInto is decode for whatever o points to; what names it in errors.
+func decodeInto(o any, what string, props map[string]dbus.Variant) ([]string, error) {
 	v := reflect.ValueOf(o).Elem()
 	t := v.Type()
 	var changed []string
@@ -23,7 +28,7 @@ func decode(o Object, props map[string]dbus.Variant) ([]string, error) {
 		}
 		before := v.Field(i).Interface()
 		if err := store(v.Field(i), prop.Value()); err != nil {
-			return nil, fmt.Errorf("cannot read property %s of %s: %w", name, o.Reference(), err)
+			return nil, fmt.Errorf("cannot read property %s of %s: %w", name, what, err)
 		}
 		if !reflect.DeepEqual(before, v.Field(i).Interface()) {
 			changed = append(changed, name)
@@ -57,6 +62,13 @@ func store(field reflect.Value, value any) error {
 			return typeError(value, "object paths")
 		}
 		*dst = paths
+		return nil
+	case *[]Volume:
+		volumes, err := asVolumes(value)
+		if err != nil {
+			return err
+		}
+		*dst = volumes
 		return nil
 	}
 	src := reflect.ValueOf(value)

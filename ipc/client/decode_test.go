@@ -61,6 +61,7 @@ func example(t *testing.T, signature, name string) dbus.Variant {
 	values := map[string]any{
 		"s": "x", "b": true, "i": int32(-1), "u": uint32(1), "t": uint64(1), "d": 0.5, "o": ObjectPath(KindExecEnv, 1),
 		"ao": []dbus.ObjectPath{ObjectPath(KindExecEnv, 1)}, "au": []uint32{1}, "a{ss}": map[string]string{"k": "v"},
+		"aa{sv}": []map[string]dbus.Variant{{"Number": dbus.MakeVariant(uint32(1))}},
 	}
 	v, ok := values[signature]
 	if !ok {
@@ -106,6 +107,26 @@ func TestDecode(t *testing.T) {
 		_, err := decode(u, map[string]dbus.Variant{name: dbus.MakeVariant(v)})
 		if err == nil || !strings.Contains(err.Error(), "cannot read property "+name+" of DeploymentUnit.3") {
 			t.Errorf("%s = %v: error %v", name, v, err)
+		}
+	}
+}
+
+func TestDecodeApplicationData(t *testing.T) {
+	e := newObject(ObjectPath(KindExecEnv, 1)).(*ExecEnv)
+	list := func(key string, value any) map[string]dbus.Variant {
+		return map[string]dbus.Variant{"ApplicationData": dbus.MakeVariant([]map[string]dbus.Variant{{}, {key: dbus.MakeVariant(value), "Newer": dbus.MakeVariant(true)}})}
+	}
+	for i, want := range [][]string{{"ApplicationData"}, nil} {
+		if changed, err := decode(e, list("Name", "db")); err != nil || !cmp.Equal(changed, want) || !cmp.Equal(e.ApplicationData, []Volume{{}, {Name: "db"}}) {
+			t.Errorf("reading it for the %d. time: changed %v, %v: %+v", i+1, changed, err, e.ApplicationData)
+		}
+	}
+	for want, props := range map[string]map[string]dbus.Variant{
+		"cannot read property ApplicationData of ExecEnv.1: it is a string, not a list of dictionaries":                            {"ApplicationData": dbus.MakeVariant("db")},
+		"cannot read property ApplicationData of ExecEnv.1: cannot read property Capacity of element 2: it is a string, not int64": list("Capacity", "1"),
+	} {
+		if _, err := decode(e, props); err == nil || err.Error() != want {
+			t.Errorf("the error is %v, want %s", err, want)
 		}
 	}
 }

@@ -39,6 +39,7 @@ type ExecEnv struct {
 	AvailableMemory              int64             `dbus:"AvailableMemory" json:"available_memory_kib"`
 	AllocatedCPU                 int64             `dbus:"AllocatedCPUPercent" json:"allocated_cpu_percent"`
 	ActiveExecutionUnits         []dbus.ObjectPath `dbus:"ActiveExecutionUnits" json:"active_execution_units"`
+	ApplicationData              []Volume          `dbus:"ApplicationData" json:"application_data"` // by ascending number
 	RestartReason                string            `dbus:"RestartReason" json:"restart_reason"`
 	RestartCount                 int64             `dbus:"RestartCount" json:"restart_count"`
 	LastRestarted                time.Time         `dbus:"LastRestarted" json:"last_restarted,omitzero"`
@@ -162,7 +163,7 @@ func newObject(path dbus.ObjectPath) Object {
 	}
 	switch r.Kind() {
 	case KindExecEnv:
-		return &ExecEnv{Ref: r, ActiveExecutionUnits: []dbus.ObjectPath{}}
+		return &ExecEnv{Ref: r, ActiveExecutionUnits: []dbus.ObjectPath{}, ApplicationData: []Volume{}}
 	case KindDeploymentUnit:
 		return &DeploymentUnit{Ref: r, ExecutionUnits: []dbus.ObjectPath{}}
 	case KindExecutionUnit:
