@@ -20,7 +20,8 @@ func newExecEnvs(a *app) *cobra.Command {
 		Long:    "Look at and change execution environments.\n\n" + execEnvHelp,
 		Example: "  smmctl ee list\n  smmctl ee run-level felix 5\n  smmctl ee restart felix\n  smmctl ee constrain services --memory-limit 256MiB\n  smmctl ee reset felix",
 	}
-	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a), newExecEnvConstrain(a), newExecEnvReset(a))
+	cmd.AddCommand(newExecEnvList(a), newExecEnvEnable(a, true), newExecEnvEnable(a, false), newExecEnvRunLevel(a), newExecEnvRestart(a), newExecEnvConstrain(a), newExecEnvReset(a),
+		newExecEnvVolumes(a), newExecEnvRemoveVolume(a))
 	return group(cmd)
 }
 

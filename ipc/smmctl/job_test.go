@@ -63,7 +63,7 @@ func TestJSONOfTree(t *testing.T) {
 		"eu": {"alias", "allocated_cpu_percent", "allocated_disk_kib", "allocated_memory_kib", "auto_start", "deployment_unit", "description", "disk_in_use_kib", "euid", "exec_env", "exit_code", "fault_code",
 			"fault_message", "instance", "label", "log_path", "memory_in_use_kib", "name", "object", "path", "pids", "run_level", "status", "variables", "vendor", "version"},
 		"tree": {"deployment_units", "exec_envs", "execution_units", "jobs"},
-		"ee": {"active_execution_units", "adapter", "alias", "allocated_cpu_percent", "allocated_disk_kib", "allocated_memory_kib", "available_disk_kib",
+		"ee": {"active_execution_units", "adapter", "alias", "allocated_cpu_percent", "allocated_disk_kib", "allocated_memory_kib", "application_data", "available_disk_kib",
 			"available_memory_kib", "current_run_level", "enable", "id", "initial_execution_unit_run_level", "initial_run_level", "instance",
 			"name", "object", "parent", "path", "restart_count", "restart_reason", "status", "status_detail", "type", "vendor", "version"},
 	}

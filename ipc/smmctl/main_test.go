@@ -198,7 +198,7 @@ func TestExitStatus(t *testing.T) {
 func TestHelp(t *testing.T) {
 	s := &shell{t: t, stdin: strings.NewReader("")}
 	for _, args := range [][]string{nil, {"tree"}, {"get"}, {"set"}, {"install"}, {"update"}, {"uninstall"}, {"start"}, {"stop"}, {"restart"},
-		{"ee", "list"}, {"ee", "enable"}, {"ee", "disable"}, {"ee", "run-level"}, {"ee", "restart"}, {"ee", "constrain"}, {"ee", "reset"}, {"baseline"}, {"reports"}, {"reports", "ack"}, {"jobs"}, {"job"}, {"cancel"}, {"watch"}, {"adapters"}} {
+		{"ee", "list"}, {"ee", "enable"}, {"ee", "disable"}, {"ee", "run-level"}, {"ee", "restart"}, {"ee", "constrain"}, {"ee", "reset"}, {"ee", "volumes"}, {"ee", "remove-volume"}, {"baseline"}, {"reports"}, {"reports", "ack"}, {"jobs"}, {"job"}, {"cancel"}, {"watch"}, {"adapters"}} {
 		if got := s.ok(append(args, "--help")...); !strings.Contains(got, "Examples:\n") || !strings.Contains(got, "--json") {
 			t.Errorf("smmctl %v --help:\n%s", args, got)
 		}

@@ -36,8 +36,8 @@ func (l *limits) read(cmd *cobra.Command) (client.Limits, error) {
 		into       **int32
 		want       string
 	}{
-		{"disk-limit", l.disk, parseSize, &out.Disk, `a size of 1KiB or more, such as 64MiB`},
-		{"memory-limit", l.memory, parseSize, &out.Memory, `a size of 1KiB or more, such as 64MiB`},
+		{"disk-limit", l.disk, parseLimit, &out.Disk, `a size of 1KiB or more, such as 64MiB`},
+		{"memory-limit", l.memory, parseLimit, &out.Memory, `a size of 1KiB or more, such as 64MiB`},
 		{"cpu-limit", l.cpu, parsePercent, &out.CPU, "a number from 1 to 100"},
 	} {
 		if !cmd.Flags().Changed(f.name) {
@@ -55,8 +55,14 @@ func (l *limits) read(cmd *cobra.Command) (client.Limits, error) {
 	return out, nil
 }
 
-// parseSize reads a size with its unit and returns it in KiB.
-func parseSize(s string) (int32, bool) {
+// parseLimit reads a size that fits into a limit and returns it in KiB.
+func parseLimit(s string) (int32, bool) {
+	n, ok := parseSize(s, math.MaxInt32)
+	return int32(n), ok
+}
+
+// parseSize reads a size with its unit and returns it in KiB: 1 to most, which is below 2^62.
+func parseSize(s string, most int64) (int64, bool) {
 	for _, u := range []struct {
 		name  string
 		shift uint
@@ -65,11 +71,11 @@ func parseSize(s string) (int32, bool) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseUint(digits, 10, 31)
-		if err != nil || n == 0 || n > math.MaxInt32>>u.shift {
+		n, err := strconv.ParseUint(digits, 10, 62)
+		if err != nil || n == 0 || n > uint64(most)>>u.shift {
 			return 0, false
 		}
-		return int32(n << u.shift), true
+		return int64(n << u.shift), true
 	}
 	return 0, false
 }
@@ -85,30 +91,30 @@ func said(l client.Limits) string {
 	for _, p := range []struct {
 		n    *int32
 		what string
-		unit func(int32) string
+		unit func(int64) string
 	}{
-		{l.Disk, "disk", kibibytes}, {l.Memory, "memory", kibibytes}, {l.CPU, "the processors", func(n int32) string { return strconv.Itoa(int(n)) + "%" }},
+		{l.Disk, "disk", kibibytes}, {l.Memory, "memory", kibibytes}, {l.CPU, "the processors", func(n int64) string { return strconv.FormatInt(n, 10) + "%" }},
 	} {
 		switch {
 		case p.n == nil:
 		case *p.n == client.NoLimit:
 			parts = append(parts, "no limit of "+p.what)
 		default:
-			parts = append(parts, p.unit(*p.n)+" of "+p.what)
+			parts = append(parts, p.unit(int64(*p.n))+" of "+p.what)
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
 // kibibytes writes a size in the greatest unit that it is a whole number of.
-func kibibytes(n int32) string {
+func kibibytes(n int64) string {
 	for _, unit := range []string{"KiB", "MiB", "GiB"} {
 		if n%1024 != 0 {
-			return strconv.Itoa(int(n)) + unit
+			return strconv.FormatInt(n, 10) + unit
 		}
 		n /= 1024
 	}
-	return strconv.Itoa(int(n)) + "TiB"
+	return strconv.FormatInt(n, 10) + "TiB"
 }
 
 // readVariables reads KEY=VALUE of each. Without any it returns nil.

@@ -62,6 +62,7 @@ func newInstall(a *app) *cobra.Command {
 		env       string
 		autoStart bool
 		variables []string
+		volumes   []string
 		bounds    limits
 	)
 	cmd := &cobra.Command{
@@ -72,12 +73,17 @@ func newInstall(a *app) *cobra.Command {
 Without --ee the agent chooses the environment. Variables and limits hold for each execution unit of the unit; an environment that
 cannot keep them refuses the installation.
 ` + execEnvHelp + `
+
+` + volumeHelp + `
+What has that name, because it was kept when the unit was uninstalled, is taken over with its content.
+
 An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 		Example: `  smmctl install https://files.example.net/app-1.0.jar --ee felix
   smmctl install https://files.example.net/app-1.0.jar --ee felix --username field --password-file /run/secret
   pass show files | smmctl install https://files.example.net/app-1.0.jar --username field --password-file -
   smmctl install file:///srv/app-1.2.jar --ee felix --auto-start=false --no-wait
-  smmctl install docker://registry.example.net/app:1.0 --ee containers --variable MODE=test --memory-limit 64MiB --cpu-limit 25`,
+  smmctl install docker://registry.example.net/app:1.0 --ee containers --variable MODE=test --memory-limit 64MiB --cpu-limit 25
+  smmctl install http://files.example.net/app-1.0.tar --ee services --volume name=db,path=/var/lib/app,capacity=64MiB,retain=forever`,
 		Args: cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
@@ -85,6 +91,7 @@ An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 	cmd.Flags().StringVar(&opts.UUID, "uuid", "", "UUID of the unit; without it one is generated from the package")
 	cmd.Flags().BoolVar(&autoStart, "auto-start", false, "start its execution units with the environment; without it as the environment is configured")
 	cmd.Flags().StringArrayVar(&variables, "variable", nil, "environment variable KEY=VALUE of its execution units; may be given several times")
+	volumeFlags(cmd, &volumes)
 	bounds.flags(cmd, "each of its execution units", "the environment's processors")
 	cr.flags(cmd)
 	mustComplete(cmd, "ee", a.completion(execEnvNames))
@@ -98,6 +105,9 @@ An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 			return err
 		}
 		if opts.Limits, err = bounds.read(cmd); err != nil {
+			return err
+		}
+		if opts.Volumes, err = readVolumes(volumes); err != nil {
 			return err
 		}
 		if opts.Password, err = cr.password(a.in); err != nil {
@@ -133,6 +143,8 @@ func newUpdate(a *app) *cobra.Command {
 		opts        client.UpdateOptions
 		variables   []string
 		noVariables bool
+		volumes     []string
+		retain      bool
 		bounds      limits
 	)
 	cmd := &cobra.Command{
@@ -144,10 +156,16 @@ it came from last, with the credentials of that time.
 Variables take the place of all that were given before; without --variable and --no-variables they stay. A limit that is not
 given stays as it is.
 
+Application data stays with its content, unless --retain-data=false is given: then all of it is lost when the update has succeeded.
+
+` + volumeHelp + `
+What has that name is changed with its content; what is not named stays as it is. After --retain-data=false what is named begins empty.
+
 ` + duHelp,
 		Example: `  smmctl update org.example.app --url https://files.example.net/app-1.1.jar
   smmctl update 0b9d2e5c-3b0c-5d26-9a5f-0d9c9d6a1f10@1.0
-  smmctl update org.example.app --variable MODE=field --memory-limit none`,
+  smmctl update org.example.app --variable MODE=field --memory-limit none
+  smmctl update org.example.app --volume name=cache,path=/var/cache/app,capacity=16MiB,retain=until-stopped`,
 		Args: cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
@@ -155,6 +173,8 @@ given stays as it is.
 	cmd.Flags().StringArrayVar(&variables, "variable", nil, "environment variable KEY=VALUE of its execution units, in the place of all before; may be given several times")
 	cmd.Flags().BoolVar(&noVariables, "no-variables", false, "take all environment variables away")
 	cmd.MarkFlagsMutuallyExclusive("variable", "no-variables")
+	volumeFlags(cmd, &volumes)
+	cmd.Flags().BoolVar(&retain, "retain-data", true, "leave application data as it is; with =false its content is lost")
 	bounds.flags(cmd, "each of its execution units", "the environment's processors")
 	cr.flags(cmd)
 	cmd.ValidArgsFunction = a.firstArg(duNames)
@@ -169,6 +189,12 @@ given stays as it is.
 		}
 		if opts.Limits, err = bounds.read(cmd); err != nil {
 			return err
+		}
+		if opts.Volumes, err = readVolumes(volumes); err != nil {
+			return err
+		}
+		if cmd.Flags().Changed("retain-data") {
+			opts.RetainData = &retain
 		}
 		if opts.Password, err = cr.password(a.in); err != nil {
 			return err
@@ -191,21 +217,32 @@ given stays as it is.
 }
 
 func newUninstall(a *app) *cobra.Command {
+	var retain bool
 	cmd := &cobra.Command{
-		Use:     "uninstall DU",
-		Short:   "Remove a deployment unit",
-		Long:    "Remove a deployment unit with its execution units, and wait until that is done or has failed.\n\n" + duHelp,
-		Example: "  smmctl uninstall org.example.app\n  smmctl uninstall Device.SoftwareModules.DeploymentUnit.3.",
+		Use:   "uninstall DU",
+		Short: "Remove a deployment unit",
+		Long: `Remove a deployment unit with its execution units, and wait until that is done or has failed.
+
+Its application data goes with the last version of it on the environment. With --retain-data that which is to stay forever is kept:
+smmctl ee volumes shows it, smmctl ee remove-volume removes it.
+
+` + duHelp,
+		Example: "  smmctl uninstall org.example.app\n  smmctl uninstall Device.SoftwareModules.DeploymentUnit.3.\n  smmctl uninstall org.example.app --retain-data",
 		Args:    cobra.ExactArgs(1),
 	}
 	w := a.waiter(cmd)
+	cmd.Flags().BoolVar(&retain, "retain-data", false, "keep application data that is to stay forever")
 	cmd.ValidArgsFunction = a.firstArg(duNames)
 	cmd.RunE = a.action(func(ctx context.Context, c *client.Client, args []string) error {
 		du, before, err := oneDU(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
-		job, err := c.Uninstall(ctx, du.Object)
+		begin := c.Uninstall
+		if retain {
+			begin = c.UninstallRetainingData
+		}
+		job, err := begin(ctx, du.Object)
 		if err != nil {
 			return err
 		}
