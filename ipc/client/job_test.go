@@ -96,6 +96,37 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestWaitersDoNotDisturbEachOther: one that is done leaves the others theirs.
+func TestWaitersDoNotDisturbEachOther(t *testing.T) {
+	agent, c := start(t)
+	ctx := limited(t)
+	var done [2]chan error
+	for i := range done {
+		path, err := c.Install(ctx, "http://files/sample.jar", client.InstallOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listening := make(chan struct{})
+		done[i] = make(chan error, 1)
+		go func() {
+			var once sync.Once
+			_, err := c.WaitJob(ctx, path, func(*client.Job) { once.Do(func() { close(listening) }) })
+			done[i] <- err
+		}()
+		select {
+		case <-listening:
+		case err := <-done[i]:
+			t.Fatalf("waiting for job %d ended with %v", i+1, err)
+		}
+	}
+	for i := range done {
+		agent.Finish(uint32(i + 1))
+		if err := <-done[i]; err != nil {
+			t.Fatalf("waiting for job %d ended with %v", i+1, err)
+		}
+	}
+}
+
 // TestWaitManyJobs lets many wait while all jobs move at once: nobody may miss an end.
 func TestWaitManyJobs(t *testing.T) {
 	agent, c := start(t)

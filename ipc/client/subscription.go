@@ -17,15 +17,21 @@ type subscription struct {
 	asked dbus.Sequence // of the answer that told the owner: older news of it is in it
 }
 
-// subscribe asks for the signals of the objects at path and below. It is open from before its return on.
+// subscribe asks for the signals of the job at path, or of all objects at [Root]. It is open from before its return on.
 func (c *Client) subscribe(ctx context.Context, path dbus.ObjectPath) (*subscription, error) {
 	const what = "cannot subscribe to the agent"
 	// The handler of the connection queues for a channel that is full, so the size is of no consequence.
 	s := &subscription{c: c, ch: make(chan *dbus.Signal, 64)}
 	c.conn.Signal(s.ch)
+	// dbus-daemon takes all rules with a path_namespace that differ in nothing else for the same when it removes one: whoever stopped listening to a
+	// job would take away the signals of another. What listens to everything has the same rule anyway.
+	where := dbus.WithMatchObjectPath(path)
+	if path == Root {
+		where = dbus.WithMatchPathNamespace(path)
+	}
 	for _, rule := range [][]dbus.MatchOption{
 		{dbus.WithMatchSender(ifaceBus), dbus.WithMatchInterface(ifaceBus), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, BusName)},
-		{dbus.WithMatchSender(BusName), dbus.WithMatchPathNamespace(path)},
+		{dbus.WithMatchSender(BusName), where},
 	} {
 		if err := c.conn.AddMatchSignalContext(ctx, rule...); err != nil {
 			s.close()
