@@ -224,6 +224,9 @@ func TestBusctl(t *testing.T) {
 		{"", "set-property org.smmd.Agent1 /org/smmd/Agent1/ExecutionUnit/2 org.smmd.ExecutionUnit1 RunLevel u 7"},
 		{"u 7", "get-property org.smmd.Agent1 /org/smmd/Agent1/ExecutionUnit/2 org.smmd.ExecutionUnit1 RunLevel"},
 		{`o "/org/smmd/Agent1/Job/2"`, "call org.smmd.Agent1 /org/smmd/Agent1 org.smmd.Agent1 Install sa{sv} http://x/y.jar 1 exec_env s osgi"},
+		{`o "/org/smmd/Agent1/Job/3"`, "call org.smmd.Agent1 /org/smmd/Agent1 org.smmd.Agent1 Install sa{sv} http://x/z.jar 1 " +
+			"application_data aa{sv} 1 4 Name s db Capacity x 64 Retain s Forever AccessPath s /var/lib/app"},
+		{"aa{sv} 0", "get-property org.smmd.Agent1 /org/smmd/Agent1/ExecEnv/1 org.smmd.ExecEnv1 ApplicationData"},
 	} {
 		got := strings.Join(strings.Fields(busctl(strings.Fields(x.args)...)), " ")
 		if !strings.Contains(got, x.want) {
