@@ -75,7 +75,7 @@ cannot keep them refuses the installation.
 ` + execEnvHelp + `
 
 ` + volumeHelp + `
-What has that name, because it was kept when the unit was uninstalled, is taken over with its content.
+What was kept when the unit was uninstalled is taken over with its content, also what is not named.
 
 An interrupt (Ctrl-C) ends the waiting, not the installation.`,
 		Example: `  smmctl install https://files.example.net/app-1.0.jar --ee felix
