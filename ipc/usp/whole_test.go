@@ -204,16 +204,20 @@ func TestWhole(t *testing.T) {
 	})
 }
 
-// TestRemove: a synchronous command with a search path succeeds for one row and fails for another, in one answer.
+// TestRemove: application data comes and goes. A synchronous command with a search path succeeds for one row and fails for another, in one answer, and what has become of
+// them is told.
 func TestRemove(t *testing.T) {
 	d := newDevice(t)
+	l := d.join(t)
+	const data = sm + "ExecEnv.1.ApplicationData."
+	l.Subscribe("came", "ObjectCreation", data)
+	l.Subscribe("gone", "ObjectDeletion", sm+"ExecEnv.*.ApplicationData.")
+	l.Subscribe("count", "ValueChange", sm+"ExecEnv.1.ApplicationDataNumberOfEntries")
 	d.Commit(func(x *model.Draft) {
 		x.PutDeploymentUnit(&model.DeploymentUnit{ID: 5, Alias: "cpe-5", Env: "osgi", UUID: "u5", Version: "1", Status: model.DUInstalled})
 		x.PutVolume(&model.Volume{ID: 2, Alias: "cpe-2", Env: "osgi", UUID: "u5", Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/db"})
 		x.PutVolume(&model.Volume{ID: 3, Alias: "cpe-3", Env: "osgi", UUID: "u7", Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/db"})
 	})
-	l := d.join(t)
-	const data = sm + "ExecEnv.1.ApplicationData."
 	m := l.Call(usptest.Operate("remove", data+"*.Remove()", "k", nil))
 	r := m.GetBody().GetResponse().GetOperateResp().GetOperationResults()
 	if len(r) != 2 || r[0].GetExecutedCommand() != data+"2.Remove()" || r[0].GetCmdFailure().GetErrCode() != 7229 ||
@@ -222,6 +226,14 @@ func TestRemove(t *testing.T) {
 	}
 	if got := told(l.Call(usptest.Get("rest", data+"*.ApplicationUUID"))); !cmp.Equal(got, []string{data + "2.ApplicationUUID=u5"}) {
 		t.Errorf("what is left is %q", got)
+	}
+	var got []string
+	for _, n := range l.Notifies(5) {
+		got = append(got, news(n))
+	}
+	count := "count: " + sm + "ExecEnv.1.ApplicationDataNumberOfEntries = "
+	if want := []string{"came: " + data + "2.", "came: " + data + "3.", count + "2", count + "1", "gone: " + data + "3."}; !cmp.Equal(got, want) {
+		t.Errorf("told %q, wanted %q", got, want)
 	}
 }
 
