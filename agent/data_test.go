@@ -224,7 +224,7 @@ func TestDataOverUninstall(t *testing.T) {
 	d.wantData("an install that failed", du, "cfg /etc/a kept")
 	d.ok(d.agent.RemoveVolume(t.Context(), cfg.ID, model.Origin{}))
 	d.wantData("removed", du)
-	wantReason(t, fault.InvalidArguments, d.agent.RemoveVolume(t.Context(), cfg.ID, model.Origin{}))
+	wantReason(t, fault.UnknownDU, d.agent.RemoveVolume(t.Context(), cfg.ID, model.Origin{}))
 	d.done(uninstall(other, false))
 	d.wantData("uninstalled without RetainData", other)
 	if n := d.agent.Snapshot().Count(model.KindVolume); n != 0 {

@@ -39,13 +39,13 @@ func (a *Agent) Constrain(ctx context.Context, r model.ConstrainRequest) (uint32
 	})
 }
 
-// RemoveVolume removes application data with its content. Errors are invalid-arguments when there is none of that number, and volume-in-use while the unit that it
+// RemoveVolume removes application data with its content. Errors are unknown-du when there is none of that number, and volume-in-use while the unit that it
 // belongs to is on the environment (TR-369 I.3.2).
 func (a *Agent) RemoveVolume(ctx context.Context, instance uint32, originator model.Origin) error {
 	_, err := accept(ctx, a, func(tx *inventory.Tx) (struct{}, error) {
 		v := tx.Volume(instance)
 		if v == nil {
-			return struct{}{}, fault.Errorf(fault.InvalidArguments, "cannot remove application data %d: it does not exist", instance)
+			return struct{}{}, fault.Errorf(fault.UnknownDU, "cannot remove application data %d: it does not exist", instance)
 		}
 		for du := range tx.DeploymentUnits() {
 			if du.Env == v.Env && du.UUID == v.UUID {
