@@ -528,3 +528,32 @@ func TestDataOverReset(t *testing.T) {
 		t.Errorf("there are %d volumes", n)
 	}
 }
+
+// TestDataOfAnOpenOperation wants that what an operation has made stays while it is at work.
+func TestDataOfAnOpenOperation(t *testing.T) {
+	d := start(t, storing(plain))
+	d.env("other", "fake")
+	d.restart()
+	d.up()
+	entered, release := d.worlds["fake"].Block("SetUnit")
+	defer release()
+	job, err := d.installData(fake.Spec{Name: "a"}, volume("cfg", model.Forever))
+	d.ok(err)
+	<-entered
+	root := filepath.Join(d.cfg.Agent.StateDir, "data/e")
+	for _, useless := range []string{"1001", "1002"} { // when the second one is gone, all has been looked at once
+		d.ok(os.Mkdir(filepath.Join(root, useless), 0o700))
+		d.done(d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: useless}), ExecEnv: "other"}))
+		d.eventually("what nobody needs is gone", func() error {
+			if _, err := os.Stat(filepath.Join(root, useless)); !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s is there: %v", useless, err)
+			}
+			return nil
+		})
+	}
+	if found, err := filepath.Glob(filepath.Join(root, "*")); err != nil || len(found) != 1 {
+		t.Errorf("there is %v: %v", found, err)
+	}
+	release()
+	d.done(job, nil)
+}
