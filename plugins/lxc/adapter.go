@@ -42,7 +42,7 @@ type lxc struct {
 }
 
 func (l *lxc) Describe(context.Context) (adapter.Description, error) {
-	return adapter.Description{Kind: Kind, Version: Version, Capabilities: []adapter.Capability{adapter.CapUnitSettings}}, nil
+	return adapter.Description{Kind: Kind, Version: Version, Capabilities: []adapter.Capability{adapter.CapUnitSettings, adapter.CapVolumes}}, nil
 }
 
 func (l *lxc) Configure(_ context.Context, configs []adapter.EnvConfig) error {

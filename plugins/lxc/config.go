@@ -21,12 +21,15 @@ func (c *configText) set(key string, value any) { fmt.Fprintf(c, "%s = \"%v\"\n"
 
 // configOf returns the configuration of a container with its root file system at root. Nothing of LXC's own files is included, so
 // that it says all there is.
-func configOf(s settings, groups cgroups, host, root string, p process) string {
+func configOf(s settings, groups cgroups, host, root string, p process, mounts []mount) string {
 	var c configText
 	c.set("lxc.uts.name", host)
 	c.set("lxc.rootfs.path", "dir:"+root)
 	c.set("lxc.autodev", 1)
 	c.set("lxc.mount.auto", "proc:mixed sys:ro")
+	for _, m := range mounts {
+		c.set("lxc.mount.entry", m.entry())
+	}
 	c.set("lxc.pty.max", 64)
 	c.set("lxc.tty.max", 0)
 	c.network(s)

@@ -74,7 +74,17 @@ func (e *env) startContainer(ctx context.Context, c *container, auto bool) error
 	}
 	r = run{Token: rand.Text(), Launch: e.launched(), Generation: rec.Current, Phase: isStarting, Auto: auto, Began: time.Now().UnixMicro(),
 		Signal: g.Process.StopSignal}
-	o, err := e.prepare(c, r, g)
+	own, err := e.store.readGiven(c.name)
+	if err != nil {
+		return err
+	}
+	mounts, err := place(e.store.tree(c.name, rec.Current), own.Volumes)
+	if err != nil {
+		cause := err.Error()
+		e.keepWords(c, &r, cause)
+		return &adapter.Error{Reason: startReason(auto), Message: fmt.Sprintf("cannot %s: %s", what, cause), Cause: cause}
+	}
+	o, err := e.prepare(c, r, g, own, mounts)
 	if err != nil {
 		return err
 	}
@@ -92,32 +102,32 @@ func (e *env) unstartable(g generation) string {
 	return ""
 }
 
-// prepare writes what LXC reads for a run.
-func (e *env) prepare(c *container, r run, g generation) (order, error) {
-	dir, tree := e.store.at(c.name), filepath.Join(e.store.generationDir(c.name, r.Generation), rootfsName)
+// prepare writes what LXC reads for a run, and makes the mount points of its volumes.
+func (e *env) prepare(c *container, r run, g generation, own given, mounts []mount) (order, error) {
+	dir := e.store.at(c.name)
 	o := order{
 		env: e.id, name: c.name, dir: dir, store: e.store.lxcPath(), token: r.Token, signal: g.Process.StopSignal, grace: e.set.stopTimeout,
 		description: fmt.Sprintf("Container %s of environment %s (%s %s)", c.key, e.id, oneLine(g.Manifest.Name), oneLine(g.Manifest.Version)),
 		argv:        []string{"sh", filepath.Join(dir, commandName)},
 	}
+	for _, m := range mounts {
+		o.volumes = append(o.volumes, m.source)
+	}
 	if e.set.subIDs.count > 0 {
-		o.closed = closedAbove(e.store.lxcPath())
+		o.open(slices.Concat([]string{o.store}, o.volumes)...)
 	}
 	groups, err := readCgroups(e.cgroupView)
 	if err != nil {
 		return o, err
 	}
-	own, err := e.store.readGiven(c.name)
-	if err != nil {
-		return o, err
-	}
 	process := g.Process
 	process.Env = own.variables(process.Env)
-	config := configOf(own.within(e.set), groups, hostName(c.key), tree, process)
+	config := configOf(own.within(e.set), groups, hostName(c.key), e.store.tree(c.name, r.Generation), process, mounts)
 	command := commandText(slices.Concat([]string{
 		"lxc-execute", "-P", e.store.lxcPath(), "-n", c.name, "-o", filepath.Join(dir, logName), "-l", "WARN",
 	}, definitions(process.Env), []string{"--"}, process.Args))
 	err = errors.Join(
+		makePoints(e.store.generationDir(c.name, r.Generation), mounts),
 		e.store.writeScripts(),
 		os.WriteFile(filepath.Join(dir, commandName), []byte(command), 0o644),
 		os.WriteFile(filepath.Join(dir, logName), nil, 0o600), // LXC adds to it, and the first error is looked for
@@ -126,17 +136,6 @@ func (e *env) prepare(c *container, r run, g generation) (order, error) {
 		e.store.saveRun(c.name, r),
 	)
 	return o, err
-}
-
-// closedAbove returns the highest directory above dir that not everybody may pass, empty without.
-func closedAbove(dir string) string {
-	closed := ""
-	for at := filepath.Dir(dir); at != "/"; at = filepath.Dir(at) {
-		if info, err := os.Stat(at); err == nil && info.Mode().Perm()&0o001 == 0 {
-			closed = at
-		}
-	}
-	return closed
 }
 
 func removeIfThere(path string) error {

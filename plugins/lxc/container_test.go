@@ -174,18 +174,28 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// withIDs returns settings with users from 300000 on, which root may use then.
+func withIDs(t *testing.T) map[string]any {
+	t.Helper()
+	machine.RequireInside(t)
+	const line = "root:300000:70000\n"
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		have, err := os.ReadFile(file)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(have), line) {
+			must(t, os.WriteFile(file, []byte(string(have)+line), 0o644))
+		}
+	}
+	return map[string]any{"sub_ids": "300000:65536"}
+}
+
 // TestUserNamespace shows that root in the container is nobody on the device.
 func TestUserNamespace(t *testing.T) {
-	machine.RequireInside(t)
-	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
-		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		must(t, err)
-		_, err = f.WriteString("root:300000:70000\n")
-		must(t, err, f.Close())
-	}
 	for name, s := range starters {
 		t.Run(name, func(t *testing.T) {
-			d := newDevice(t, s, map[string]any{"sub_ids": "300000:65536"})
+			d := newDevice(t, s, withIDs(t))
 			d.run("ns", "{ id -u; cat /proc/self/uid_map; ls -n /bin/busybox; echo > /root/mine; } > /root/out.new 2>&1; mv /root/out.new /root/out; while :; do sleep 0.1; done")
 			out := strings.Join(strings.Fields(d.file("ns", "root/out")), " ")
 			if !strings.HasPrefix(out, "0 0 300000 65536 -rwxr-xr-x 1 0 0 ") {

@@ -7,8 +7,9 @@
 // All that the adapter has to find again lies in the directory of the container, and each file there is replaced as a whole:
 //
 //	store/NAME/smmd.json   which generations there are, which is the present one, and by which operations that came about
-//	store/NAME/N/          generation N: rootfs and image.json, what the image asks for
-//	store/NAME/given.json  what a controller gave to it: variables and limits
+//	store/NAME/N/          generation N: rootfs, image.json, what the image asks for, and
+//	                       points.json, the directories of rootfs that are there for volumes
+//	store/NAME/given.json  what a controller gave to it: variables, limits and volumes
 //	store/NAME/config      the configuration for LXC, made anew before each start
 //	store/NAME/command     the script that runs the container, made with it
 //	store/.smmd/           the scripts that run where the adapter may be gone

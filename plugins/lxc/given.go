@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os/exec"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -23,6 +24,7 @@ type given struct {
 	Variables []variable `json:"variables"`
 	Memory    int64      `json:"memory"` // KiB, 0: no limit
 	CPU       int        `json:"cpu"`    // percent of all processors of the device, 0: no limit
+	Volumes   []volume   `json:"volumes,omitempty"`
 }
 
 type variable struct {
@@ -92,6 +94,17 @@ func (e *env) giving(s adapter.UnitSettings, what string) (given, error) {
 		return g, adapter.Errorf(adapter.InvalidArgument, "cannot %s: %d %% is no share of the processors", what, l.CPU)
 	}
 	g.Memory, g.CPU = s.Limits.Memory, s.Limits.CPU
+	if err := adapter.CheckVolumes(what, s.Volumes); err != nil {
+		return g, err
+	}
+	for _, v := range s.Volumes {
+		g.Volumes = append(g.Volumes, volume(v))
+		for _, name := range mountPrograms {
+			if _, err := exec.LookPath(name); err != nil {
+				return g, adapter.Errorf(adapter.NotSupported, "cannot %s: %s is not installed, which containers with volumes need", what, name)
+			}
+		}
+	}
 	return g, e.keeps(g, what)
 }
 

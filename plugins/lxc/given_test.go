@@ -195,6 +195,8 @@ func TestGivenRefused(t *testing.T) {
 		{l(adapter.Limits{CPU: -1}), adapter.InvalidArgument, "-1 %"},
 		{l(adapter.Limits{CPU: 101}), adapter.InvalidArgument, "101 %"},
 		{l(adapter.Limits{Disk: 1024, Memory: 4096}), adapter.NotSupported, "disk space"},
+		{adapter.UnitSettings{Volumes: []adapter.Volume{{Source: "/a", Path: "/proc/x"}}}, adapter.InvalidArgument, `"/proc/x"`},
+		{adapter.UnitSettings{Volumes: []adapter.Volume{{Source: "a", Path: "/x"}}}, adapter.InvalidArgument, `"a"`},
 	} {
 		err := d.a.SetUnit(t.Context(), "op", d.ref("c"), c.s)
 		reasonIs(t, err, c.reason)

@@ -43,7 +43,7 @@ func (e *env) stageDir() (string, error) {
 
 // unstage removes what was unpacked in vain.
 func (e *env) unstage(dir string) {
-	if err := os.RemoveAll(dir); err != nil {
+	if err := removeTree(dir); err != nil {
 		e.log.Warn("what was unpacked cannot be removed now", "path", dir, "err", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,7 +62,11 @@ func (e *env) launched() string {
 
 // check returns why the environment cannot be launched on this device as it is configured.
 func (e *env) check() error {
-	for _, name := range needed {
+	programs := needed
+	if e.set.subIDs.count > 0 {
+		programs = slices.Concat(programs, mountPrograms)
+	}
+	for _, name := range programs {
 		if _, err := exec.LookPath(name); err != nil {
 			return fmt.Errorf("%s is not installed", name)
 		}

@@ -134,7 +134,7 @@ func TestGroups(t *testing.T) {
 	}
 	s := defaultSettings()
 	s.memory, s.cpu, s.processes = 1024, 50, 7
-	second := configOf(s, c, "h", "/d/r", process{})
+	second := configOf(s, c, "h", "/d/r", process{}, nil)
 	for _, want := range []string{`lxc.cgroup2.memory.max = "1048576"`, `lxc.cgroup2.devices.deny = "a"`} {
 		if !strings.Contains(second, want) {
 			t.Errorf("the configuration lacks %s:\n%s", want, second)

@@ -9,16 +9,17 @@ import (
 )
 
 // scriptsName is the directory in the store with what runs outside of the adapter, because that may be gone by then. LXC takes it for no container,
-// and a unit that sees nothing else of the environment sees it. They are files because systemd does not write down, and so forgets when it starts
+// and who sees nothing else of the environment sees it. They are files because systemd does not write down, and so forgets when it starts
 // anew, the command line of a transient unit with all that shells write.
 const scriptsName = ".smmd"
 
 // The names of the scripts.
 const (
-	noteEnd    = "note-end"
-	inSession  = "in-session"
-	openStore  = "open-store"
-	askPayload = "ask-payload"
+	noteEnd     = "note-end"
+	inSession   = "in-session"
+	openStore   = "open-store"
+	tameVolumes = "tame-volumes"
+	askPayload  = "ask-payload"
 )
 
 // scripts are all scripts, for sh(1) as POSIX and busybox have it.
@@ -35,9 +36,26 @@ var scripts = map[string]string{
 	exec sh "${0%/*}/note-end" "$dir" "$token" exited "$status"
 ) &
 `,
-	// It is told closed directory, store and command. The store is kept at /mnt while the directory above it is hidden.
-	openStore: `mount --bind "$2" /mnt && mount -t tmpfs -o mode=0755 tmpfs "$1" && mkdir -p "$2" && mount --bind /mnt "$2" && umount /mnt &&
-	shift 2 && exec "$@"
+	// It is told a directory that is of no use meanwhile, a closed one, the directories to keep in that, --, and a command. A file system with only what is kept
+	// is put together in the one and moved to the other.
+	openStore: `umask 022
+at=$1 closed=$2
+shift 2
+mkdir -p "$at" && mount -t tmpfs -o mode=0755 tmpfs "$at" || exit 1
+while [ "$1" != -- ]; do
+	mkdir -p "$at/${1#"$closed"/}" && mount --rbind "$1" "$at/${1#"$closed"/}" || exit 1
+	shift
+done
+shift
+mount --move "$at" "$closed" && exec "$@"
+`,
+	// It is told directories, --, and a command, for which they have neither set-user-ID programs nor devices. A bind mount has the options of what it is made of.
+	tameVolumes: `while [ "$1" != -- ]; do
+	mount --bind "$1" "$1" && mount -o remount,bind,nosuid,nodev "$1" "$1" || exit 1
+	shift
+done
+shift
+exec "$@"
 `,
 	// It is told store, container, signal, and how many tenths of a second to wait. To the init of LXC a signal is an order to end
 	// everything within a second, so it goes to the process behind that, the oldest child; when that has ended and left others behind, the order follows. The

@@ -3,8 +3,11 @@ package lxc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,9 +24,47 @@ type order struct {
 	signal      int      // that asks the process of the container to end
 	grace       time.Duration
 	store       string // the directory of all containers
-	// closed is a directory above the store that argv sees without all that is in it but the store, and open to everybody: root in a
-	// container with ids of its own is nobody to the device, and LXC has it go all the way. Empty when nothing is closed.
-	closed string
+	// closed are directories that argv sees without all that is in them but what is named here, and open to everybody: root in a container with ids of its
+	// own is nobody to the device, and LXC has it go all the way to the store and to volumes.
+	closed map[string][]string
+	// volumes are directories that argv mounts in the container.
+	volumes []string
+}
+
+// open opens the way to directories that not everybody may go.
+func (o *order) open(dirs ...string) {
+	o.closed = map[string][]string{}
+	for _, dir := range dirs {
+		if closed := closedAbove(dir); closed != "" {
+			o.closed[closed] = append(o.closed[closed], dir)
+		}
+	}
+}
+
+// closedAbove returns the highest directory above dir that not everybody may pass, empty without.
+func closedAbove(dir string) string {
+	closed := ""
+	for at := filepath.Dir(dir); at != "/"; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err == nil && info.Mode().Perm()&0o001 == 0 {
+			closed = at
+		}
+	}
+	return closed
+}
+
+// command is argv, seeing what it is to see. The service manager has no part in that: it does not write down, and so forgets when it reads its units anew,
+// the name of every directory.
+func (o order) command() []string {
+	if len(o.closed) == 0 && len(o.volumes) == 0 {
+		return o.argv
+	}
+	command := o.argv
+	for _, closed := range slices.Sorted(maps.Keys(o.closed)) {
+		nowhere := filepath.Join(filepath.Dir(o.store), stagingName)
+		command = slices.Concat([]string{"sh", o.script(openStore), nowhere, closed}, o.closed[closed], []string{"--"}, command)
+	}
+	command = slices.Concat([]string{"sh", o.script(tameVolumes)}, o.volumes, []string{"--"}, command)
+	return append([]string{"unshare", "-m", "--propagation", "slave"}, command...)
 }
 
 // starter starts containers so that they outlive the adapter.
@@ -54,10 +95,7 @@ func (sessions) start(ctx context.Context, o order) error {
 		return err
 	}
 	defer console.Close()
-	command := o.argv
-	if o.closed != "" {
-		command = append([]string{"unshare", "-m", "--propagation", "slave", "sh", o.script(openStore), o.closed, o.store}, command...)
-	}
+	command := o.command()
 	if o.daemon {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = plainEnv(), "/", console, console

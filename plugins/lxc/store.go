@@ -75,6 +75,11 @@ func (s store) at(name string, parts ...string) string {
 // generationDir is the directory of a generation.
 func (s store) generationDir(name string, n int) string { return s.at(name, strconv.Itoa(n)) }
 
+// tree is the root file system of a generation.
+func (s store) tree(name string, n int) string {
+	return filepath.Join(s.generationDir(name, n), rootfsName)
+}
+
 // plainKey is a key that can be part of the name of a container as it is.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
@@ -180,9 +185,12 @@ func (s store) move(staged, to string) error {
 	return errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(staged)))
 }
 
-// discard takes something out of the store at once, and then removes it.
+// discard takes something out of the store at once, and then removes it. Something with a mount in it stays where it is.
 func (s store) discard(dir string) error {
 	if err := s.make(); err != nil {
+		return err
+	}
+	if err := nothingMounted(dir); err != nil {
 		return err
 	}
 	to := filepath.Join(s.dir, trashName, rand.Text())
@@ -195,7 +203,7 @@ func (s store) discard(dir string) error {
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	return os.RemoveAll(to)
+	return removeTree(to)
 }
 
 // sweep removes what a process that was ended has left: what it had not yet made a container, and what it had not removed yet.
@@ -208,7 +216,7 @@ func (s store) sweep() error {
 		}
 		errs = append(errs, err)
 		for _, e := range entries {
-			errs = append(errs, os.RemoveAll(filepath.Join(s.dir, name, e.Name())))
+			errs = append(errs, removeTree(filepath.Join(s.dir, name, e.Name())))
 		}
 	}
 	return errors.Join(errs...)

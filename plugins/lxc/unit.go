@@ -115,7 +115,7 @@ func (units) properties(o order) []dbus.Property {
 	props := []dbus.Property{
 		dbus.PropDescription(o.description),
 		dbus.PropSlice(sliceName(o.env)),
-		command("ExecStart", o.argv...),
+		command("ExecStart", o.command()...),
 		command("ExecStop", "sh", o.script(askPayload), o.store, o.name, strconv.Itoa(o.signal), tries),
 		property("KillMode", "mixed"),
 		property("CollectMode", "inactive-or-failed"),
@@ -133,18 +133,6 @@ func (units) properties(o order) []dbus.Property {
 	} else {
 		post := command("ExecStopPost", "sh", o.script(noteEnd), o.dir, o.token)
 		props = append(props, dbus.PropType("exec"), post)
-	}
-	if o.closed != "" {
-		type bind struct {
-			From, To string
-			Ignore   bool
-			Flags    uint64
-		}
-		type tmpfs struct{ At, Options string }
-		const recursive = 0x4000 // MS_REC
-		props = append(props,
-			property("TemporaryFileSystem", []tmpfs{{o.closed, "mode=0755"}}),
-			property("BindPaths", []bind{{o.store, o.store, false, recursive}}))
 	}
 	return props
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -57,9 +58,26 @@ func ReadFile(dir, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// resolve returns where name is below root, with no symbolic link on the way and none at the end. openat2(2) could do that with
-// RESOLVE_IN_ROOT, but devices have kernels without it.
-func resolve(root *os.Root, name string) (string, error) {
+// Resolve returns where name leads to for a process whose root is dir, as a clean path that is relative to dir and has no symbolic link on it. What is missing
+// of it counts as directories that are still to be made. It holds for as long as nobody changes the tree.
+func Resolve(dir, name string) (string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot follow %q in %s: %w", name, dir, err)
+	}
+	defer root.Close()
+	at, err := follow(root, name, true)
+	if err != nil {
+		return "", fmt.Errorf("cannot follow %q in %s: %w", name, dir, err)
+	}
+	return at, nil
+}
+
+// resolve returns where name is below root, with no symbolic link on the way and none at the end.
+func resolve(root *os.Root, name string) (string, error) { return follow(root, name, false) }
+
+// follow is resolve; missing says that the name need not be there. openat2(2) could do that with RESOLVE_IN_ROOT, but devices have kernels without it.
+func follow(root *os.Root, name string, missing bool) (string, error) {
 	at, rest := ".", name
 	for links := 0; rest != ""; {
 		var component string
@@ -73,6 +91,10 @@ func resolve(root *os.Root, name string) (string, error) {
 		}
 		next := path.Join(at, component)
 		info, err := root.Lstat(next)
+		if missing && errors.Is(err, fs.ErrNotExist) {
+			at = next
+			continue
+		}
 		if err != nil {
 			return "", err
 		}

@@ -60,6 +60,36 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestResolve(t *testing.T) {
+	s := newSite(t)
+	if err := errors.Join(os.MkdirAll(filepath.Join(s.in, "var/lib"), 0o755), os.WriteFile(filepath.Join(s.in, "file"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"abs": "/var/lib", "climbing": "../../../../etc", "dangling": "/made/later", "loop": "loop", "var/up": "../var/lib/../new", "out": "/", "through": "file/x", "kernel": "/proc/self/root",
+	} {
+		if err := os.Symlink(target, filepath.Join(s.in, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"/": ".", "/var/lib": "var/lib", "/abs": "var/lib", "/abs/x/y": "var/lib/x/y", "/climbing/passwd": "etc/passwd", "/dangling/x": "made/later/x", "/var/up/x": "var/new/x",
+		"/out": ".", "/out/../..": ".", "/out/new": "new", "/none/../var": "var", "/file": "file", "/kernel/etc": "proc/self/root/etc", "/a b\\c": "a b\\c",
+	} {
+		if got, err := Resolve(s.in, name); err != nil || got != want {
+			t.Errorf("%q leads to %q (%v), want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"/loop", "/loop/x", "/through", "/file/x"} {
+		if got, err := Resolve(s.in, name); err == nil {
+			t.Errorf("%q leads to %q, want an error", name, got)
+		}
+	}
+	if got, err := Resolve(filepath.Join(s.in, "none"), "/x"); err == nil {
+		t.Errorf("in a tree that is not there it leads to %q", got)
+	}
+}
+
 func TestDiskUsage(t *testing.T) {
 	top := t.TempDir()
 	empty, err := DiskUsage(top)
