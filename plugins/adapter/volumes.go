@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"fmt"
 	"path"
 	"strings"
 	"unicode"
@@ -9,6 +10,9 @@ import (
 
 // reservedPaths are where the modules of a unit find the device: no volume is there or below.
 var reservedPaths = []string{"/dev", "/proc", "/run/systemd", "/sys"}
+
+// longestName is the most bytes that the name of a file has on Linux (path_resolution(7), NAME_MAX).
+const longestName = 255
 
 // CheckVolumes returns an [InvalidArgument] error, "cannot <what>: …", that names the volume which is not as [Volume] says: an adapter calls it
 // before it changes anything, and adds what its own environment cannot do. Paths are text of UTF-8 without control characters. Whether a Source is
@@ -49,6 +53,11 @@ func wrongPath(p string) string {
 		return "is not clean"
 	case p == "/":
 		return "is the root"
+	}
+	for name := range strings.SplitSeq(p, "/") {
+		if len(name) > longestName {
+			return fmt.Sprintf("has a name of more than %d bytes", longestName)
+		}
 	}
 	return ""
 }

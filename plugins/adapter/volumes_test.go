@@ -28,7 +28,7 @@ func TestCheckVolumes(t *testing.T) {
 		{at("/a\x00b"), `"/a\x00b"`}, {at("/a\nb"), `"/a\nb"`}, {at("/a\tb"), `"/a\tb"`}, {at("/a\x7fb"), `"/a\x7fb"`}, {at("/a\u0085b"), `"/a\u0085b"`}, {at("/a\xffb"), `"/a\xffb"`},
 		{at("/dev"), `"/dev"`}, {at("/dev/shm"), `"/dev/shm"`}, {at("/proc"), `"/proc"`}, {at("/proc/1"), `"/proc/1"`}, {at("/sys"), `"/sys"`},
 		{at("/sys/fs/cgroup"), `"/sys/fs/cgroup"`}, {at("/run/systemd"), `"/run/systemd"`}, {at("/run/systemd/x"), `"/run/systemd/x"`},
-		{at("/good", "/dev/x"), `"/dev/x"`},
+		{at("/good", "/dev/x"), `"/dev/x"`}, {at("/" + strings.Repeat("x", 255)), ""}, {at("/" + strings.Repeat("日", 86)), "255"},
 		{at("/a", "/b", "/a"), `"/a"`}, {at("/a", "/a/b"), `"/a/b"`}, {at("/a/b/c", "/x", "/a"), `"/a"`},
 		{from(""), `""`}, {from("data"), `"data"`}, {from("/data/"), `"/data/"`}, {from("/a\nb"), `"/a\nb"`}, {from("/"), `"/"`},
 	} {

@@ -82,7 +82,7 @@ type systemd struct {
 }
 
 func (s *systemd) Describe(context.Context) (adapter.Description, error) {
-	return adapter.Description{Kind: Kind, Version: Version, Capabilities: []adapter.Capability{adapter.CapUnitSettings, adapter.CapConstraints}}, nil
+	return adapter.Description{Kind: Kind, Version: Version, Capabilities: []adapter.Capability{adapter.CapUnitSettings, adapter.CapConstraints, adapter.CapVolumes}}, nil
 }
 
 func (s *systemd) Configure(_ context.Context, configs []adapter.EnvConfig) error {

@@ -18,12 +18,13 @@ import (
 )
 
 // given are the settings that a controller gave to a deployment unit. They are in its record, and in /run for the service manager: the limits in the
-// drop-ins of its services, the variables in one file that the drop-ins name. Such a file wins over what the image sets, by Environment= and by
+// drop-ins of its services, the volumes too, the variables in one file that the drop-ins name. Such a file wins over what the image sets, by Environment= and by
 // EnvironmentFile= (systemd.exec(5)), nothing is expanded in it, and unlike Environment= it is not shown to everybody on the bus.
 type given struct {
 	Variables []givenVariable `json:"variables,omitempty"`
 	Memory    int64           `json:"memory,omitempty"` // KiB, of each service; 0: no limit
 	CPU       int             `json:"cpu,omitempty"`    // percent of what the environment has, of each service; 0: no limit
+	Volumes   []givenVolume   `json:"volumes,omitempty"`
 }
 
 type givenVariable struct {
@@ -43,6 +44,11 @@ func givenOf(s adapter.UnitSettings, what string) (*given, error) {
 		return adapter.Errorf(r, "cannot %s: %s", what, fmt.Sprintf(format, args...))
 	}
 	g := &given{Memory: s.Limits.Memory, CPU: s.Limits.CPU}
+	volumes, err := volumesOf(s.Volumes, what)
+	if err != nil {
+		return nil, err
+	}
+	g.Volumes = volumes
 	keys := map[string]bool{}
 	for _, v := range s.Variables {
 		switch {
@@ -132,7 +138,7 @@ func (e *env) givenDropIn(r *record) string {
 	if r.Given.CPU > 0 {
 		text += fmt.Sprintf("CPUQuota=%d%%\n", shareOf(e.bounds().cpu, r.Given.CPU))
 	}
-	return text
+	return text + bindPaths(r.Given.Volumes)
 }
 
 // shareOf returns percent of what an environment has of the processors, in percent of one of them, of which the kernel gives no less than 1.

@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,9 +96,12 @@ func TestGivenSettings(t *testing.T) {
 	d.install(home, "given", i.pkg(t))
 	u := adapter.UnitRef{Env: home, Key: "given"}
 	set := func(s adapter.UnitSettings) error { return d.s.SetUnit(t.Context(), d.op(), u, s) }
+	volume := makeVolume(t, t.TempDir(), "1", "/data")
+	d.must(os.WriteFile(filepath.Join(volume.Source, "kept"), []byte("data"), 0o644))
 	secret := "a secret %n $OWN \"\\\n"
 	d.must(set(adapter.UnitSettings{
 		Variables: []adapter.Variable{{Key: "BOTH", Value: secret}, {Key: "FILE", Value: "controller"}}, Limits: adapter.Limits{Memory: 40 << 10, CPU: 50},
+		Volumes: []adapter.Volume{volume},
 	}))
 
 	check := func(when string, cpu string) {
@@ -109,7 +113,8 @@ func TestGivenSettings(t *testing.T) {
 		for _, unit := range []string{"given.service", "given-tick.service", "given@x.service"} {
 			env := environ(t, unit)
 			got := map[string]string{"BOTH": env["BOTH"], "FILE": env["FILE"], "MemoryMax": show(t, unit, "MemoryMax"), "CPU": show(t, unit, "CPUQuotaPerSecUSec")}
-			want := map[string]string{"BOTH": secret, "FILE": "controller", "MemoryMax": fmt.Sprint(40 << 20), "CPU": cpu}
+			maps.Copy(got, filesIn(t, inside(t, unit, volume.Path)))
+			want := map[string]string{"kept": "data", "BOTH": secret, "FILE": "controller", "MemoryMax": fmt.Sprint(40 << 20), "CPU": cpu}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: %s (-want +got)\n%s", when, unit, diff)
 			}

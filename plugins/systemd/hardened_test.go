@@ -58,7 +58,7 @@ func TestWithTheRestrictionsOfTheService(t *testing.T) {
 			args = append(args, "--setenv="+pair)
 		}
 	}
-	args = append(args, exe, "-test.v", "-test.run=TestFormsOfPackages|TestServiceTimerAndSocket|TestDataStaysOverAnUpdate|TestPermanentUnits|TestConstraintsHold")
+	args = append(args, exe, "-test.v", "-test.run=TestFormsOfPackages|TestServiceTimerAndSocket|TestDataStaysOverAnUpdate|TestPermanentUnits|TestConstraintsHold|TestVolumesOfTrusted")
 	out, err := exec.Command("systemd-run", args...).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "--- SKIP") {
 		t.Errorf("%v\n%s", err, out)

@@ -108,8 +108,10 @@ func (e *env) ensure(ctx context.Context, l *link, r *record, g generation) (cha
 // writeDropIns writes the drop-ins of a generation, and reports whether the manager has to be reloaded.
 func (e *env) writeDropIns(r *record, g generation) (changed bool, err error) {
 	errs := []error{e.writeVariables(r)} // before the drop-ins name them
+	c, changed, err := e.cover(r, g)
+	errs = append(errs, err)
 	for _, u := range g.Units {
-		did, err := writeRuntime(u+".d/"+dropIn, e.dropInFile(u, r))
+		did, err := writeRuntime(u+".d/"+dropIn, e.dropInFile(u, r, c))
 		changed, errs = changed || did, append(errs, err)
 	}
 	return changed, errors.Join(errs...)
@@ -117,6 +119,9 @@ func (e *env) writeDropIns(r *record, g generation) (changed bool, err error) {
 
 // drop takes a generation out of the manager's sight. Units that keep belongs to stay bound to the slice. It reports whether the manager has to be reloaded.
 func (e *env) drop(ctx context.Context, l *link, g generation, keep []string) (changed bool, err error) {
+	if changed, err = e.uncover(ctx, l, g); err != nil {
+		return changed, err
+	}
 	if _, some := attached(g); some {
 		changed = true
 		if err := l.detach(ctx, e.store.image(g.Image)); err != nil {

@@ -40,12 +40,13 @@ func (e *env) sliceFile() string {
 }
 
 // dropInFile binds a unit to the slice: its processes are in it, and it ends with it. Timers, paths and targets have no processes. Services get what was given
-// to the deployment unit.
-func (e *env) dropInFile(unit string, r *record) string {
+// to the deployment unit, and the cover of its image if there is one.
+func (e *env) dropInFile(unit string, r *record, c *cover) string {
 	text := fmt.Sprintf("# Made by smmd for environment %q.\n[Unit]\nPartOf=%s\n", e.id, e.slice)
 	switch kindOf(unit) {
 	case service:
-		text += "\n[Service]\nSlice=" + e.slice + "\n" + e.givenDropIn(r)
+		needs, root := c.dropIn(unit)
+		text += needs + "\n[Service]\nSlice=" + e.slice + "\n" + root + e.givenDropIn(r)
 	case socket:
 		text += "\n[Socket]\nSlice=" + e.slice + "\n"
 	}
