@@ -225,6 +225,9 @@ func TestVolumesOfTrusted(t *testing.T) {
 	}{
 		"ext4": {"Permission denied", []string{"kept\n", "kept\nkept\n"}}, "squashfs": {"Read-only file system", []string{"none\n"}},
 	} {
+		if form == "ext4" && os.Getenv(hardened) != "" {
+			continue // what the adapter does for it, it does for the other one too
+		}
 		vs := fill(t, t.TempDir())
 		i := volumesImage("User=65534\nBindPaths=/usr/share:/opt\nReadOnlyPaths=/srv\n").
 			service("vols-root.service", "echo kept >> /kept; cp /kept /data/.kept || echo none > /data/.kept; mv /data/.kept /data/kept; exec sleep 100000", "Type=exec\n")

@@ -62,6 +62,11 @@ type Harness struct {
 	// [adapter.Module.PIDs]. nil: the kit reads it from /proc.
 	Environ func(t TB, dir string, m adapter.ModuleRef, pids []int) map[string]string
 
+	// Volume says in which directory of the device the kit finds what the processes of a module that is active have at path in their file system, for an
+	// adapter with [adapter.CapVolumes]; empty when they can have nothing there. pids are [adapter.Module.PIDs]. nil: the kit looks, as root, into
+	// /proc/PID/root, and writes with the user and the group of the process.
+	Volume func(t TB, dir string, m adapter.ModuleRef, pids []int, path string) string
+
 	// Limited returns the configuration c of an environment with the one limit of l that is not nil in place of its own, for an adapter with
 	// [adapter.CapConstraints]; false when that cannot be configured exactly. nil with SkipLimited.
 	Limited     func(t TB, c adapter.EnvConfig, l adapter.Constraints) (adapter.EnvConfig, bool)
@@ -175,7 +180,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		describeCases, watchCases, inspectCases, installCases, updateCases, revertCases, discardCases, uninstallCases,
-		startCases, stopCases, severalCases, endCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, leftCases, exportCases, versionCases, settingsCases, constraintCases, callCases,
+		startCases, stopCases, severalCases, endCases, hangCases, setEnabledCases, attachedCases, runLevelCases, autoStartCases, systemCases, permanentCases, leftCases, exportCases, versionCases, settingsCases, volumeCases, constraintCases, callCases,
 	} {
 		all = append(all, group...)
 	}

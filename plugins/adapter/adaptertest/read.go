@@ -59,6 +59,9 @@ var describeCases = []Case{
 				r.t.Errorf("%s is announced and not implemented", c)
 			}
 		}
+		if r.desc.Has(adapter.CapVolumes) && !r.desc.Has(adapter.CapUnitSettings) {
+			r.t.Errorf("%s is announced without %s, with which it goes", adapter.CapVolumes, adapter.CapUnitSettings)
+		}
 		if isLeveler && !r.desc.Has(adapter.CapRunLevels) {
 			err := r.call("SetRunLevel", func(ctx context.Context) error { return l.SetRunLevel(ctx, r.op(), r.env, 1) })
 			r.want("SetRunLevel without "+string(adapter.CapRunLevels), err, adapter.NotSupported)
@@ -87,6 +90,9 @@ var describeCases = []Case{
 			x := ref(v1())
 			err := r.call("SetUnit", func(ctx context.Context) error { return u.SetUnit(ctx, r.op(), x, variables("KEY", "value")) })
 			r.want("SetUnit without "+string(adapter.CapUnitSettings), err, adapter.NotSupported)
+		}
+		if r.desc.Has(adapter.CapUnitSettings) && !r.desc.Has(adapter.CapVolumes) {
+			r.noVolumes(v1())
 		}
 		if isConstrainer && !r.desc.Has(adapter.CapConstraints) {
 			err := r.call("Constrain", func(ctx context.Context) error {

@@ -49,6 +49,6 @@ func TestConformanceStored(t *testing.T) {
 			}
 		}
 	}
-	h.Packages, h.Environ = packages(t, releaseStored, nil), environStored
+	h.Packages, h.Environ, h.Volume = packages(t, releaseStored, nil), environStored, volumeStored
 	adaptertest.Run(t, h)
 }

@@ -25,10 +25,10 @@ var variants = map[string]fake.Options{
 	"versions":                  {Versions: true},
 	"no limits of disk space":   {Settings: true, Constraints: true, NoDiskLimit: true},
 	"everything":                everything,
-	"attached":                  {RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true, Constraints: true, Attached: true},
+	"attached":                  {RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true, Volumes: true, Constraints: true, Attached: true},
 }
 
-var everything = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true, Constraints: true}
+var everything = fake.Options{RunLevels: true, AutoStart: true, Export: true, Versions: true, Settings: true, Volumes: true, Constraints: true}
 
 // packages writes the packages of the conformance kit. end ends a module at the console, nil where that cannot be reached.
 func packages(t *testing.T, release func(t adaptertest.TB, dir, name string), end func(t adaptertest.TB, dir string, m adapter.ModuleRef, exit int)) adaptertest.Packages {
@@ -237,6 +237,7 @@ func inProcess(t *testing.T, w *worlds) adaptertest.Harness {
 		Left:         w.left,
 		Versions:     &adaptertest.Versions{Upgrade: w.upgrade, Running: w.running},
 		Environ:      w.environ,
+		Volume:       w.volume,
 		Limited:      limited,
 	}
 	if w.opts.Attached {
@@ -285,17 +286,48 @@ func environStored(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int) m
 
 func environ(t adaptertest.TB, s fake.State, ref adapter.ModuleRef) map[string]string {
 	env := map[string]string{}
+	for _, v := range started(t, s, ref).Variables {
+		env[v.Key] = v.Value
+	}
+	return env
+}
+
+// started are the settings with which a module was last started.
+func started(t adaptertest.TB, s fake.State, ref adapter.ModuleRef) adapter.UnitSettings {
 	for _, m := range s.Envs[ref.Env].Units[ref.Key].Modules {
-		if m.ID != ref.Module {
-			continue
+		if m.ID == ref.Module {
+			return m.Settings
 		}
-		for _, v := range m.Settings.Variables {
-			env[v.Key] = v.Value
-		}
-		return env
 	}
 	t.Fatalf("there is no module %s of %s", ref.Module, ref.Key)
-	return nil
+	return adapter.UnitSettings{}
+}
+
+// volume is the directory of the volume with which the module was last started.
+func (w *worlds) volume(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int, path string) string {
+	s, err := w.world(t, dir).State()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return volume(t, s, m, path)
+}
+
+// volumeStored is volume for a World in another process.
+func volumeStored(t adaptertest.TB, dir string, m adapter.ModuleRef, _ []int, path string) string {
+	s, err := fake.ReadState(stored(t, dir))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return volume(t, s, m, path)
+}
+
+func volume(t adaptertest.TB, s fake.State, ref adapter.ModuleRef, path string) string {
+	for _, v := range started(t, s, ref).Volumes {
+		if v.Path == path {
+			return v.Source
+		}
+	}
+	return ""
 }
 
 // limited configures another limit.

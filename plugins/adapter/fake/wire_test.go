@@ -101,7 +101,7 @@ func TestConformanceExecutable(t *testing.T) {
 	h.Left, h.SkipLeft = nil, "the console is in the process of the adapter"
 	h.Permanent, h.SkipPermanent = nil, "the console is in the process of the adapter"
 	h.Versions, h.SkipVersions = nil, "the console is in the process of the adapter"
-	h.Packages, h.Environ = packages(t, releaseStored, nil), environStored
+	h.Packages, h.Environ, h.Volume = packages(t, releaseStored, nil), environStored, volumeStored
 	h.Open = func(t adaptertest.TB, dir string) (adapter.Adapter, func()) {
 		cmd := exec.Command(exe)
 		cmd.Env = []string{worldDir + "=" + stored(t, dir), plugin.EnvUnixSocketDir + "=" + sockets}
