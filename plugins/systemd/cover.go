@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,26 +64,19 @@ func (c *cover) dropIn(service string) (needs, root string) {
 	return "RequiresMountsFor=" + c.root() + "\n", "RootImage=\nRootDirectory=" + c.root() + "\nReadOnlyPaths=+/\n"
 }
 
-// readOnlyRoot reports whether the root of a service that is attached is read-only because of its unit file or its profile.
+// readOnlyRoot reports whether the root of a service that is attached is read-only because of its unit file or its profile (systemd.exec(5), ProtectSystem and
+// DynamicUser).
 func readOnlyRoot(service string) bool {
-	protect := ""
-	for _, dir := range attachedDirs {
-		more, _ := filepath.Glob(filepath.Join(dir, service+".d", "*.conf")) // the pattern is a good one
-		for _, file := range append([]string{filepath.Join(dir, service)}, more...) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				continue // it is attached elsewhere
+	files := attachedFiles(service)
+	for _, f := range files {
+		for _, p := range f[[2]string{"Service", "ReadOnlyPaths"}] {
+			if slices.ContainsFunc(strings.Fields(p), func(p string) bool { return strings.TrimLeft(p, "+-") == "/" }) {
+				return true
 			}
-			u := parseUnit(data)
-			for _, p := range u[[2]string{"Service", "ReadOnlyPaths"}] {
-				if slices.ContainsFunc(strings.Fields(p), func(p string) bool { return strings.TrimLeft(p, "+-") == "/" }) {
-					return true
-				}
-			}
-			protect = cmp.Or(u.last("Service", "ProtectSystem"), protect)
 		}
 	}
-	return protect == "strict"
+	protect := setting(files, "ProtectSystem")
+	return protect == "strict" || (protect == "" || no(protect)) && yes(setting(files, "DynamicUser"))
 }
 
 // cover makes what a generation needs so that its services can have the unit's volumes: nil where they can as it is. It reports whether the manager has to
@@ -114,6 +106,9 @@ func (e *env) cover(r *record, g generation) (c *cover, changed bool, err error)
 
 // uncover removes the cover of a generation that has one and of which nothing runs. It reports whether the manager has to be reloaded.
 func (e *env) uncover(ctx context.Context, l *link, g generation) (changed bool, err error) {
+	if filepath.Ext(g.Image) != rawSuffix {
+		return false, nil
+	}
 	c := e.coverOf(g)
 	if _, err := os.Stat(c.dir); errors.Is(err, fs.ErrNotExist) {
 		return false, nil

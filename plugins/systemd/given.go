@@ -127,7 +127,7 @@ func (e *env) removeVariables(key string) error {
 }
 
 // givenDropIn is the part of the drop-in of a service that has to do with settings. Limits of the image give way to those that were given.
-func (e *env) givenDropIn(r *record) string {
+func (e *env) givenDropIn(service string, r *record) string {
 	if r.Given == nil {
 		return ""
 	}
@@ -138,7 +138,7 @@ func (e *env) givenDropIn(r *record) string {
 	if r.Given.CPU > 0 {
 		text += fmt.Sprintf("CPUQuota=%d%%\n", shareOf(e.bounds().cpu, r.Given.CPU))
 	}
-	return text + bindPaths(r.Given.Volumes)
+	return text + volumesDropIn(service, r.Given.Volumes)
 }
 
 // shareOf returns percent of what an environment has of the processors, in percent of one of them, of which the kernel gives no less than 1.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -106,12 +107,25 @@ func (e *env) startError(ctx context.Context, l *link, unit string, o adapter.St
 	case words != "":
 	case result == "dependency":
 		reason, words = failedStart(o), "a unit that it requires has failed"
+		if failed := l.failed(ctx, s.requires); len(failed) > 0 {
+			words += ": " + strings.Join(failed, ", ")
+		}
 	case kindOf(unit) == socket && l.anyUp(ctx, s.triggers):
 		reason, words = failedStart(o), "its service is active already, and systemd makes a socket only before that"
 	default: // canceled, timeout, assert, …
 		reason, words = failedStart(o), "the job of systemd ended with “"+result+"”"
 	}
 	return &adapter.Error{Reason: reason, Message: fmt.Sprintf("cannot %s: %s", what, words), Cause: words}
+}
+
+// failed returns those of the units that have failed.
+func (l *link) failed(ctx context.Context, units []string) (failed []string) {
+	for _, u := range units {
+		if s, err := l.state(ctx, u); err == nil && s.active == "failed" {
+			failed = append(failed, u)
+		}
+	}
+	return failed
 }
 
 // anyUp reports whether one of the units is known to be active.

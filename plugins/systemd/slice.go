@@ -46,7 +46,7 @@ func (e *env) dropInFile(unit string, r *record, c *cover) string {
 	switch kindOf(unit) {
 	case service:
 		needs, root := c.dropIn(unit)
-		text += needs + "\n[Service]\nSlice=" + e.slice + "\n" + root + e.givenDropIn(r)
+		text += needs + "\n[Service]\nSlice=" + e.slice + "\n" + root + e.givenDropIn(unit, r)
 	case socket:
 		text += "\n[Socket]\nSlice=" + e.slice + "\n"
 	}

@@ -1,7 +1,11 @@
 package systemd
 
 import (
+	"cmp"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/smmd-project/smmd/plugins/adapter"
@@ -29,6 +33,51 @@ func volumesOf(vs []adapter.Volume, what string) ([]givenVolume, error) {
 		out = append(out, givenVolume(v))
 	}
 	return out, nil
+}
+
+// volumesDropIn is the part of the drop-in of a service that has to do with volumes.
+func volumesDropIn(service string, vs []givenVolume) string {
+	text := ""
+	hidden := slices.ContainsFunc(vs, func(v givenVolume) bool {
+		return slices.ContainsFunc(homes, func(dir string) bool { return v.Path == dir || strings.HasPrefix(v.Path, dir+"/") })
+	})
+	if hidden && yes(setting(attachedFiles(service), "ProtectHome")) {
+		text = "ProtectHome=tmpfs\n" // they are as empty, and what is mounted below is not masked
+	}
+	return text + bindPaths(vs)
+}
+
+// homes are what ProtectHome= hides (systemd.exec(5)).
+var homes = []string{"/home", "/root", "/run/user"}
+
+// attachedFiles are the unit file of a service that is attached and what portabled adds to it, the profile above all, in the order in which they count.
+func attachedFiles(service string) (files []unitFile) {
+	for _, dir := range attachedDirs {
+		more, _ := filepath.Glob(filepath.Join(dir, service+".d", "*.conf")) // the pattern is a good one
+		for _, file := range append([]string{filepath.Join(dir, service)}, more...) {
+			if data, err := os.ReadFile(file); err == nil { // else it is attached in the other way
+				files = append(files, parseUnit(data))
+			}
+		}
+	}
+	return files
+}
+
+// setting is what the last of the files says.
+func setting(files []unitFile, key string) (value string) {
+	for _, f := range files {
+		value = cmp.Or(f.last("Service", key), value)
+	}
+	return value
+}
+
+// yes and no are how the manager reads a truth value (systemd.syntax(7)).
+func yes(value string) bool {
+	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(value))
+}
+
+func no(value string) bool {
+	return slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(value))
 }
 
 // bindPaths are the settings that bind volumes (systemd.exec(5), BindPaths). Of two that bind to one path the manager takes the one that does not
