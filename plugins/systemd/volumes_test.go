@@ -262,6 +262,7 @@ func TestVolumesOfTrusted(t *testing.T) {
 		i.dirs = append(i.dirs, "srv")
 		u := d.install(home, form, packageOf(t, packs[form](t, i)))
 		d.must(d.s.SetUnit(t.Context(), d.op(), adapter.UnitRef{Env: home, Key: u.Key}, adapter.UnitSettings{Volumes: vs}))
+		d.must(d.start(ref(home, form, "vols-dynamic.service"))) // whose root is read-only because of that
 		d.must(d.start(ref(home, form, "vols.service")))
 		if files := looked(t, vs); files["user"] != "65534\n" || !strings.Contains(files["root"], want.refused) {
 			t.Errorf("%s: the service has found %q", form, files)
@@ -277,7 +278,6 @@ func TestVolumesOfTrusted(t *testing.T) {
 			d.must(os.Remove(filepath.Join(vs[0].Source, "kept")))
 			d.must(d.stop(m))
 		}
-		d.must(d.start(ref(home, form, "vols-dynamic.service"))) // whose root is read-only because of that
 		_, err := d.s.Uninstall(t.Context(), d.op(), m.UnitRef)
 		d.must(err)
 		d.await("the uninstall", func() bool { _, there := d.seen[home][form]; return !there })
