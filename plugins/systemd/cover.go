@@ -25,7 +25,7 @@ type cover struct {
 	dir   string
 }
 
-// coversDir is where the covers are.
+// coversDir is where the covers are, for root alone: nobody else is to find the setuid programs of images on the device.
 const coversDir = "/run/smmd-covers"
 
 // coverOf is the cover that an image would have.
@@ -34,6 +34,8 @@ func (e *env) coverOf(g generation) *cover {
 }
 
 func (c *cover) lower() string { return filepath.Join(c.dir, "image") }
+func (c *cover) upper() string { return filepath.Join(c.dir, "upper") }
+func (c *cover) work() string  { return filepath.Join(c.dir, "work") }
 func (c *cover) root() string  { return filepath.Join(c.dir, "root") }
 
 // mountUnit is the name of the unit that mounts at a path (systemd.mount(5)).
@@ -49,7 +51,8 @@ func (c *cover) files() map[string]string {
 	if c.form == ext4 {
 		kind, options = "ext4", options+",norecovery" // of a journal that is not empty: the image is not to be written
 	}
-	layers := fmt.Sprintf("nodev,lowerdir=%s,upperdir=%s,workdir=%s", c.lower(), filepath.Join(c.dir, "upper"), filepath.Join(c.dir, "work"))
+	// Without an index one that still runs with an earlier cover, of which the device knows nothing any more, is no reason to mount none.
+	layers := fmt.Sprintf("nodev,index=off,lowerdir=%s,upperdir=%s,workdir=%s", c.lower(), c.upper(), c.work())
 	return map[string]string{
 		mountUnit(c.lower()): file(c.image, c.lower(), kind, options, ""),
 		mountUnit(c.root()):  file("overlay", c.root(), "overlay", layers, "RequiresMountsFor="+c.lower()+"\n"),
@@ -91,10 +94,10 @@ func (e *env) cover(r *record, g generation) (c *cover, changed bool, err error)
 	} else if err != nil {
 		return nil, false, err
 	}
-	for _, dir := range []string{c.lower(), c.root(), filepath.Join(c.dir, "upper"), filepath.Join(c.dir, "work")} {
-		err = errors.Join(err, os.MkdirAll(dir, 0o755))
+	for _, dir := range []string{c.lower(), c.root(), c.upper(), c.work()} {
+		err = errors.Join(err, os.MkdirAll(dir, 0o700))
 	}
-	if err != nil {
+	if err = errors.Join(err, os.Chmod(c.upper(), 0o755)); err != nil { // the services' users see it as their root
 		return nil, false, fmt.Errorf("cannot make the cover of an image: %w", err)
 	}
 	for name, text := range c.files() {

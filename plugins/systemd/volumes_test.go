@@ -195,7 +195,10 @@ func TestVolumesOfEachForm(t *testing.T) {
 				uncovered(t)
 				r, err := d.s.envs[home].store.load(name)
 				d.must(err)
-				d.must(os.RemoveAll(filepath.Join(d.s.envs[home].coverOf(r.Current).dir, "upper")))
+				d.must(os.RemoveAll(d.s.envs[home].coverOf(r.Current).upper()))
+				if info, err := os.Stat(coversDir); err != nil || info.Mode().Perm() != 0o700 {
+					t.Errorf("the directory of covers: %v, %v", info, err)
+				}
 				err = d.start(m)
 				reasonIs(t, "a start without a cover", err, adapter.StartFailed)
 				if !strings.Contains(fmt.Sprint(err), "root.mount") {
