@@ -280,7 +280,11 @@ var volumeCases = []Case{
 		r.wantKept("after all", a, b, c)
 	}},
 	{"SetUnit/volumes hold for every module, over Update and Revert", func(r *rig) {
-		old, next := r.h.Packages.Several.load(r, "Several"), r.h.Packages.SeveralNext.load(r, "SeveralNext")
+		before, after := r.h.Packages.Several, r.h.Packages.SeveralNext
+		if before.Path == "" || after.Path == "" {
+			before, after = r.h.Packages.V1, r.h.Packages.V2
+		}
+		old, next := before.load(r, "V1"), after.load(r, "V2")
 		r.volumable()
 		u := r.install(old)
 		a := r.volume(pathA)
