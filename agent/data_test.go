@@ -296,7 +296,9 @@ func TestDataArguments(t *testing.T) {
 		f(&v)
 		return []model.VolumeRequest{v}
 	}
-	at := func(path string) []model.VolumeRequest { return with(func(v *model.VolumeRequest) { v.AccessPath = path }) }
+	at := func(path string) []model.VolumeRequest {
+		return with(func(v *model.VolumeRequest) { v.AccessPath = path })
+	}
 	var many []model.VolumeRequest
 	for n := range model.MaxVolumes + 1 {
 		many = append(many, volume(strconv.Itoa(n), model.Forever))
