@@ -93,7 +93,39 @@ func firmware(disk *os.Root) error {
 		disk.Symlink("/"+dir+"/firmware.service", wants+"/firmware.service"))
 }
 
-// TestKindsPower: over a reboot and over a power cut each unit stays who it is, what has AutoStart runs at its level, and nothing else does.
+// counting is what a program does that has data: it counts its starts, in what stays and in what does not.
+const counting = "echo start >>/kept/starts; echo start >>/cache/starts; sync; " + steady
+
+// counted are the volumes of a program that counts.
+var counted = []client.VolumeOptions{
+	{Name: "kept", Capacity: 1, Retain: client.RetainForever, AccessPath: "/kept"},
+	{Name: "cache", Capacity: 1, Retain: client.RetainUntilStopped, AccessPath: "/cache"},
+}
+
+// wantStarts waits until the unit of an environment that counts has been started so many times, as the files of the device say.
+func (d *Device) wantStarts(when string, k kind, n int) {
+	d.t.Helper()
+	want := map[string]string{"kept": strings.Repeat("start\n", n), "cache": "start\n"}
+	support.Until(d.t, when+": what "+k.env+" have counted", func() error {
+		for _, env := range d.Tree().ExecEnvs {
+			if env.Name != k.env {
+				continue
+			}
+			if len(env.ApplicationData) != len(want) {
+				return fmt.Errorf("it has %+v", env.ApplicationData)
+			}
+			for _, v := range env.ApplicationData {
+				got, err := d.Machine.Try(d.t.Context(), "cat", fmt.Sprintf("%s/data/%s/%d/starts", stateDir, k.env, v.Number))
+				if err != nil || got != want[v.Name] {
+					return fmt.Errorf("%s has %q, not %q: %v", v.Name, got, want[v.Name], err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// TestKindsPower: over a reboot and over a power cut each unit stays who it is and keeps its data, what has AutoStart runs at its level, and nothing else does.
 func TestKindsPower(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -136,18 +168,28 @@ func TestKindsPower(t *testing.T) {
 					{func(u support.Unit) { d.setLevel(u, 7) }, false},
 				} {
 					p := program{name: fmt.Sprintf("%s-p%d", k.env, i), version: "1"}
-					unit := d.install(k, p)
+					o := client.InstallOptions{ExecEnv: k.env}
+					if i == 0 {
+						p.script, o.Volumes = counting, counted
+					}
+					unit := d.InstallWith(d.packed(k, p), o)
 					u.prep(unit)
 					units[unit.Object] = expected{k, p, identity(d.Unit(unit.Object)), u.runs}
 				}
 			}
-			for range 2 {
+			for n := range 2 {
+				for _, k := range kinds {
+					d.wantStarts("before a "+c.name, k, n+1)
+				}
 				c.again(d)
 				d.Up()
 				equal(t, "how many units there are", len(d.Tree().DeploymentUnits), len(units)+1)
 				for path, want := range units {
 					now := d.runs("after a "+c.name, want.k, d.Unit(path), want.p, want.runs, "NoFault")
 					equal(t, "the unit", identity(now), want.identity)
+				}
+				for _, k := range kinds {
+					d.wantStarts("after a "+c.name, k, n+2)
 				}
 				equal(t, "the firmware", identity(d.becomes(own.Object, "Active")), identity(own))
 			}
