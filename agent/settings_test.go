@@ -1,10 +1,12 @@
 package agent_test
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -595,6 +597,31 @@ func TestSettingsPutBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSettingsPutBackAtOnce is about one that is installed again before anybody has taken note that it was gone.
+func TestSettingsPutBackAtOnce(t *testing.T) {
+	d := start(t, able(plain))
+	spec := fake.Spec{Name: "a", Version: "1"}
+	row := d.installedWith(spec, memory(1000), "KEY", "value")
+	other := d.installed(fake.Spec{Name: "other"})
+	d.rest(row.ID, model.EUActive)
+	d.rest(other.ID, model.EUActive)
+	writing, release := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() { close(writing); <-release })
+	d.agent.FailCommits(func() error { first(); return nil })
+	named := make(chan error)
+	go func() {
+		_, err := d.agent.Set(t.Context(), []model.Assignment{{Row: ref(model.KindDeploymentUnit, other.ID), Attribute: model.Alias, Value: "x"}}, model.Origin{})
+		named <- err
+	}()
+	<-writing
+	c := d.console("e")
+	d.ok(errors.Join(c.Stop(other.Key, "main"), c.Remove(row.Key), c.Install(row.Key, spec))) // the first of these is as far as the agent gets
+	close(release)
+	d.ok(<-named)
+	d.rest(other.ID, model.EUIdle)
+	d.wantSettings("it has them again", row.ID, model.Limits{Memory: 1000}, "1 KEY=value")
 }
 
 // TestSettingsKeepWhatIsThere wants that requests do not change what they are combined with.

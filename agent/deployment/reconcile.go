@@ -47,6 +47,11 @@ func (us *Units) Observe(tx *inventory.Tx, o environment.Observation) error {
 				continue
 			}
 		}
+		if slices.Contains(o.Back, unit.Key) && !row.Missing {
+			was := *row
+			was.SettingsPending = was.SettingsPending || hasSettings(tx, row)
+			row = &was
+		}
 		if err := us.take(tx, row, unit, newUnits{}); err != nil {
 			return err
 		}
@@ -220,7 +225,7 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		row := *old
 		row.DUID, row.Resolved, row.Missing = unit.DUID, unit.Resolved, false
 		// What somebody has put back has no settings.
-		row.SettingsPending = row.SettingsPending || old.Missing && (!noSettings(row.Settings) || hasVolumes(tx, &row))
+		row.SettingsPending = row.SettingsPending || old.Missing && hasSettings(tx, &row)
 		row.Name, row.Vendor, row.Description = unit.Manifest.Name, unit.Manifest.Vendor, unit.Manifest.Description
 		if row.Version != unit.Manifest.Version {
 			id, err := taken(tx, row.UUID, unit.Manifest.Version, row.Env)
@@ -279,6 +284,11 @@ func (us *Units) take(tx *inventory.Tx, old *model.DeploymentUnit, unit adapter.
 		}
 	}
 	return nil
+}
+
+// hasSettings reports whether a unit has something that its environment has to know.
+func hasSettings(tx *inventory.Tx, row *model.DeploymentUnit) bool {
+	return !noSettings(row.Settings) || hasVolumes(tx, row)
 }
 
 // hasVolumes reports whether a unit has application data.

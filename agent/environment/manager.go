@@ -40,6 +40,7 @@ type Observation struct {
 	Env     string
 	Units   []adapter.Unit // new or changed
 	Removed []string       // keys of those that are gone
+	Back    []string       // keys of those in Units that were gone in between
 	// Synced is set when the environment has told everything: what is not in All is not there.
 	Synced bool
 	All    map[string]adapter.Unit

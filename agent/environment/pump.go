@@ -72,7 +72,7 @@ func (e *env) learn(batch []news) lesson {
 	defer e.mu.Unlock()
 	l := lesson{next: e.now}
 	n := &l.next
-	changed, removed := map[string]adapter.Unit{}, map[string]bool{}
+	changed, removed, back := map[string]adapter.Unit{}, map[string]bool{}, map[string]bool{}
 	for _, x := range batch {
 		switch {
 		case x.lost != nil:
@@ -91,12 +91,13 @@ func (e *env) learn(batch []news) lesson {
 		case adapter.EventEnv:
 			relaunched := n.up && ev.Env.Launch != n.state.Launch
 			if n.up && l.ended == "" && (!ev.Env.Up || relaunched) {
-				l.before = e.observation(n, changed, removed)
+				l.before = e.observation(n, changed, removed, back)
 			}
 			if !ev.Env.Up || !n.up || relaunched {
 				clear(e.seen)
 				clear(changed)
 				clear(removed)
+				clear(back)
 				n.synced, l.fresh = false, false
 			}
 			switch {
@@ -108,16 +109,18 @@ func (e *env) learn(batch []news) lesson {
 			n.state, n.up, n.detail, n.attached = *ev.Env, ev.Env.Up, ev.Env.Detail, ev.Env.Attached
 		case adapter.EventUnit:
 			e.seen[ev.Unit.Key], changed[ev.Unit.Key] = *ev.Unit, *ev.Unit
+			back[ev.Unit.Key] = back[ev.Unit.Key] || removed[ev.Unit.Key]
 			delete(removed, ev.Unit.Key)
 		case adapter.EventUnitRemoved:
 			delete(e.seen, ev.Key)
 			delete(changed, ev.Key)
+			delete(back, ev.Key)
 			removed[ev.Key] = true
 		case adapter.EventSynced:
 			n.synced, l.fresh, l.came = n.up, n.up, l.came || n.up
 		}
 	}
-	l.observation = e.observation(n, changed, removed)
+	l.observation = e.observation(n, changed, removed, back)
 	if l.fresh {
 		l.observation.Synced, l.observation.All = true, maps.Clone(e.seen)
 	}
@@ -127,10 +130,11 @@ func (e *env) learn(batch []news) lesson {
 	return l
 }
 
-func (e *env) observation(n *view, changed map[string]adapter.Unit, removed map[string]bool) Observation {
+func (e *env) observation(n *view, changed map[string]adapter.Unit, removed, back map[string]bool) Observation {
+	maps.DeleteFunc(back, func(_ string, was bool) bool { return !was })
 	return Observation{
 		Env: e.id, Units: slices.SortedFunc(maps.Values(changed), compareUnits), Removed: slices.Sorted(maps.Keys(removed)),
-		Levels: n.desc.Has(adapter.CapRunLevels),
+		Back: slices.Sorted(maps.Keys(back)), Levels: n.desc.Has(adapter.CapRunLevels),
 	}
 }
 
