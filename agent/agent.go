@@ -154,7 +154,7 @@ func (a *Agent) wire() (err error) {
 		Pending: func(env string) ([]adapter.ModuleSetting, error) { return a.eus.Pending(env) },
 	})
 	a.vols, err = volume.New(volume.Options{
-		Inventory: a.inv, Dir: cfg.DataDir(), Encrypted: cfg.Data.Encrypted, Reserve: cfg.Packages.Reserve, Log: log,
+		Inventory: a.inv, Dir: cfg.VolumeDir(), Encrypted: cfg.Data.Encrypted, Reserve: cfg.Packages.Reserve, Log: log,
 	})
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (a *Agent) adapterNames() []string {
 
 // ended is told by the engine that an operation has ended.
 func (a *Agent) ended() {
-	a.vols.Look()
+	a.vols.MeasureSoon()
 	select {
 	case a.collect <- struct{}{}:
 	default:

@@ -24,8 +24,8 @@ type Config struct {
 // EnvDir is the directory of an environment, which its adapter may use.
 func (c Config) EnvDir(name string) string { return filepath.Join(c.Agent.StateDir, "env", name) }
 
-// DataDir is the directory of application data.
-func (c Config) DataDir() string { return filepath.Join(c.Agent.StateDir, "data") }
+// VolumeDir is the directory of application data.
+func (c Config) VolumeDir() string { return filepath.Join(c.Agent.StateDir, "data") }
 
 // Agent is the table [agent].
 type Agent struct {

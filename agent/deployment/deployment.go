@@ -282,7 +282,7 @@ func (us *Units) installedAgain(tx *inventory.Tx, id model.RowID) error {
 // Collect removes packages and application data that no unit and no open operation needs, and files in the spool that no open operation has begun. What is
 // needed is read after the store has listed what is there, so that a package that comes in between is not taken for useless.
 func (us *Units) Collect(engine *operation.Engine) error {
-	return errors.Join(us.collectPackages(engine), us.Volumes.Useless(func() (map[model.RowID]bool, error) {
+	return errors.Join(us.collectPackages(engine), us.Volumes.RemoveUseless(func() (map[model.RowID]bool, error) {
 		n, err := us.needs(engine)
 		return n.volumes, err
 	}))
@@ -353,7 +353,7 @@ func (us *Units) needs(engine *operation.Engine) (needs, error) {
 			for _, p := range d.Pins {
 				n.packages[p] = true
 			}
-			for _, id := range d.Volumes {
+			for _, id := range d.NewVolumes {
 				n.volumes[id] = true
 			}
 		}

@@ -24,8 +24,8 @@ type download struct {
 	For string `json:"for,omitempty"`
 	// Pins are the packages that the operation needs; they are not collected while it is open.
 	Pins []string `json:"pins,omitempty"`
-	// Volumes are the numbers of volumes that have no rows before the operation has succeeded; their directories are not collected while it is open.
-	Volumes []model.RowID `json:"volumes,omitempty"`
+	// NewVolumes are the numbers of volumes that have no rows before the operation has succeeded; their directories are not collected while it is open.
+	NewVolumes []model.RowID `json:"volumes,omitempty"`
 	// Others are what the operation brings besides, from other places. They have none of their own.
 	Others []download `json:"others,omitempty"`
 }

@@ -168,7 +168,7 @@ func (us *Units) installRow(tx *inventory.Tx, r *installRun, uuid string) error 
 	if s.Data, err = us.Volumes.Plan(tx, volume.Unit{Env: s.Env, UUID: uuid, Row: id}, s.Request.Volumes, volume.KeepAll); err != nil {
 		return err
 	}
-	s.Volumes = s.Data.New()
+	s.NewVolumes = s.Data.New()
 	s.attempt = attempt{own: true}
 	r.SetObjects(model.Ref{Kind: model.KindDeploymentUnit, Instance: id})
 	return tx.PutDeploymentUnit(row)

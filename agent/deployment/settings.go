@@ -17,6 +17,7 @@ import (
 
 // Settings are what a controller gives to the execution units of a deployment unit: variables and limits (TR-181, InstallDU(), Update()). The row of a unit that is Installed has those
 // that its environment has been told, whose own they are from then on; only a unit that was gone and is there again has to be told them once more.
+// Volumes are told with them, but have rows of their own (package volume).
 
 // combine returns the settings that come of old ones by what is asked for: variables replace all that there are, nil leaves them; a limit replaces the one that there
 // is. A variable whose key is there keeps its number.

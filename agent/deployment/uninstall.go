@@ -19,7 +19,7 @@ type UninstallState struct {
 	Active []string        `json:"active"` // modules that ran before
 	Ref    adapter.UnitRef `json:"ref"`
 	Former model.Result    `json:"former"` // what is told of the row once it is gone
-	// RetainData keeps what is to be kept of the unit's application data.
+	// RetainData keeps the volumes that are [model.Forever].
 	RetainData bool `json:"retain_data,omitempty"`
 
 	told bool // the environment has told that the unit is gone
@@ -101,7 +101,7 @@ func (us *Units) uninstallRemove(ctx context.Context, r *uninstallRun) (operatio
 	return nil, nil
 }
 
-// uninstallRecord removes the rows.
+// uninstallRecord removes the rows, also those of volumes that are not kept; their directories go when the operation has ended ([Units.Collect]).
 func (us *Units) uninstallRecord(_ context.Context, r *uninstallRun) (operation.Apply, error) {
 	return func(tx *inventory.Tx) error {
 		row := tx.DeploymentUnit(r.State.Row)

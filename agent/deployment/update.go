@@ -160,7 +160,7 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 		}
 	}
 	return func(tx *inventory.Tx) error {
-		s.Volumes = nil
+		s.NewVolumes = nil
 		for i := range s.Targets {
 			t := &s.Targets[i]
 			row := tx.DeploymentUnit(t.Row)
@@ -197,7 +197,7 @@ func (us *Units) updateData(tx *inventory.Tx, s *UpdateState, t *updateTarget) (
 		keep = volume.KeepNone
 	}
 	t.Settings.Data, err = us.Volumes.Plan(tx, volume.Unit{Env: t.Env, UUID: t.UUID, Row: t.Row}, s.Request.Volumes, keep)
-	s.Volumes = append(s.Volumes, t.Settings.Data.New()...)
+	s.NewVolumes = append(s.NewVolumes, t.Settings.Data.New()...)
 	return err
 }
 

@@ -79,7 +79,7 @@ func (b *box) fill(n uint32) {
 			return err
 		}
 		for i := uint32(1); i <= n; i++ {
-			if err := errors.Join(tx.PutDeploymentUnit(du(i)), tx.PutExecutionUnit(eu(i, i))); err != nil {
+			if err := errors.Join(tx.PutDeploymentUnit(du(i)), tx.PutExecutionUnit(eu(i, i)), tx.PutVolume(&model.Volume{ID: i, Env: "osgi"})); err != nil {
 				return err
 			}
 		}
@@ -303,6 +303,16 @@ func TestRunTimeStateDoesNotTouchTheDisk(t *testing.T) {
 			e.Status, e.StatusDetail, e.CurrentRunLevel = model.EEError, "why", 3
 			e.AllocatedDisk, e.AvailableDisk, e.AllocatedMemory, e.AvailableMemory = 1, 2, 3, 4
 			return tx.PutExecEnv(&e)
+		}},
+		{"what application data holds", 0, func(tx *Tx) error {
+			v := *tx.Volume(1)
+			v.Utilization = 7
+			return tx.PutVolume(&v)
+		}},
+		{"alias of application data", 1, func(tx *Tx) error {
+			v := *tx.Volume(1)
+			v.Alias = "new"
+			return tx.PutVolume(&v)
 		}},
 		{"progress", 0, func(tx *Tx) error {
 			tx.PutJob(&model.Job{ID: 1, Progress: 0.5})

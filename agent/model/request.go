@@ -48,7 +48,7 @@ type UpdateRequest struct {
 // UninstallRequest asks for the removal of a deployment unit (TR-069 Table 74, TR-181 Uninstall()).
 type UninstallRequest struct {
 	DU RowID `json:"du"`
-	// RetainData keeps the unit's volumes that are [Forever]; else, and all others, they go with the last version of it on the environment.
+	// RetainData keeps the unit's volumes that are [Forever]. All others, and without it all, go with the last version of it on the environment.
 	RetainData bool   `json:"retain_data,omitempty"`
 	Originator Origin `json:"originator,omitzero"`
 }

@@ -21,7 +21,7 @@ const MaxFaultMessage = 256
 
 // An ExecEnv is one configured execution environment. Values in the snapshot are immutable: copy before a change.
 //
-// What carries a json tag is kept in the store; the rest is learned again from the adapter.
+// What has a name in JSON is kept in the store; the rest is learned again from the adapter.
 type ExecEnv struct {
 	ID       string `json:"id"`       // the configured name, [a-z0-9-]{1,24}: the key of everything
 	Instance uint32 `json:"instance"` // instance number in the ExecEnv table, never reused

@@ -2,6 +2,8 @@ package model
 
 // A Volume is a row of ExecEnv.{i}.ApplicationData.: a directory in which the execution units of a deployment unit keep data. It belongs to a UUID on an environment, not to
 // one version of the unit, and may be there while the unit is not.
+//
+// It is compared with ==. What changes outside of a plan is also named in Record, and what is not stored in of (package volume).
 type Volume struct {
 	ID          RowID  `json:"id"` // also the instance number, one for all environments
 	Alias       string `json:"alias"`

@@ -180,9 +180,9 @@ func removeAll(root *os.Root) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// Useless calls remove for every directory that no row and no open operation needs. needed is asked once, after the directories were listed, so that one that comes in between is
+// RemoveUseless removes every directory that no row and no open operation needs. needed is asked once, after the directories were listed, so that one that comes in between is
 // not taken for useless.
-func (k *Keeper) Useless(needed func() (map[model.RowID]bool, error)) error {
+func (k *Keeper) RemoveUseless(needed func() (map[model.RowID]bool, error)) error {
 	listed := map[string]model.RowID{}
 	envs, err := os.ReadDir(k.Dir)
 	if err != nil {

@@ -21,15 +21,15 @@ const (
 	part   = 20
 )
 
-// Look has the volumes measured soon: something may have been written.
-func (k *Keeper) Look() {
+// MeasureSoon has the volumes measured soon: something may have been written.
+func (k *Keeper) MeasureSoon() {
 	select {
 	case k.kick <- struct{}{}:
 	default:
 	}
 }
 
-// Run measures what the volumes hold, at the start, after each Look, and every five minutes, until ctx is done.
+// Run measures what the volumes hold, at the start, after each MeasureSoon, and every five minutes, until ctx is done.
 func (k *Keeper) Run(ctx context.Context) error {
 	for {
 		start := time.Now()

@@ -95,7 +95,7 @@ func TestHalfMade(t *testing.T) {
 	}
 }
 
-func TestUseless(t *testing.T) {
+func TestRemoveUseless(t *testing.T) {
 	k := keeper(t)
 	for _, dir := range []string{"e/1", "e/2", "e/3", "other/4", "e/README"} {
 		must(t, os.MkdirAll(filepath.Join(k.Dir, dir, "inner"), 0o700))
@@ -108,13 +108,13 @@ func TestUseless(t *testing.T) {
 		}
 		return strings.Join(found, " ")
 	}
-	if err := k.Useless(func() (map[model.RowID]bool, error) { return nil, errors.New("a test") }); err == nil {
+	if err := k.RemoveUseless(func() (map[model.RowID]bool, error) { return nil, errors.New("a test") }); err == nil {
 		t.Error("nobody knows what is needed, and there is no error")
 	}
 	if got, want := left(), "e/1 e/2 e/3 e/README other/4"; got != want {
 		t.Errorf("%s is left, not %s", got, want)
 	}
-	must(t, k.Useless(func() (map[model.RowID]bool, error) {
+	must(t, k.RemoveUseless(func() (map[model.RowID]bool, error) {
 		must(t, os.Mkdir(filepath.Join(k.Dir, "e/5"), 0o700)) // comes in between
 		return map[model.RowID]bool{2: true, 4: true}, nil
 	}))
