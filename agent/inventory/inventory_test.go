@@ -111,6 +111,9 @@ func contents(s *model.Snapshot) string {
 	for u := range s.ExecutionUnits() {
 		fmt.Fprintf(&out, "%+v\n", *u)
 	}
+	for v := range s.Volumes() {
+		fmt.Fprintf(&out, "%+v\n", *v)
+	}
 	for j := range s.Jobs() {
 		fmt.Fprintf(&out, "%+v\n", *j)
 	}
