@@ -90,13 +90,14 @@ final class Bundles {
   /** Replaces the bundle at the location by the file and rewires its dependents. It is stopped; its flag and level stay. */
   JsonObject update(String location, String path, int millis) throws Failure {
     String what = "update \"" + location + "\" to " + path;
-    Bundle bundle = inventory.changeable(location, what);
+    inventory.changeable(location, what);
     return calls.run(
         location,
         what,
         millis,
         Reason.BAD_STATE,
         waiter -> {
+          Bundle bundle = inventory.changeable(location, what); // an earlier call may have removed it
           try (InputStream in = open(path)) {
             KeptContent old = KeptContent.of(storage, bundle);
             Refresher.Dependents dependents;

@@ -50,6 +50,7 @@ final class Execution {
         millis,
         Reason.STILL_RUNNING,
         waiter -> {
+          inventory.get(location, what); // an earlier call may have removed it
           refuseStopping(bundle, what);
           faults.clear(bundle.getBundleId());
           if (!persistent) {
@@ -79,6 +80,7 @@ final class Execution {
         millis,
         Reason.STILL_RUNNING,
         waiter -> {
+          inventory.get(location, what); // likewise
           faults.clear(bundle.getBundleId());
           int options = persistent ? 0 : Bundle.STOP_TRANSIENT;
           deed(bundle, what, Reason.STOP_FAILED, persistent, () -> bundle.stop(options));

@@ -597,6 +597,22 @@ abstract class HostSuite {
     assertEquals("1.0.0", client.bundle("a").getString("version"));
   }
 
+  /** Whoever repeats a removal whose answer he did not get may meet it still at work. */
+  @Test
+  void aStopSaysThatTheBundleIsGoneMeanwhile() throws IOException {
+    launch("--property", releaseProperty());
+    install("a", Activators.HangsInStop.class);
+    client.call("start", start("a", false));
+    client.forget();
+    int uninstall = client.send("uninstall", "location", "a", "timeout", 20_000);
+    client.awaitBundle("a", b -> b.getString("state").equals("STOPPING"));
+    int stop = client.send("stop", "location", "a", "timeout", 20_000);
+    install("b", Activators.Quiet.class); // the stop waits by now
+    Files.createFile(release());
+    assertTrue(client.answer(uninstall).has("result"));
+    assertEquals("not-found", client.answer(stop).getObject("error").getString("reason"));
+  }
+
   @Test
   void aBundleThatHangsAtLaunchLeavesTheHostReachable() throws IOException {
     launch("--property", releaseProperty());
