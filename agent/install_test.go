@@ -318,6 +318,39 @@ func TestUninstallFails(t *testing.T) {
 		d.done(d.uninstall(du.ID))
 		d.clean()
 	})
+	t.Run("too late to cancel", func(t *testing.T) { // the environment goes on with what it has begun
+		d := d.in(t)
+		du := d.installed(fake.Spec{Name: "c"})
+		entered, release := d.worlds["fake"].Block("Uninstall")
+		defer release()
+		job, err := d.uninstall(du.ID)
+		d.ok(err)
+		<-entered
+		wantReason(t, fault.InvalidDUState, d.agent.Cancel(t.Context(), job))
+		release()
+		d.done(job, nil)
+		d.clean()
+	})
+	t.Run("canceled before its turn", func(t *testing.T) {
+		d := d.in(t)
+		du := d.installed(fake.Spec{Name: "c"})
+		d.rest(du.ID, model.EUActive)
+		entered, release := d.worlds["fake"].Block("Stop")
+		defer release()
+		stop, err := d.request(d.eu(du.ID).ID, model.RequestIdle)
+		d.ok(err)
+		<-entered
+		job, err := d.uninstall(du.ID)
+		d.ok(err)
+		d.ok(d.agent.Cancel(t.Context(), job))
+		if j := d.end(job); j.State != model.JobCancelled || j.Fault != fault.Canceled {
+			t.Errorf("the job is %+v", *j)
+		}
+		release()
+		d.done(stop, nil)
+		d.done(d.uninstall(du.ID))
+		d.clean()
+	})
 	t.Run("pending", func(t *testing.T) {
 		d := d.in(t)
 		du := d.installed(fake.Spec{Name: "p", UninstallPending: true})

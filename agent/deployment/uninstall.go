@@ -37,7 +37,7 @@ func (us *Units) Uninstall() *operation.Definition[UninstallState] {
 	}
 	return &operation.Definition[UninstallState]{Kind: "uninstall", Finish: finish, Results: us.uninstallResults, Steps: []operation.Step[UninstallState]{
 		{Name: "prepare", State: model.JobUninstalling, Turn: true, Do: us.uninstallPrepare, Undo: us.uninstallRestore},
-		{Name: "remove", State: model.JobUninstalling, Turn: true, Weight: 4, Do: us.uninstallRemove},
+		{Name: "remove", State: model.JobUninstalling, Turn: true, Weight: 4, Sealed: true, Do: us.uninstallRemove},
 		{Name: "record", State: model.JobRecording, Turn: true, Final: true, Do: us.uninstallRecord},
 	}}
 }
@@ -83,7 +83,8 @@ func (us *Units) uninstallRestore(ctx context.Context, r *uninstallRun) (operati
 	}, nil
 }
 
-// uninstallRemove takes the unit out of its environment. There is no way back from a success.
+// uninstallRemove takes the unit out of its environment. There is no way back from a success, and none that is sure from the call: the environment goes
+// on with it when nobody waits for it any more. So the operation is not canceled then: a unit that goes must not be told to stay.
 func (us *Units) uninstallRemove(ctx context.Context, r *uninstallRun) (operation.Apply, error) {
 	s := r.State
 	var result adapter.UninstallResult

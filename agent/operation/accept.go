@@ -137,8 +137,8 @@ func (e *Engine) Turn(ctx context.Context, env string) (release func(), err erro
 	return k.leave, nil
 }
 
-// Cancel ends an operation that is open and not past its point of no return. It is durable when Cancel returns; the job ends as soon
-// as what has been done is undone.
+// Cancel ends an operation that is open, not past its point of no return, and has not entered a step that is sealed. It is durable when Cancel returns; the
+// job ends as soon as what has been done is undone.
 func (e *Engine) Cancel(id uint32) error {
 	return e.inv.Update(func(tx *inventory.Tx) error {
 		e.mu.Lock()
@@ -149,7 +149,7 @@ func (e *Engine) Cancel(id uint32) error {
 			return fault.Errorf(fault.UnknownDU, "cannot cancel job %d: there is no such job", id)
 		case o == nil:
 			return fault.Errorf(fault.InvalidDUState, "cannot cancel job %d: it has ended", id)
-		case o.rec.Passed || o.rec.Undoing:
+		case o.rec.Passed || o.rec.Undoing || sealed(o):
 			return fault.Errorf(fault.InvalidDUState, "cannot cancel job %d: it is past the point of no return", id)
 		}
 		rec := o.rec

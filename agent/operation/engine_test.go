@@ -254,6 +254,64 @@ func TestCancelOfTheLastStep(t *testing.T) {
 	})
 }
 
+// A sealed step forbids to cancel from the moment it is entered; what fails in it is undone all the same.
+func TestCancelOfASealedStep(t *testing.T) {
+	for _, c := range []struct {
+		when string // a call
+		want model.JobState
+		left string // in the world
+	}{
+		{"do prepare", model.JobCancelled, "[]"},
+		{"do remove", model.JobDone, "[1 prepare 1 record 1 remove]"},
+		{"do record", model.JobDone, "[1 prepare 1 record 1 remove]"},
+		{"failing", model.JobFailed, "[]"},
+	} {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.when, " ", after), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld()
+					do := func(step string) func(context.Context, *Run[toy]) (Apply, error) {
+						return func(ctx context.Context, r *Run[toy]) (Apply, error) {
+							return nil, w.call(ctx, "do "+step, fmt.Sprint(r.ID(), " ", step), true)
+						}
+					}
+					undo := func(ctx context.Context, r *Run[toy]) (Apply, error) {
+						return nil, w.call(ctx, "undo prepare", fmt.Sprint(r.ID(), " prepare"), false)
+					}
+					d := newDevice(t, w, &Definition[toy]{Kind: "remove", Steps: []Step[toy]{
+						{Name: "prepare", Turn: true, Do: do("prepare"), Undo: undo},
+						{Name: "remove", Turn: true, Sealed: true, Do: do("remove")},
+						{Name: "record", Turn: true, Final: true, Do: do("record")},
+					}})
+					when := c.when
+					if when == "failing" {
+						when = "do remove"
+						w.fail[when] = failure{err: fault.Errorf(fault.RequestDenied, "a test"), times: 1}
+					}
+					var err error
+					w.at = func(call string, is bool) {
+						if call == when && is == after {
+							err = d.eng.Cancel(1)
+						}
+					}
+					d.start()
+					j := d.await(d.mustSubmit(Request{}))
+					reason := fault.InvalidDUState
+					if c.want == model.JobCancelled {
+						reason = fault.None
+					}
+					if fault.ReasonOf(err) != reason {
+						t.Errorf("cancel said %v", err)
+					}
+					if left := fmt.Sprint(w.contents()); j.State != c.want || left != c.left {
+						t.Errorf("the job is %+v, left is %s", *j, left)
+					}
+				})
+			})
+		}
+	}
+}
+
 func TestLocksAndLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

@@ -83,6 +83,16 @@ func needsTurn(o *op) bool {
 	return false
 }
 
+// sealed reports whether a step that is [Step.Sealed] is entered or done.
+func sealed(o *op) bool {
+	for i := 0; i <= o.rec.Step && i < o.def.count(); i++ {
+		if o.def.info(i).sealed && (i < o.rec.Step || !o.rec.Waiting) {
+			return true
+		}
+	}
+	return false
+}
+
 // turn waits for the environments of the operation.
 func (e *Engine) turn(ctx context.Context, o *op) error {
 	if o.ticket == nil {

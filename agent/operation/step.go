@@ -28,6 +28,9 @@ type Step[S any] struct {
 	// Final marks the point of no return: once the step is done, the operation cannot be canceled and nothing is undone. The
 	// last step of an operation is always one.
 	Final bool
+	// Sealed forbids to cancel the operation once the step is entered: what Do begins cannot be called back, and goes on when nobody waits for it
+	// any more. A failure is undone as any other.
+	Sealed bool
 	// Do carries the step out. What it learns it leaves in Run.State, which is stored with the step's end. It is entered
 	// again after a crash. A panic of it is logged and fails the step as internal.
 	Do func(context.Context, *Run[S]) (Apply, error)
@@ -132,6 +135,7 @@ type stepInfo struct {
 	weight  int
 	turn    bool
 	final   bool
+	sealed  bool
 	hasUndo bool
 }
 
@@ -151,7 +155,7 @@ func (d *Definition[S]) restore(state any, from json.RawMessage) error {
 
 func (d *Definition[S]) info(i int) stepInfo {
 	s := &d.Steps[i]
-	return stepInfo{s.Name, s.State, max(s.Weight, 1), s.Turn, s.Final, s.Undo != nil}
+	return stepInfo{s.Name, s.State, max(s.Weight, 1), s.Turn, s.Final, s.Sealed, s.Undo != nil}
 }
 
 func (d *Definition[S]) run(c *common) *Run[S] { return &Run[S]{c, c.op.state.(*S)} }
