@@ -347,12 +347,14 @@ func TestDataArguments(t *testing.T) {
 	d.failed(fault.InvalidArguments)(d.updateData(du, "3", nil, volume("more", model.Forever)))
 	d.failed(fault.InvalidArguments)(d.updateData(du, "3", nil, model.VolumeRequest{Name: "0", Capacity: 1, Retain: model.Forever, AccessPath: "/data/1/below"}))
 	d.rest(du.ID, model.EUActive)
-	// What is there must fit.
-	d.ok(os.WriteFile(filepath.Join(d.volumeDir(du, "0"), "large"), make([]byte, 1<<20+1), 0o600))
-	d.failed(fault.SystemResourcesExceeded)(d.updateData(du, "3", nil, many[0]))
+	// What is there must fit into another capacity, and only into that.
+	d.ok(os.WriteFile(filepath.Join(d.volumeDir(du, "0"), "large"), make([]byte, 2<<20+1), 0o600))
+	resized := many[0]
+	resized.Capacity = 2
+	d.failed(fault.SystemResourcesExceeded)(d.updateData(du, "3", nil, resized))
 	d.until("what it holds is told", func(s *model.Snapshot) error {
 		for v := range s.Volumes() {
-			if want := map[bool]int64{true: 2}[v.Name == "0"]; v.Utilization != want {
+			if want := map[bool]int64{true: 3}[v.Name == "0"]; v.Utilization != want {
 				return fmt.Errorf("it is %d MiB of %s, not %d", v.Utilization, v.Name, want)
 			}
 		}
@@ -361,6 +363,7 @@ func TestDataArguments(t *testing.T) {
 	if got := d.agent.Snapshot().Count(model.KindVolume); got != model.MaxVolumes {
 		t.Errorf("there are %d volumes", got)
 	}
+	d.done(d.updateData(du, "3", nil, many[0]))
 }
 
 func TestDataEncrypted(t *testing.T) {

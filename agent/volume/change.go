@@ -37,6 +37,11 @@ func (c Change) New() []model.RowID {
 	return all
 }
 
+// sized reports whether a volume of after was there before with the same capacity.
+func (c Change) sized(v model.Volume) bool {
+	return slices.ContainsFunc(c.Before, func(old model.Volume) bool { return old.ID == v.ID && old.Capacity == v.Capacity })
+}
+
 // of returns the volumes of a unit without what is not stored of them.
 func of(s *model.Snapshot, env, uuid string) []model.Volume {
 	var all []model.Volume

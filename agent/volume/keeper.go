@@ -69,11 +69,14 @@ func (k *Keeper) Told(all []model.Volume) []adapter.Volume {
 // Of returns the volumes of a unit.
 func (k *Keeper) Of(env, uuid string) []model.Volume { return of(k.Inventory.Snapshot(), env, uuid) }
 
-// Make makes the directories of what is planned. There must be room for what is new, and what is there must not hold more than it is to (system-resources-exceeded);
-// what it may hold is not enforced after that. It may be repeated.
+// Make makes the directories of what is planned. There must be room for what is new, and what is given another capacity must not hold more than that
+// (system-resources-exceeded). Capacity is not enforced otherwise: a unit that has stored more than was thought is still updated. It may be repeated.
 func (k *Keeper) Make(c Change) error {
 	var needed int64
 	for _, v := range c.After {
+		if c.sized(v) {
+			continue
+		}
 		size, err := measure(k.dir(v))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

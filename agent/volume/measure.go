@@ -82,13 +82,14 @@ func (k *Keeper) measured(id model.RowID, size int64) error {
 	})
 }
 
-// measure returns what a directory holds in MiB, rounded up: the blocks of all that is in it. What goes while it is being measured is not counted.
+// measure returns what a directory holds in MiB, rounded up: the blocks of all that is in it. What goes while it is being measured is not counted, nor what lies deeper than a path
+// can be long: whoever makes that must not keep all else from being measured.
 func measure(dir string) (int64, error) {
 	var bytes int64
 	linked := map[uint64]bool{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			if path != dir && errors.Is(err, fs.ErrNotExist) {
+			if path != dir && uncounted(err) {
 				return nil
 			}
 			return err
@@ -97,7 +98,7 @@ func measure(dir string) (int64, error) {
 			return nil
 		}
 		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
+		if uncounted(err) {
 			return nil
 		}
 		if err != nil {
@@ -114,4 +115,9 @@ func measure(dir string) (int64, error) {
 		return nil
 	})
 	return (bytes + mebi - 1) / mebi, err
+}
+
+// uncounted reports whether an error is of a file that is gone or too deep.
+func uncounted(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG)
 }

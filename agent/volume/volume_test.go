@@ -141,6 +141,18 @@ func TestMeasure(t *testing.T) {
 	sparse := filepath.Join(dir, "sparse")
 	must(t, os.WriteFile(sparse, nil, 0o600), os.Truncate(sparse, 1<<30))
 	want(2)
+	root, err := os.OpenRoot(dir)
+	must(t, err)
+	for range 10 { // deeper than any path can say
+		must(t, root.MkdirAll(strings.Repeat("0123456789/", 40), 0o700))
+		deeper, err := root.OpenRoot(strings.Repeat("0123456789/", 40))
+		must(t, err, root.Close())
+		root = deeper
+	}
+	must(t, root.Close())
+	if got, err := measure(dir); err != nil || got < 2 {
+		t.Errorf("what is very deep makes it %d MiB: %.100v", got, err)
+	}
 	if _, err := measure(filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of nothing it says %v", err)
 	}
@@ -155,6 +167,25 @@ func TestMakeWithoutRoom(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(k.Dir); err != nil || len(entries) > 0 {
 		t.Errorf("%v is left: %v", entries, err)
+	}
+}
+
+// TestMakeOfFull wants that what a volume holds matters only when it is given another capacity: a unit that stores more than was thought is updated and comes back all the same.
+func TestMakeOfFull(t *testing.T) {
+	old := row(1, "v", model.Forever)
+	k := keeper(t, old)
+	must(t, k.Ensure("e", "u"), os.WriteFile(filepath.Join(k.dir(old), "file"), make([]byte, 5<<19), 0o600))
+	for _, c := range []struct {
+		capacity int64
+		path     string
+		refused  bool
+	}{{1, "/v", false}, {1, "/other", false}, {2, "/v", true}, {3, "/v", false}} {
+		now := old
+		now.Capacity, now.AccessPath = c.capacity, c.path
+		err := k.Make(Change{Before: []model.Volume{old}, After: []model.Volume{now}})
+		if refused := fault.ReasonOf(err) == fault.SystemResourcesExceeded; refused != c.refused || !refused && err != nil {
+			t.Errorf("3 MiB of %d, now %d at %s: %v", old.Capacity, c.capacity, c.path, err)
+		}
 	}
 }
 
