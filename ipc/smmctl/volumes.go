@@ -53,6 +53,9 @@ func readVolume(s string) (client.VolumeOptions, error) {
 	var v client.VolumeOptions
 	r := csv.NewReader(strings.NewReader(s))
 	parts, err := r.Read()
+	if err == io.EOF {
+		return v, fmt.Errorf("it is empty")
+	}
 	if err != nil {
 		return v, fmt.Errorf("it cannot be taken apart at its commas: %w", err)
 	}
@@ -74,7 +77,7 @@ func readVolume(s string) (client.VolumeOptions, error) {
 		case "capacity":
 			kib, ok := parseSize(value, model.MaxCapacity<<10)
 			if !ok || kib%1024 != 0 {
-				return v, fmt.Errorf("the capacity %q is no whole number of MiB, such as 64MiB", value)
+				return v, fmt.Errorf("the capacity %q is no size in whole MiB from 1MiB to %dMiB, such as 64MiB", value, int64(model.MaxCapacity))
 			}
 			v.Capacity = kib >> 10
 		case "retain":
@@ -244,23 +247,16 @@ func (a *app) volumeArgs(cmd *cobra.Command, args []string, word string) ([]cobr
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-// findVolume returns the application data that arg means: its name or Alias, or its number when none is called so. A UUID says whose it is; empty: anybody's.
+// findVolume returns the application data that arg means: its name, Alias or number. A UUID says whose it is; empty: anybody's.
 func findVolume(t *client.Tree, e *client.ExecEnv, arg, uuid string) (volumeRow, error) {
-	var named, numbered []volumeRow
+	var found []volumeRow
 	for _, r := range volumeRows(t, e) {
 		if uuid != "" && !strings.EqualFold(r.UUID, uuid) {
 			continue
 		}
-		if arg != "" && (r.Name == arg || r.Alias == arg) {
-			named = append(named, r)
+		if arg != "" && (r.Name == arg || r.Alias == arg || strconv.FormatUint(uint64(r.Number), 10) == arg) {
+			found = append(found, r)
 		}
-		if strconv.FormatUint(uint64(r.Number), 10) == arg {
-			numbered = append(numbered, r)
-		}
-	}
-	found := named
-	if len(found) == 0 {
-		found = numbered
 	}
 	switch len(found) {
 	case 0:
@@ -273,7 +269,7 @@ func findVolume(t *client.Tree, e *client.ExecEnv, arg, uuid string) (volumeRow,
 	}
 	lines := make([]string, 0, len(found))
 	for _, r := range found {
-		lines = append(lines, fmt.Sprintf("%d (%s, UUID %s)", r.Number, r.Name, r.UUID))
+		lines = append(lines, fmt.Sprintf("%s (number %d, %s of %s)", r.Alias, r.Number, r.Name, r.UUID))
 	}
 	return volumeRow{}, ambiguous(arg, lines)
 }

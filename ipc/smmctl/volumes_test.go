@@ -53,7 +53,7 @@ func TestVolumesThatAreNone(t *testing.T) {
 	s := newShell(t)
 	s.ok("install", "http://files/app.jar")
 	for value, want := range map[string]string{
-		"":                                     `cannot take "" for --volume: it cannot be taken apart at its commas: EOF; give name=NAME,path=PATH,capacity=SIZE,retain=forever|until-stopped[,encrypted]`,
+		"":                                     `cannot take "" for --volume: it is empty; give name=NAME,path=PATH,capacity=SIZE,retain=forever|until-stopped[,encrypted]`,
 		"db":                                   `cannot take "db" for --volume: "db" is unknown; give name=NAME`,
 		aVolume + ",":                          `: "" is unknown; give`,
 		aVolume + ",x=y":                       `: "x" is unknown; give`,
@@ -66,7 +66,7 @@ func TestVolumesThatAreNone(t *testing.T) {
 		"name=x,path=/x,retain=forever":        `: capacity is missing; give`,
 		"name=x,path=/x,capacity=1MiB":         `: retain is missing; give`,
 		"name=x,path=/x,capacity=1MiB,retain=Forever":    `: retain is forever or until-stopped, not "Forever"; give`,
-		"name=x,path=/x,capacity=1,retain=forever":       `: the capacity "1" is no whole number of MiB, such as 64MiB; give`,
+		"name=x,path=/x,capacity=1,retain=forever":       `: the capacity "1" is no size in whole MiB from 1MiB to 4294967295MiB, such as 64MiB; give`,
 		"name=x,path=/x,capacity=512KiB":                 `: the capacity "512KiB" is no`,
 		"name=x,path=/x,capacity=0MiB":                   `: the capacity "0MiB" is no`,
 		"name=x,path=/x,capacity=-1MiB":                  `: the capacity "-1MiB" is no`,
@@ -134,7 +134,7 @@ func TestVolumesOfAnExecEnv(t *testing.T) {
 		"3   db    other  in use  64MiB     0     forever        no         /var/lib/app", "",
 	}, "\n"))
 	s.fails(statusFailed, `smmctl: cannot remove application data "tmp": unit 1 is there (VolumeInUse, CWMP 9001, USP 7229)`, "ee", "remove-volume", "osgi", "tmp")
-	s.fails(statusFailed, `"db" is ambiguous; give one of: 1 (db, UUID `+uuid1+`); 3 (db, UUID 00000000-0000-5000-8000-000000000003)`, "ee", "remove-volume", "osgi", "db")
+	s.fails(statusFailed, `"db" is ambiguous; give one of: cpe-1 (number 1, db of `+uuid1+`); cpe-3 (number 3, db of 00000000-0000-5000-8000-000000000003)`, "ee", "remove-volume", "osgi", "db")
 	s.ok("uninstall", "app", "--retain-data")
 	equal(t, "volumes", s.ok("ee", "volumes", "EE.1"), strings.Join([]string{
 		"NO  NAME  UNIT                                  STATE   CAPACITY  USED  RETAIN   ENCRYPTED  PATH",
@@ -181,6 +181,16 @@ func TestVolumesOfAnExecEnv(t *testing.T) {
 	} {
 		s.fails(statusFailed, want, append([]string{"ee", "remove-volume"}, args...)...)
 	}
+	called := func(name string) {
+		s.agent.Commit(func(d *model.Draft) {
+			v := *d.Volume(3)
+			v.Name = name
+			d.PutVolume(&v)
+		})
+	}
+	called("1") // what is called like the number of another is not taken for the one that was meant
+	s.fails(statusFailed, `"1" is ambiguous; give one of: cpe-1 (number 1, db of `+uuid1+`); cpe-3 (number 3, 1 of 00000000-0000-5000-8000-000000000003)`, "ee", "remove-volume", "osgi", "1")
+	called("db")
 	equal(t, "remove-volume", s.ok("ee", "remove-volume", "osgi", "db", "--uuid", strings.ToUpper(uuid1)), "Removed the application data db (number 1) of "+uuid1+" from osgi\n")
 	s.ok("uninstall", "other", "--retain-data")
 	if got := s.object("ee", "remove-volume", "osgi", "3")["application_data"].(map[string]any); got["name"] != "db" || got["number"] != 3.0 {
