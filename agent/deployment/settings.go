@@ -96,7 +96,7 @@ func (us *Units) able(env string, settings, volumes bool) error {
 	case settings && !desc.Has(adapter.CapUnitSettings):
 		return fault.Errorf(fault.UnsupportedArgument, "cannot set variables or limits on %s: its environment has none for a unit", env)
 	case volumes && !desc.Has(adapter.CapVolumes):
-		return fault.Errorf(fault.UnsupportedArgument, "cannot have application data on %s: its environment has none", env)
+		return fault.Errorf(fault.UnsupportedArgument, "cannot have application data on %s: environments of its kind give none to their units", env)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -23,22 +24,24 @@ func Check(all []model.VolumeRequest, encrypted bool) error {
 		case !utf8.ValidString(v.Name) || strings.ContainsFunc(v.Name, unicode.IsControl):
 			why = "its name is no text, or has control characters in it"
 		case utf8.RuneCountInString(v.Name) > model.MaxVolumeName:
-			why = "its name is too long"
+			why = fmt.Sprintf("its name has more than %d characters", model.MaxVolumeName)
 		case names[v.Name]:
 			why = "it is there twice"
 		case v.Capacity < 1 || v.Capacity > model.MaxCapacity:
-			why = "a capacity is at least 1 MiB, and at most 4294967295"
+			why = fmt.Sprintf("its capacity is not 1 to %d MiB", int64(model.MaxCapacity))
 		case v.Retain != model.Forever && v.Retain != model.UntilStopped:
 			why = "it is kept neither Forever nor UntilStopped"
+		case v.AccessPath == "":
+			why = "it has no path"
 		case utf8.RuneCountInString(v.AccessPath) > model.MaxAccessPath:
-			why = "its path is too long"
+			why = fmt.Sprintf("its path has more than %d characters", model.MaxAccessPath)
 		}
 		if why != "" {
 			return fault.Errorf(fault.InvalidArguments, "cannot make application data %.40q: %s", v.Name, why)
 		}
 		if v.Encrypted && !encrypted {
 			return fault.Errorf(fault.UnsupportedArgument,
-				"cannot make application data %q: this device has no encrypted medium for it (Encrypted is true where it is not given: ask for false)", v.Name)
+				"cannot make application data %q: what this device stores is not on an encrypted medium, ask for Encrypted=false (in USP true is the default)", v.Name)
 		}
 		names[v.Name] = true
 	}

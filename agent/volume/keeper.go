@@ -84,7 +84,7 @@ func (k *Keeper) Make(c Change) error {
 		case err != nil:
 			return err
 		case size > v.Capacity:
-			return fault.Errorf(fault.SystemResourcesExceeded, "cannot keep application data %q of %s on %s: it holds %d MiB, more than %d",
+			return fault.Errorf(fault.SystemResourcesExceeded, "cannot keep application data %q of %s on %s: it holds %d MiB, more than the %d MiB that are asked for",
 				v.Name, v.UUID, v.Env, size, v.Capacity)
 		}
 	}
@@ -94,7 +94,7 @@ func (k *Keeper) Make(c Change) error {
 			return fmt.Errorf("cannot tell the free space for application data: %w", err)
 		}
 		if room := max(free-k.Reserve, 0) / mebi; needed > room {
-			return fault.Errorf(fault.SystemResourcesExceeded, "cannot make application data of %d MiB: there is room for %d", needed, room)
+			return fault.Errorf(fault.SystemResourcesExceeded, "cannot make application data of %d MiB: there is room for %d MiB", needed, room)
 		}
 	}
 	for _, v := range c.After {

@@ -158,6 +158,25 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// TestCheckSays wants refusals that say what would be right.
+func TestCheckSays(t *testing.T) {
+	good := model.VolumeRequest{Name: "db", Capacity: 1, Retain: model.Forever, AccessPath: "/db"}
+	for want, change := range map[string]func(*model.VolumeRequest){
+		`"db": it has no path`:                                   func(r *model.VolumeRequest) { r.AccessPath = "" },
+		`its path has more than 256 characters`:                  func(r *model.VolumeRequest) { r.AccessPath = strings.Repeat("/ä", 129) },
+		`its name has more than 64 characters`:                   func(r *model.VolumeRequest) { r.Name = strings.Repeat("ä", 65) },
+		`its capacity is not 1 to 4294967295 MiB`:                func(r *model.VolumeRequest) { r.Capacity = 0 },
+		`is not on an encrypted medium, ask for Encrypted=false`: func(r *model.VolumeRequest) { r.Encrypted = true },
+	} {
+		r := good
+		change(&r)
+		if err := Check([]model.VolumeRequest{r}, false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("of %+v it says %v, without %q", r, err, want)
+		}
+	}
+	must(t, Check([]model.VolumeRequest{good}, false))
+}
+
 func TestMakeWithoutRoom(t *testing.T) {
 	k := keeper(t)
 	k.Reserve = 1 << 62

@@ -109,6 +109,9 @@ func TestRemoveApplicationData(t *testing.T) {
 			t.Errorf("removing %d: %s %v, want %s", x.number, err.Name, err.Body, x.reason)
 		}
 	}
+	if err := c.refused(ee, remove, uint32(9), options{}); !strings.Contains(err.Error(), "cannot remove application data 9: osgi has none with that number") {
+		t.Errorf("of one that another environment has: %v", err)
+	}
 	if err := c.refused(ee, remove, uint32(8), options{"force": v(true)}); err.Name != "org.freedesktop.DBus.Error.InvalidArgs" || !strings.Contains(err.Error(), "force") {
 		t.Errorf("an unknown option: %s %v", err.Name, err)
 	}

@@ -129,8 +129,11 @@ func removeApplicationData(c *call) ([]any, error) {
 	}
 	snap := c.agent.Snapshot()
 	e, data := snap.ExecEnv(c.object.ref.Instance), snap.Volume(number)
-	if e == nil || data == nil || data.Env != e.ID {
-		return nil, refusal(fault.Errorf(fault.InvalidArguments, "cannot remove application data %d: environment %d has none with that number", number, c.object.ref.Instance), ofCall)
+	if e == nil {
+		return nil, refusal(fault.Errorf(fault.InvalidArguments, "cannot remove application data %d: its environment is gone", number), ofCall)
+	}
+	if data == nil || data.Env != e.ID {
+		return nil, refusal(fault.Errorf(fault.InvalidArguments, "cannot remove application data %d: %s has none with that number", number, e.ID), ofCall)
 	}
 	if err := c.agent.RemoveVolume(c.ctx, number, c.originator()); err != nil {
 		return nil, refusal(err, ofCall)
