@@ -504,6 +504,10 @@ func TestDataOfAForgottenEnvironment(t *testing.T) {
 	d.kill()
 	d.cfg.ExecEnvs = envs
 	d.start()
+	d.up()
+	d.enable("e", false) // what still runs has what it was started with
+	d.enable("e", true)
+	d.up()
 	d.wantData("it does not come back", du)
 }
 

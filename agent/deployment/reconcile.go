@@ -181,9 +181,9 @@ func (us *Units) adopt(tx *inventory.Tx, unit adapter.Unit) (*model.DeploymentUn
 		ID: id, Alias: defaultAlias(id), Env: unit.Env, Key: unit.Key, UUID: uuid,
 		Version: unit.Manifest.Version, Status: model.DUInstalled, Installed: now(), LastUpdate: now(),
 	}
-	// Its environment may have settings for it that this agent, or another one, has forgotten, and there may be application data that was kept.
-	_, desc := us.Envs.Adapter(unit.Env)
-	row.SettingsPending = desc.Has(adapter.CapUnitSettings) && !unit.System && !unit.Permanent
+	// Its environment may have settings for it that this agent, or another one, has forgotten, and there may be application data that was kept. Whether it has
+	// settings at all may not be known yet.
+	row.SettingsPending = !unit.System && !unit.Permanent
 	us.Log.Info("a unit was found that was not installed through this agent", "env", unit.Env, "du", uuid, "name", unit.Manifest.Name)
 	return row, tx.PutDeploymentUnit(row)
 }

@@ -372,9 +372,16 @@ func (us *Units) TellSettings(ctx context.Context, op adapter.OpID, env string) 
 		if du.Env != env || !du.Pending() {
 			continue
 		}
+		volumes := us.Volumes.Of(du.Env, du.UUID)
+		if _, desc := us.Envs.Adapter(env); !desc.Has(adapter.CapUnitSettings) && noSettings(du.Settings) && len(volumes) == 0 {
+			if err := us.settled(du.ID, du.Settings, du.Settings, false); err != nil {
+				return err
+			}
+			continue // there is nothing to tell, and nothing that could be there
+		}
 		err := us.Volumes.Ensure(du.Env, du.UUID)
 		if err == nil {
-			err = us.setUnit(ctx, op, du, du.Settings, us.Volumes.Of(du.Env, du.UUID))
+			err = us.setUnit(ctx, op, du, du.Settings, volumes)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
