@@ -199,6 +199,9 @@ func (us *Units) installInstall(ctx context.Context, r *installRun) (operation.A
 	if err != nil {
 		return nil, err
 	}
+	if err := us.installPlanAgain(s); err != nil {
+		return nil, err
+	}
 	spec := adapter.InstallSpec{Env: s.Env, Key: s.Key, Package: p, RunLevel: -1}
 	err = us.Envs.Call(ctx, s.Env, func(ctx context.Context, a environment.Adapter) (err error) {
 		s.attempt.made = true
@@ -213,6 +216,19 @@ func (us *Units) installInstall(ctx context.Context, r *installRun) (operation.A
 	}
 	us.Envs.Arrived(ctx, s.Env, s.Key, func(_ adapter.Unit, there bool) bool { return there })
 	return nil, nil
+}
+
+// installPlanAgain judges again what becomes of application data, now that no other operation on a version of the unit comes in between.
+func (us *Units) installPlanAgain(s *InstallState) error {
+	return us.Inventory.Update(func(tx *inventory.Tx) (err error) {
+		row := tx.DeploymentUnit(s.Row)
+		if row == nil {
+			return nil // the environment is gone, as the call will say
+		}
+		s.Data, err = us.Volumes.PlanAgain(tx, s.Data, volume.Unit{Env: s.Env, UUID: row.UUID, Row: s.Row}, s.Request.Volumes, volume.KeepAll)
+		s.NewVolumes = s.Data.New()
+		return err
+	})
 }
 
 // installRemove takes the unit out of its environment again, wherever the install broke off.

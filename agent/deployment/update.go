@@ -179,7 +179,7 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 			} else if id != 0 {
 				return fault.Errorf(fault.VersionExists, "cannot update %s on %s: version %s is there already", row.UUID, t.Env, t.Manifest.Version)
 			}
-			if err := us.updateData(tx, s, t); err != nil {
+			if err := us.updateData(tx, s, t, us.Volumes.Plan); err != nil {
 				return err
 			}
 			if err := setStatus(tx, t.Row, model.DUUpdating); err != nil {
@@ -190,13 +190,16 @@ func (us *Units) updateInspect(ctx context.Context, r *updateRun) (operation.App
 	}, nil
 }
 
+// planner is [volume.Keeper.Plan], or again with a plan that is there.
+type planner func(*inventory.Tx, volume.Unit, []model.VolumeRequest, volume.Keep) (volume.Change, error)
+
 // updateData plans what becomes of the application data of a target.
-func (us *Units) updateData(tx *inventory.Tx, s *UpdateState, t *updateTarget) (err error) {
+func (us *Units) updateData(tx *inventory.Tx, s *UpdateState, t *updateTarget, plan planner) (err error) {
 	keep := volume.KeepAll
 	if r := s.Request.RetainData; r != nil && !*r {
 		keep = volume.KeepNone
 	}
-	t.Settings.Data, err = us.Volumes.Plan(tx, volume.Unit{Env: t.Env, UUID: t.UUID, Row: t.Row}, s.Request.Volumes, keep)
+	t.Settings.Data, err = plan(tx, volume.Unit{Env: t.Env, UUID: t.UUID, Row: t.Row}, s.Request.Volumes, keep)
 	s.NewVolumes = append(s.NewVolumes, t.Settings.Data.New()...)
 	return err
 }
@@ -244,7 +247,7 @@ func (us *Units) updateFinish(tx *inventory.Tx, r *updateRun, failure error) err
 }
 
 // updateKeep sees to it that the present package of every unit is in the package store before one unit is touched, so that the update can
-// be undone.
+// be undone. What becomes of application data is judged again, now that no other operation on the unit comes in between.
 func (us *Units) updateKeep(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	s := r.State
 	for i := range s.Targets {
@@ -263,7 +266,19 @@ func (us *Units) updateKeep(ctx context.Context, r *updateRun) (operation.Apply,
 		t.OldRef = us.ref(du, p)
 		s.Pins = append(s.Pins, t.Old.SHA256)
 	}
-	return nil, nil
+	return func(tx *inventory.Tx) error {
+		s.NewVolumes = nil
+		for i := range s.Targets {
+			t := &s.Targets[i]
+			err := us.updateData(tx, s, t, func(tx *inventory.Tx, u volume.Unit, asked []model.VolumeRequest, keep volume.Keep) (volume.Change, error) {
+				return us.Volumes.PlanAgain(tx, t.Settings.Data, u, asked, keep)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
 // updatePrepare notes what runs, so that it can be started again.

@@ -59,10 +59,10 @@ type Unit struct {
 	Row       model.RowID // of the version that the operation is about
 }
 
-// shared reports whether another version of the unit is on the environment.
+// shared reports whether another version of the unit is on the environment. One that is only to be installed is not: it plans again when its turn has come.
 func (u Unit) shared(s *model.Snapshot) bool {
 	for du := range s.DeploymentUnits() {
-		if du.Env == u.Env && du.UUID == u.UUID && du.ID != u.Row {
+		if du.Env == u.Env && du.UUID == u.UUID && du.ID != u.Row && du.Status != model.DUInstalling {
 			return true
 		}
 	}
@@ -112,6 +112,14 @@ func (k *Keeper) Plan(tx *inventory.Tx, u Unit, asked []model.VolumeRequest, kee
 		return Change{}, fault.Errorf(fault.InvalidDUState, "cannot change the application data of %s on %s: another version of the unit is there, which has it too", u.UUID, u.Env)
 	}
 	return c, checkSet(c.After)
+}
+
+// PlanAgain returns a plan that was made before its operation had the turn: the same, unless what it began with is not so any more.
+func (k *Keeper) PlanAgain(tx *inventory.Tx, c Change, u Unit, asked []model.VolumeRequest, keep Keep) (Change, error) {
+	if slices.Equal(c.Before, of(&tx.Snapshot, u.Env, u.UUID)) && !(c.Any() && u.shared(&tx.Snapshot)) {
+		return c, nil
+	}
+	return k.Plan(tx, u, asked, keep)
 }
 
 // Begin makes rows of what is new in a plan that cannot fail any more.
