@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/smmd-project/smmd/agent/config"
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
@@ -559,25 +561,52 @@ func TestDataOfAGoneUnit(t *testing.T) {
 	d.wantData("the directory is there again", du, "cfg /data/cfg")
 }
 
-// TestDataOfAForgottenEnvironment takes an environment out of the configuration.
+// TestDataOfAForgottenEnvironment takes an environment out of the configuration for a while.
 func TestDataOfAForgottenEnvironment(t *testing.T) {
 	d := start(t, storing(plain))
 	du := d.installedData(fake.Spec{Name: "a"}, volume("cfg", model.Forever))
-	d.write(du, "cfg", "lost")
+	d.write(du, "cfg", "kept")
 	d.kill()
 	envs := d.cfg.ExecEnvs
 	d.cfg.ExecEnvs = []config.ExecEnv{}
 	d.env("other", "fake")
 	d.start()
-	d.wantData("it goes with the environment", du)
+	d.up()
+	d.done(d.agent.Install(t.Context(), model.InstallRequest{URL: d.pkg(fake.Spec{Name: "b"}), ExecEnv: "other"})) // what is useless is looked for then
 	d.kill()
 	d.cfg.ExecEnvs = envs
 	d.start()
 	d.up()
-	d.enable("e", false) // what still runs has what it was started with
-	d.enable("e", true)
-	d.up()
-	d.wantData("it does not come back", du)
+	d.wantData("it is there with the environment", du, "cfg /data/cfg kept")
+}
+
+// TestDataWithoutARecord is about a row that cannot be read any more: its data is not taken for useless.
+func TestDataWithoutARecord(t *testing.T) {
+	d := start(t, storing(plain))
+	du := d.installedData(fake.Spec{Name: "a"}, volume("cfg", model.Forever))
+	d.write(du, "cfg", "kept")
+	kept := filepath.Join(d.volumeDir(du, "cfg"), "kept")
+	useless := filepath.Join(d.cfg.Agent.StateDir, "data/e/1001")
+	d.kill()
+	db, err := bolt.Open(filepath.Join(d.cfg.Agent.StateDir, "state.db"), 0o600, nil)
+	d.ok(err)
+	err = db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte("volume")).ForEach(func(key, _ []byte) error { return tx.Bucket([]byte("volume")).Put(key, []byte("nonsense")) })
+	})
+	d.ok(errors.Join(err, db.Close(), os.Mkdir(useless, 0o700)))
+	d.start()
+	d.eventually("what is useless is gone", func() error {
+		if _, err := os.Stat(useless); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("it is there: %v", err)
+		}
+		return nil
+	})
+	if n := d.agent.Snapshot().Count(model.KindVolume); n != 0 {
+		t.Errorf("there are %d rows", n)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestDataOverReset resets an environment to a baseline with application data.

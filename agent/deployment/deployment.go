@@ -327,6 +327,7 @@ func (us *Units) needs(engine *operation.Engine) (needs, error) {
 		if err != nil {
 			return err
 		}
+		store.Volumes.SetAside(st, func(id model.RowID) { n.volumes[id] = true }) // a record that cannot be read is no reason to lose data
 		err = store.Volumes.Load(st, func(id model.RowID, _ model.Volume) error {
 			n.volumes[id] = true
 			return nil

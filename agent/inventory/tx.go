@@ -235,18 +235,12 @@ func (t *Tx) DeleteExecutionUnit(id model.RowID) error {
 	return store.ExecutionUnits.Delete(tx, id)
 }
 
-// DeleteExecEnv removes an environment that is no longer configured, with its units and their application data.
+// DeleteExecEnv removes an environment that is no longer configured, with its units. Their application data stays, as what the environment itself has does, for the day on which it is
+// configured again; until then nothing shows it.
 func (t *Tx) DeleteExecEnv(e *model.ExecEnv) error {
 	for _, u := range slices.Collect(t.DeploymentUnits()) {
 		if u.Env == e.ID {
 			if err := t.DeleteDeploymentUnit(u.ID); err != nil {
-				return err
-			}
-		}
-	}
-	for _, v := range slices.Collect(t.Volumes()) {
-		if v.Env == e.ID {
-			if err := t.DeleteVolume(v.ID); err != nil {
 				return err
 			}
 		}

@@ -132,6 +132,17 @@ func (t Table[K, V]) Delete(tx *Tx, k K) error {
 	return nil
 }
 
+// SetAside calls f with the key of every record that could not be read and was set aside, as far as the key can be read.
+func (t Table[K, V]) SetAside(tx *Tx, f func(K)) {
+	prefix := []byte(t.bucket + "/")
+	c := tx.tx.Bucket([]byte("set_aside")).Cursor()
+	for key, _ := c.Seek(prefix); key != nil && bytes.HasPrefix(key, prefix); key, _ = c.Next() {
+		if k, err := decodeKey[K](key[len(prefix):]); err == nil {
+			f(k)
+		}
+	}
+}
+
 // Load calls f for every record in the order of keys. In a write transaction a record that cannot be read is moved to the
 // bucket set_aside and logged, so that one bad record does not keep the agent from starting; in a view it is an error. f must
 // not write to the table.
