@@ -349,7 +349,7 @@ func (a *Agent) collectUseless(ctx context.Context) error {
 			return nil
 		case <-a.collect:
 		}
-		if err := a.dus.Collect(a.eng); err != nil {
+		if err := a.dus.Collect(ctx, a.eng); err != nil && ctx.Err() == nil {
 			a.opts.Log.Error("what nobody needs could not be removed", "err", err)
 		}
 	}

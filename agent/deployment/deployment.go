@@ -281,8 +281,8 @@ func (us *Units) installedAgain(tx *inventory.Tx, id model.RowID) error {
 
 // Collect removes packages and application data that no unit and no open operation needs, and files in the spool that no open operation has begun. What is
 // needed is read after the store has listed what is there, so that a package that comes in between is not taken for useless.
-func (us *Units) Collect(engine *operation.Engine) error {
-	return errors.Join(us.collectPackages(engine), us.Volumes.RemoveUseless(func() (map[model.RowID]bool, error) {
+func (us *Units) Collect(ctx context.Context, engine *operation.Engine) error {
+	return errors.Join(us.collectPackages(engine), us.Volumes.RemoveUseless(ctx, func() (map[model.RowID]bool, error) {
 		n, err := us.needs(engine)
 		return n.volumes, err
 	}))

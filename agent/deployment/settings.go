@@ -116,7 +116,7 @@ func (us *Units) installConfigure(ctx context.Context, r *installRun) (operation
 	if noSettings(settings) && s.Data.IsZero() {
 		return nil, nil
 	}
-	if err := us.Volumes.Make(s.Data); err != nil {
+	if err := us.Volumes.Make(ctx, s.Data); err != nil {
 		return nil, err
 	}
 	ref := adapter.UnitRef{Env: s.Env, Key: s.Key, Handle: s.Unit.Handle}
@@ -195,7 +195,7 @@ func (us *Units) settingsAtFailure(tx *inventory.Tx, t *updateTarget) error {
 func (us *Units) updateConfigure(ctx context.Context, r *updateRun) (operation.Apply, error) {
 	for i := range r.State.Targets {
 		t := &r.State.Targets[i]
-		if err := us.Volumes.Make(t.Settings.Data); err != nil {
+		if err := us.Volumes.Make(ctx, t.Settings.Data); err != nil {
 			return nil, operation.Unsettled(err)
 		}
 		if !t.Settings.tells() {
@@ -310,7 +310,7 @@ func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.Depl
 	if sameSettings(row.Settings, after) && !c.Any() && !row.SettingsPending {
 		return nil
 	}
-	if err := us.Volumes.Make(c); err != nil {
+	if err := us.Volumes.Make(ctx, c); err != nil {
 		return err
 	}
 	err = us.setUnit(ctx, op, row, after, c.After)
@@ -379,7 +379,7 @@ func (us *Units) TellSettings(ctx context.Context, op adapter.OpID, env string) 
 			}
 			continue // there is nothing to tell, and nothing that could be there
 		}
-		err := us.Volumes.Ensure(du.Env, du.UUID)
+		err := us.Volumes.Ensure(ctx, du.Env, du.UUID)
 		if err == nil {
 			err = us.setUnit(ctx, op, du, du.Settings, volumes)
 		}

@@ -1,19 +1,21 @@
 package execution
 
 import (
+	"context"
+
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
 // withData makes the application data of a unit ready and starts it.
-func (us *Units) withData(u *model.ExecutionUnit, start func() error) error {
+func (us *Units) withData(ctx context.Context, u *model.ExecutionUnit, start func() error) error {
 	s := us.inv.Snapshot()
 	du, before := s.DeploymentUnit(u.DU), s.ExecutionUnit(u.ID)
 	if du == nil || before == nil {
 		return start() // says what is wrong
 	}
-	if err := us.volumes.Ready(du.Env, du.UUID, func() bool { return us.stopped(s, du) }); err != nil {
+	if err := us.volumes.Ready(ctx, du.Env, du.UUID, func() bool { return us.stopped(s, du) }); err != nil {
 		return err
 	}
 	us.unheard.Store(u.ID, before)

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -71,13 +73,13 @@ func (k *Keeper) Of(env, uuid string) []model.Volume { return of(k.Inventory.Sna
 
 // Make makes the directories of what is planned. There must be room for what is new, and what is given another capacity must not hold more than that
 // (system-resources-exceeded). Capacity is not enforced otherwise: a unit that has stored more than was thought is still updated. It may be repeated.
-func (k *Keeper) Make(c Change) error {
+func (k *Keeper) Make(ctx context.Context, c Change) error {
 	var needed int64
 	for _, v := range c.After {
 		if c.sized(v) {
 			continue
 		}
-		size, err := measure(k.dir(v))
+		size, err := measure(ctx, k.dir(v))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			needed += v.Capacity
@@ -98,7 +100,7 @@ func (k *Keeper) Make(c Change) error {
 		}
 	}
 	for _, v := range c.After {
-		if err := k.ensure(v); err != nil {
+		if err := k.ensure(ctx, v); err != nil {
 			return err
 		}
 	}
@@ -106,53 +108,69 @@ func (k *Keeper) Make(c Change) error {
 }
 
 // Ensure makes the directories of a unit that are not there, as after a power cut.
-func (k *Keeper) Ensure(env, uuid string) error {
+func (k *Keeper) Ensure(ctx context.Context, env, uuid string) error {
 	for _, v := range k.Of(env, uuid) {
-		if err := k.ensure(v); err != nil {
+		if err := k.ensure(ctx, v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (k *Keeper) ensure(v model.Volume) error {
+func (k *Keeper) ensure(ctx context.Context, v model.Volume) error {
 	dir := k.dir(v)
 	if info, err := os.Lstat(dir); err == nil && info.IsDir() {
 		return nil
 	}
-	cannot := func(err error) error {
+	// The directory above may be collected as one that nothing is in, as long as that is so.
+	var err error
+	for range patience {
+		if err = makeOpen(ctx, dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err == nil {
+		err = errors.Join(store.SyncDir(filepath.Dir(dir)), store.SyncDir(k.Dir))
+	}
+	if err != nil {
 		return fmt.Errorf("cannot make application data %q of %s on %s: %w", v.Name, v.UUID, v.Env, err)
-	}
-	above := filepath.Dir(dir)
-	if err := os.MkdirAll(above, 0o700); err != nil {
-		return cannot(err)
-	}
-	// It gets its name when it is open to all, for which the mask of the process does not hold. What its users make of that later is their own.
-	half := filepath.Join(above, "."+filepath.Base(dir))
-	if err := os.RemoveAll(half); err != nil {
-		return cannot(err)
-	}
-	if err := os.Mkdir(half, 0o700); err != nil {
-		return cannot(err)
-	}
-	if err := os.Chmod(half, 0o777); err != nil {
-		return cannot(err)
-	}
-	if err := errors.Join(os.Rename(half, dir), store.SyncDir(above), store.SyncDir(k.Dir)); err != nil {
-		return cannot(err)
 	}
 	return nil
 }
 
-// Ready makes the volumes of a unit ready for one of its execution units to start. stopped says that none is at work: what was kept until then goes. Its caller has the turn.
-func (k *Keeper) Ready(env, uuid string, stopped func() bool) error {
+// makeOpen makes a directory that is open to all. It gets its name when it is so, for which the mask of the process does not hold. What its users make of that later is their own.
+func makeOpen(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	half := filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir))
+	if err := removeDir(ctx, half); err != nil {
+		return err
+	}
+	if err := os.Mkdir(half, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(half, 0o777); err != nil {
+		return err
+	}
+	return os.Rename(half, dir)
+}
+
+// Ready makes the volumes of a unit ready for one of its execution units to start. stopped says that none is at work: what was kept until then goes. Without them it cannot start
+// (start-failed). Its caller has the turn.
+func (k *Keeper) Ready(ctx context.Context, env, uuid string, stopped func() bool) error {
 	for _, v := range k.Of(env, uuid) {
+		var err error
 		if v.Retain == model.UntilStopped && stopped() {
-			if err := k.empty(v); err != nil {
-				return err
-			}
+			err = k.empty(ctx, v)
 		}
-		if err := k.ensure(v); err != nil {
+		if err == nil {
+			err = k.ensure(ctx, v)
+		}
+		if err != nil && ctx.Err() == nil {
+			err = fault.As(fault.StartFailed, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -160,13 +178,13 @@ func (k *Keeper) Ready(env, uuid string, stopped func() bool) error {
 }
 
 // empty removes the content of a volume. The directory itself stays: an environment may know it by more than its name.
-func (k *Keeper) empty(v model.Volume) error {
-	root, err := os.OpenRoot(k.dir(v))
+func (k *Keeper) empty(ctx context.Context, v model.Volume) error {
+	dir, err := openDir(unix.AT_FDCWD, k.dir(v), k.dir(v))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		err = errors.Join(removeAll(root), root.Close())
+		err = errors.Join(removeContent(ctx, dir, k.dir(v)), dir.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remove what application data %q of %s on %s held until it was stopped: %w", v.Name, v.UUID, v.Env, err)
@@ -174,53 +192,74 @@ func (k *Keeper) empty(v model.Volume) error {
 	return nil
 }
 
-func removeAll(root *os.Root) error {
-	entries, err := fs.ReadDir(root.FS(), ".")
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, root.RemoveAll(e.Name()))
-	}
-	return errors.Join(append(errs, err)...)
-}
-
-// RemoveUseless removes every directory that no row and no open operation needs. needed is asked once, after the directories were listed, so that one that comes in between is
-// not taken for useless.
-func (k *Keeper) RemoveUseless(needed func() (map[model.RowID]bool, error)) error {
-	listed := map[string]model.RowID{}
-	envs, err := os.ReadDir(k.Dir)
-	if err != nil {
-		return fmt.Errorf("cannot list application data: %w", err)
-	}
-	for _, env := range envs {
-		volumes, err := os.ReadDir(filepath.Join(k.Dir, env.Name()))
-		if err != nil {
-			return fmt.Errorf("cannot list application data: %w", err)
-		}
-		for _, v := range volumes {
-			if n, err := strconv.ParseUint(v.Name(), 10, 32); err == nil {
-				listed[filepath.Join(k.Dir, env.Name(), v.Name())] = model.RowID(n)
-			}
-		}
-	}
-	if len(listed) == 0 {
-		return nil
-	}
-	keep, err := needed()
+// RemoveUseless removes every directory that no row and no open operation needs, also one that was only begun, and those of environments that are gone when nothing is left in them. needed
+// is asked once, after the directories were listed, so that one that comes in between is not taken for useless.
+func (k *Keeper) RemoveUseless(ctx context.Context, needed func() (map[model.RowID]bool, error)) error {
+	envs, err := subdirectories(k.Dir)
 	if err != nil {
 		return err
 	}
+	listed := map[string]model.RowID{}
+	for _, env := range envs {
+		volumes, err := subdirectories(filepath.Join(k.Dir, env))
+		if err != nil {
+			return err
+		}
+		for _, name := range volumes {
+			digits := strings.TrimPrefix(name, ".")
+			if n, err := strconv.ParseUint(digits, 10, 32); err == nil && strconv.FormatUint(n, 10) == digits {
+				listed[filepath.Join(k.Dir, env, name)] = model.RowID(n)
+			}
+		}
+	}
 	var errs []error
-	for dir, id := range listed {
-		if keep[id] {
+	if len(listed) > 0 {
+		keep, err := needed()
+		if err != nil {
+			return err
+		}
+		for dir, id := range listed {
+			if keep[id] {
+				continue
+			}
+			err := removeDir(ctx, dir)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("cannot remove application data: %w", err))
+				continue
+			}
+			k.Log.Info("application data nobody needs any more was removed", "dir", dir)
+		}
+	}
+	s := k.Inventory.Snapshot()
+	for _, env := range envs {
+		if s.ExecEnvByID(env) != nil {
 			continue
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			errs = append(errs, fmt.Errorf("cannot remove application data: %w", err))
-			continue
+		// Only what is empty goes: whoever needs a directory in it makes both again.
+		dir := filepath.Join(k.Dir, env)
+		if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("cannot remove application data: %w", &fs.PathError{Op: "remove", Path: dir, Err: err}))
 		}
-		k.Log.Info("application data nobody needs any more was removed", "dir", dir)
 	}
 	return errors.Join(errs...)
+}
+
+// subdirectories returns the names of the directories in a directory of the agent. Other files there are somebody else's.
+func subdirectories(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot list application data: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
 }
 
 // available returns the bytes that are left on the file system of a directory.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
@@ -20,6 +22,9 @@ const (
 	pause  = time.Second
 	part   = 20
 )
+
+// countedLevels is how many levels of directories are measured.
+const countedLevels = 64
 
 // MeasureSoon has the volumes measured soon: something may have been written.
 func (k *Keeper) MeasureSoon() {
@@ -51,10 +56,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 // measureAll brings Utilization of every row up to date.
 func (k *Keeper) measureAll(ctx context.Context) {
 	for v := range k.Inventory.Snapshot().Volumes() {
+		size, err := measure(ctx, k.dir(*v))
 		if ctx.Err() != nil {
 			return
 		}
-		size, err := measure(k.dir(*v))
 		if errors.Is(err, fs.ErrNotExist) {
 			size, err = 0, nil // it is made when it is used
 		}
@@ -82,42 +87,56 @@ func (k *Keeper) measured(id model.RowID, size int64) error {
 	})
 }
 
-// measure returns what a directory holds in MiB, rounded up: the blocks of all that is in it. What goes while it is being measured is not counted, nor what lies deeper than a path
-// can be long: whoever makes that must not keep all else from being measured.
-func measure(dir string) (int64, error) {
-	var bytes int64
-	linked := map[uint64]bool{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if path != dir && uncounted(err) {
-				return nil
-			}
-			return err
-		}
-		if path == dir {
-			return nil
-		}
-		info, err := d.Info()
-		if uncounted(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		if st.Nlink > 1 && !info.IsDir() {
-			if linked[st.Ino] {
-				return nil
-			}
-			linked[st.Ino] = true
-		}
-		bytes += st.Blocks * 512
-		return nil
-	})
+// measure returns what a directory holds in MiB, rounded up: the blocks of all that is in it, and of a file with several names the share of each. What goes while it is being measured is
+// not counted, nor what is mounted in it, nor what lies below so many levels of directories: whoever makes that must not keep all else from being measured.
+func measure(ctx context.Context, path string) (int64, error) {
+	dir, err := openDir(unix.AT_FDCWD, path, path)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	top, err := mountOf(dir)
+	if err != nil {
+		return 0, err
+	}
+	bytes, err := measureLevel(ctx, dir, top, 1)
 	return (bytes + mebi - 1) / mebi, err
 }
 
-// uncounted reports whether an error is of a file that is gone or too deep.
-func uncounted(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENAMETOOLONG)
+func measureLevel(ctx context.Context, dir *os.File, top mount, depth int) (int64, error) {
+	var bytes int64
+	err := eachName(ctx, dir, func(name string) error {
+		var st unix.Stat_t
+		err := restarted(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+		if changed(err) {
+			return nil
+		}
+		if err != nil {
+			return &fs.PathError{Op: "stat", Path: filepath.Join(dir.Name(), name), Err: err}
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			links := max(int64(st.Nlink), 1)
+			bytes += (st.Blocks*512 + links - 1) / links
+			return nil
+		}
+		child, err := openDir(int(dir.Fd()), name, filepath.Join(dir.Name(), name))
+		if changed(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer child.Close()
+		if m, err := mountOf(child); err != nil || m != top {
+			return err
+		}
+		bytes += st.Blocks * 512
+		if depth == countedLevels {
+			return nil
+		}
+		below, err := measureLevel(ctx, child, top, depth+1)
+		bytes += below
+		return err
+	})
+	return bytes, err
 }

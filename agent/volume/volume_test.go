@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ func TestReady(t *testing.T) {
 	kept, temporary := row(1, "kept", model.Forever), row(2, "temporary", model.UntilStopped)
 	k := keeper(t, kept, temporary)
 	running, stopped := func() bool { return false }, func() bool { return true }
-	must(t, k.Ready("e", "u", running)) // makes what is not there
+	must(t, k.Ready(t.Context(), "e", "u", running)) // makes what is not there
 	outside := filepath.Join(t.TempDir(), "outside")
 	must(t, os.WriteFile(outside, nil, 0o600))
 	for _, v := range []model.Volume{kept, temporary} {
@@ -66,11 +67,11 @@ func TestReady(t *testing.T) {
 		must(t, err)
 		return len(entries)
 	}
-	must(t, k.Ready("e", "u", running))
+	must(t, k.Ready(t.Context(), "e", "u", running))
 	if count(kept) != 3 || count(temporary) != 3 {
 		t.Errorf("while it runs there are %d and %d files, not 3", count(kept), count(temporary))
 	}
-	must(t, k.Ready("e", "u", stopped))
+	must(t, k.Ready(t.Context(), "e", "u", stopped))
 	if count(kept) != 3 || count(temporary) != 0 {
 		t.Errorf("after a stop there are %d and %d files, not 3 and 0", count(kept), count(temporary))
 	}
@@ -86,7 +87,7 @@ func TestReady(t *testing.T) {
 func TestHalfMade(t *testing.T) {
 	v := row(7, "v", model.Forever)
 	k := keeper(t, v)
-	must(t, os.MkdirAll(filepath.Join(k.Dir, "e", ".7", "rest"), 0o700), k.Ensure("e", "u"))
+	must(t, os.MkdirAll(filepath.Join(k.Dir, "e", ".7", "rest"), 0o700), k.Ensure(t.Context(), "e", "u"))
 	if info, err := os.Stat(k.dir(v)); err != nil || info.Mode().Perm() != 0o777 {
 		t.Errorf("the directory is %v: %v", info, err)
 	}
@@ -97,28 +98,38 @@ func TestHalfMade(t *testing.T) {
 
 func TestRemoveUseless(t *testing.T) {
 	k := keeper(t)
-	for _, dir := range []string{"e/1", "e/2", "e/3", "other/4", "e/README"} {
+	must(t, k.Inventory.Update(func(tx *inventory.Tx) error {
+		return tx.PutExecEnv(&model.ExecEnv{ID: "empty", Instance: 1, Alias: "cpe-empty"})
+	}))
+	for _, dir := range []string{"e/1", "e/2", "e/3", "e/.1", "e/.2", "e/007", "other/4", "e/README"} {
 		must(t, os.MkdirAll(filepath.Join(k.Dir, dir, "inner"), 0o700))
 	}
+	must(t, os.MkdirAll(filepath.Join(k.Dir, "empty"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "gone"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "later/8"), 0o700),
+		os.WriteFile(filepath.Join(k.Dir, "core"), nil, 0o600), os.WriteFile(filepath.Join(k.Dir, "e/9"), nil, 0o600), os.Symlink("e", filepath.Join(k.Dir, "link")))
 	left := func() string {
-		found, err := filepath.Glob(filepath.Join(k.Dir, "*/*"))
-		must(t, err)
+		var found []string
+		must(t, filepath.WalkDir(k.Dir, func(path string, d fs.DirEntry, err error) error {
+			if filepath.Base(path) != "inner" && path != k.Dir {
+				found = append(found, path)
+			}
+			return err
+		}))
 		for i := range found {
 			found[i] = strings.TrimPrefix(found[i], k.Dir+"/")
 		}
 		return strings.Join(found, " ")
 	}
-	if err := k.RemoveUseless(func() (map[model.RowID]bool, error) { return nil, errors.New("a test") }); err == nil {
+	if err := k.RemoveUseless(t.Context(), func() (map[model.RowID]bool, error) { return nil, errors.New("a test") }); err == nil {
 		t.Error("nobody knows what is needed, and there is no error")
 	}
-	if got, want := left(), "e/1 e/2 e/3 e/README other/4"; got != want {
+	if got, want := left(), "core e e/.1 e/.2 e/007 e/1 e/2 e/3 e/9 e/README empty gone later later/8 link other other/4"; got != want {
 		t.Errorf("%s is left, not %s", got, want)
 	}
-	must(t, k.RemoveUseless(func() (map[model.RowID]bool, error) {
+	must(t, k.RemoveUseless(t.Context(), func() (map[model.RowID]bool, error) {
 		must(t, os.Mkdir(filepath.Join(k.Dir, "e/5"), 0o700)) // comes in between
 		return map[model.RowID]bool{2: true, 4: true}, nil
 	}))
-	if got, want := left(), "e/2 e/5 e/README other/4"; got != want {
+	if got, want := left(), "core e e/.2 e/007 e/2 e/5 e/9 e/README empty link other other/4"; got != want {
 		t.Errorf("%s is left, not %s", got, want)
 	}
 }
@@ -127,7 +138,7 @@ func TestMeasure(t *testing.T) {
 	dir := t.TempDir()
 	want := func(mib int64) {
 		t.Helper()
-		if got, err := measure(dir); err != nil || got != mib {
+		if got, err := measure(t.Context(), dir); err != nil || got != mib {
 			t.Errorf("it is %d MiB, not %d: %v", got, mib, err)
 		}
 	}
@@ -150,10 +161,10 @@ func TestMeasure(t *testing.T) {
 		root = deeper
 	}
 	must(t, root.Close())
-	if got, err := measure(dir); err != nil || got < 2 {
+	if got, err := measure(t.Context(), dir); err != nil || got < 2 {
 		t.Errorf("what is very deep makes it %d MiB: %.100v", got, err)
 	}
-	if _, err := measure(filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := measure(t.Context(), filepath.Join(dir, "nothing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("of nothing it says %v", err)
 	}
 }
@@ -180,7 +191,7 @@ func TestCheckSays(t *testing.T) {
 func TestMakeWithoutRoom(t *testing.T) {
 	k := keeper(t)
 	k.Reserve = 1 << 62
-	err := k.Make(Change{After: []model.Volume{row(1, "v", model.Forever)}})
+	err := k.Make(t.Context(), Change{After: []model.Volume{row(1, "v", model.Forever)}})
 	if fault.ReasonOf(err) != fault.SystemResourcesExceeded {
 		t.Errorf("the error is %v", err)
 	}
@@ -193,7 +204,7 @@ func TestMakeWithoutRoom(t *testing.T) {
 func TestMakeOfFull(t *testing.T) {
 	old := row(1, "v", model.Forever)
 	k := keeper(t, old)
-	must(t, k.Ensure("e", "u"), os.WriteFile(filepath.Join(k.dir(old), "file"), make([]byte, 5<<19), 0o600))
+	must(t, k.Ensure(t.Context(), "e", "u"), os.WriteFile(filepath.Join(k.dir(old), "file"), make([]byte, 5<<19), 0o600))
 	for _, c := range []struct {
 		capacity int64
 		path     string
@@ -201,7 +212,7 @@ func TestMakeOfFull(t *testing.T) {
 	}{{1, "/v", false}, {1, "/other", false}, {2, "/v", true}, {3, "/v", false}} {
 		now := old
 		now.Capacity, now.AccessPath = c.capacity, c.path
-		err := k.Make(Change{Before: []model.Volume{old}, After: []model.Volume{now}})
+		err := k.Make(t.Context(), Change{Before: []model.Volume{old}, After: []model.Volume{now}})
 		if refused := fault.ReasonOf(err) == fault.SystemResourcesExceeded; refused != c.refused || !refused && err != nil {
 			t.Errorf("3 MiB of %d, now %d at %s: %v", old.Capacity, c.capacity, c.path, err)
 		}
