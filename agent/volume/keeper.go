@@ -235,7 +235,7 @@ func (k *Keeper) RemoveUseless(ctx context.Context, needed func() (map[model.Row
 	}
 	s := k.Inventory.Snapshot()
 	for _, env := range envs {
-		if s.ExecEnvByID(env) != nil {
+		if s.ExecEnvByID(env) != nil || !named(env) {
 			continue
 		}
 		// Only what is empty goes: whoever needs a directory in it makes both again.
@@ -246,6 +246,9 @@ func (k *Keeper) RemoveUseless(ctx context.Context, needed func() (map[model.Row
 	}
 	return errors.Join(errs...)
 }
+
+// named reports whether an environment can have that name; lost+found, say, is somebody else's.
+func named(env string) bool { return strings.Trim(env, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" }
 
 // subdirectories returns the names of the directories in a directory of the agent. Other files there are somebody else's.
 func subdirectories(dir string) ([]string, error) {

@@ -104,7 +104,7 @@ func TestRemoveUseless(t *testing.T) {
 	for _, dir := range []string{"e/1", "e/2", "e/3", "e/.1", "e/.2", "e/007", "other/4", "e/README"} {
 		must(t, os.MkdirAll(filepath.Join(k.Dir, dir, "inner"), 0o700))
 	}
-	must(t, os.MkdirAll(filepath.Join(k.Dir, "empty"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "gone"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "later/8"), 0o700),
+	must(t, os.MkdirAll(filepath.Join(k.Dir, "empty"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "gone-1"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "lost+found"), 0o700), os.MkdirAll(filepath.Join(k.Dir, "later/8"), 0o700),
 		os.WriteFile(filepath.Join(k.Dir, "core"), nil, 0o600), os.WriteFile(filepath.Join(k.Dir, "e/9"), nil, 0o600), os.Symlink("e", filepath.Join(k.Dir, "link")))
 	left := func() string {
 		var found []string
@@ -122,14 +122,14 @@ func TestRemoveUseless(t *testing.T) {
 	if err := k.RemoveUseless(t.Context(), func() (map[model.RowID]bool, error) { return nil, errors.New("a test") }); err == nil {
 		t.Error("nobody knows what is needed, and there is no error")
 	}
-	if got, want := left(), "core e e/.1 e/.2 e/007 e/1 e/2 e/3 e/9 e/README empty gone later later/8 link other other/4"; got != want {
+	if got, want := left(), "core e e/.1 e/.2 e/007 e/1 e/2 e/3 e/9 e/README empty gone-1 later later/8 link lost+found other other/4"; got != want {
 		t.Errorf("%s is left, not %s", got, want)
 	}
 	must(t, k.RemoveUseless(t.Context(), func() (map[model.RowID]bool, error) {
 		must(t, os.Mkdir(filepath.Join(k.Dir, "e/5"), 0o700)) // comes in between
 		return map[model.RowID]bool{2: true, 4: true}, nil
 	}))
-	if got, want := left(), "core e e/.2 e/007 e/2 e/5 e/9 e/README empty link other other/4"; got != want {
+	if got, want := left(), "core e e/.2 e/007 e/2 e/5 e/9 e/README empty link lost+found other other/4"; got != want {
 		t.Errorf("%s is left, not %s", got, want)
 	}
 }
