@@ -23,8 +23,8 @@ func chain(t *testing.T, dir string, n int) {
 	at, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	must(t, err)
 	for range n {
-		must(t, unix.Mkdirat(at, "d", 0o700))
-		next, err := unix.Openat(at, "d", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		must(t, unix.Mkdirat(at, "directory", 0o700))
+		next, err := unix.Openat(at, "directory", unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		must(t, err, unix.Close(at))
 		at = next
 	}
@@ -55,8 +55,8 @@ func TestDeep(t *testing.T) {
 	v := row(1, "v", model.UntilStopped)
 	k := keeper(t, v)
 	must(t, k.Ensure(t.Context(), "e", "u"), os.MkdirAll(filepath.Join(k.Dir, "e/2"), 0o700))
-	chain(t, k.dir(v), 3000)
-	chain(t, filepath.Join(k.Dir, "e/2"), 500)
+	chain(t, k.dir(v), 600)
+	chain(t, filepath.Join(k.Dir, "e/2"), 200)
 	fewDescriptors(t)
 	if _, err := measure(t.Context(), k.dir(v)); err != nil {
 		t.Errorf("it cannot be measured: %.200v", err)
@@ -77,7 +77,7 @@ func TestWide(t *testing.T) {
 	k := keeper(t, v)
 	must(t, k.Ensure(t.Context(), "e", "u"))
 	deep := filepath.Join(k.dir(v), strings.Repeat("d/", levels))
-	for i := range 500 {
+	for i := range 200 {
 		must(t, os.MkdirAll(filepath.Join(deep, strconv.Itoa(i), "inner"), 0o700))
 	}
 	for i := range 5000 {
