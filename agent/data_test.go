@@ -664,3 +664,23 @@ func TestDataOfAnOpenOperation(t *testing.T) {
 	release()
 	d.done(job, nil)
 }
+
+// TestDataThatCannotBeReady is about a start whose data cannot be made ready.
+func TestDataThatCannotBeReady(t *testing.T) {
+	d := start(t, storing(plain))
+	du := d.installedData(fake.Spec{Name: "a"}, volume("cfg", model.Forever))
+	eu := d.rest(du.ID, model.EUActive)
+	d.done(d.request(eu.ID, model.RequestIdle))
+	d.rest(du.ID, model.EUIdle)
+	dir := filepath.Join(d.cfg.Agent.StateDir, "data/e")
+	d.ok(errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600)))
+	j := d.failed(fault.StartFailed)(d.request(eu.ID, model.RequestActive))
+	if u := d.eu(du.ID); u.Status != model.EUIdle || u.FaultCode != model.FailureOnStart || !strings.Contains(u.FaultMessage, `"cfg"`) || !strings.Contains(j.Message, `"cfg"`) {
+		t.Errorf("the unit is %s, %s: %s; the job says %s", u.Status, u.FaultCode, u.FaultMessage, j.Message)
+	}
+	d.ok(os.Remove(dir))
+	d.done(d.request(eu.ID, model.RequestActive))
+	if u := d.rest(du.ID, model.EUActive); u.FaultCode != model.NoFault {
+		t.Errorf("it shows %s: %s", u.FaultCode, u.FaultMessage)
+	}
+}

@@ -2,21 +2,25 @@ package execution
 
 import (
 	"context"
+	"errors"
 
 	"github.com/smmd-project/smmd/agent/environment"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
 
-// withData makes the application data of a unit ready and starts it.
-func (us *Units) withData(ctx context.Context, u *model.ExecutionUnit, start func() error) error {
+// withData makes the application data of a unit ready and starts it. When the data cannot be made ready, that is a failure of the start, which the row shows as code.
+func (us *Units) withData(ctx context.Context, u *model.ExecutionUnit, code model.FaultCode, start func() error) error {
 	s := us.inv.Snapshot()
 	du, before := s.DeploymentUnit(u.DU), s.ExecutionUnit(u.ID)
 	if du == nil || before == nil {
 		return start() // says what is wrong
 	}
 	if err := us.volumes.Ready(ctx, du.Env, du.UUID, func() bool { return us.stopped(s, du) }); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		return errors.Join(err, us.setFault(u.ID, code, err.Error(), true))
 	}
 	us.unheard.Store(u.ID, before)
 	err := start()

@@ -182,7 +182,7 @@ func (us *Units) Start(ctx context.Context, op adapter.OpID, u *model.ExecutionU
 	if auto {
 		out.lost = model.FailureOnAutoStart
 	}
-	return us.withData(ctx, u, func() error {
+	return us.withData(ctx, u, out.lost, func() error {
 		return us.call(ctx, u, out, func(ctx context.Context, a environment.Adapter, ref adapter.ModuleRef) error {
 			return a.Start(ctx, op, ref, o)
 		})
@@ -275,7 +275,7 @@ func (us *Units) Settle(ctx context.Context, op adapter.OpID, id model.RowID) er
 			})
 		}
 		if u.AutoStart {
-			auto = us.withData(ctx, u, set)
+			auto = us.withData(ctx, u, out.lost, set)
 		} else {
 			auto = set()
 		}
