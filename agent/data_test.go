@@ -609,33 +609,6 @@ func TestDataWithoutARecord(t *testing.T) {
 	}
 }
 
-// TestDataOverReset resets an environment to a baseline with application data.
-func TestDataOverReset(t *testing.T) {
-	d := start(t, storing(restorable))
-	gone := d.installedData(fake.Spec{Name: "gone"}, volume("cfg", model.Forever))
-	stays := d.installedData(fake.Spec{Name: "stays"}, volume("cfg", model.Forever), volume("less", model.Forever))
-	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", "1"))
-	d.write(gone, "cfg", "lost")
-	d.write(stays, "cfg", "kept")
-	d.done(d.uninstall(gone.ID))
-	no := false
-	d.done(d.updateData(stays, "2", nil, volume("more", model.Forever)))
-	d.write(stays, "more", "lost")
-	came := d.installedData(fake.Spec{Name: "came"}, volume("cfg", model.Forever))
-	d.done(d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", model.Origin{}))
-	d.wantData("what went is there again, and empty", gone, "cfg /data/cfg")
-	d.wantData("what came since is gone", stays, "cfg /data/cfg kept", "less /data/less")
-	d.wantData("what came with a unit that came is gone", came)
-
-	d.done(d.updateData(stays, "3", &no))
-	d.wantData("nothing is left", stays)
-	d.done(d.agent.ResetExecEnv(t.Context(), d.ee("e").Instance, "cwmp", model.Origin{}))
-	d.wantData("all is there again", stays, "cfg /data/cfg", "less /data/less")
-	if n := d.agent.Snapshot().Count(model.KindVolume); n != 3 {
-		t.Errorf("there are %d volumes", n)
-	}
-}
-
 // TestDataOfAnOpenOperation wants that what an operation has made stays while it is at work.
 func TestDataOfAnOpenOperation(t *testing.T) {
 	d := start(t, storing(plain))

@@ -76,3 +76,21 @@ func TestCompare(t *testing.T) {
 		t.Errorf("the baseline itself needs changes: %+v", again)
 	}
 }
+
+// TestVolumes is about versions of a unit of which each had application data: what one of them had all have.
+func TestVolumes(t *testing.T) {
+	v := func(name string, capacity int64) model.VolumeRequest {
+		return model.VolumeRequest{Name: name, Capacity: capacity, Retain: model.Forever, AccessPath: "/" + name}
+	}
+	r := Record{Units: []Unit{
+		{UUID: "a", Version: "1", Volumes: []model.VolumeRequest{v("cfg", 1)}},
+		{UUID: "b", Version: "1", Volumes: []model.VolumeRequest{v("other", 1)}},
+		{UUID: "a", Version: "2", Volumes: []model.VolumeRequest{v("cfg", 2), v("more", 3)}},
+		{UUID: "c", Version: "1"},
+	}}
+	for uuid, want := range map[string][]model.VolumeRequest{"a": {v("cfg", 1), v("more", 3)}, "b": {v("other", 1)}, "c": nil} {
+		if d := cmp.Diff(want, r.volumes(uuid)); d != "" {
+			t.Errorf("of %s (-want +got):\n%s", uuid, d)
+		}
+	}
+}

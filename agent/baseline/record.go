@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/smmd-project/smmd/agent/fault"
@@ -39,6 +40,19 @@ type Record struct {
 
 // taken reports whether there is more than a token, which waits for the first sync of the environment.
 func (r Record) taken() bool { return !r.Taken.IsZero() }
+
+// volumes are the application data of a unit, of whatever version: they share it.
+func (r Record) volumes(uuid string) []model.VolumeRequest {
+	var all []model.VolumeRequest
+	for _, u := range r.Units {
+		for _, v := range u.Volumes {
+			if u.UUID == uuid && !slices.ContainsFunc(all, func(had model.VolumeRequest) bool { return had.Name == v.Name }) {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
 
 // File is a pinned file in the package store.
 type File struct {

@@ -241,7 +241,7 @@ func (k *Keeper) configure(ctx context.Context, r *run) error {
 // AutoStart starts has them. A unit that uses more than they allow is stopped for them.
 func (k *Keeper) configureUnit(ctx context.Context, r *run, c change) error {
 	if !c.to.Permanent {
-		err := k.DUs.Configure(ctx, opID(r, "settings", c.to.Key), c.row, c.to.Settings, c.to.Volumes)
+		err := k.DUs.Configure(ctx, opID(r, "settings", c.to.Key), c.row.ID, c.to.Settings, r.State.Record.volumes(c.to.UUID))
 		if err := note(ctx, r, "cannot restore the settings of "+c.to.Name, err); err != nil {
 			return err
 		}

@@ -294,19 +294,20 @@ func forgetSettings(tx *inventory.Tx, old *model.DeploymentUnit) error {
 	return tx.PutDeploymentUnit(&row)
 }
 
-// Configure gives a unit the variables, limits and volumes that it is to have again. A unit that uses more than they allow is stopped for it, and not started again:
-// its caller restarts the environment. If that is not enough they are pending, which is no error. It may be repeated with the same OpID; its caller has the turn.
-func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.DeploymentUnit, wanted model.UnitSettings, data []model.VolumeRequest) error {
+// Configure gives a unit the variables, limits and volumes that it is to have again; the volumes are those of all its versions. A unit that uses more than they allow is
+// stopped for it, and not started again: its caller restarts the environment. If that is not enough they are pending, which is no error. It may be repeated with the same
+// OpID; its caller has the turn.
+func (us *Units) Configure(ctx context.Context, op adapter.OpID, id model.RowID, wanted model.UnitSettings, data []model.VolumeRequest) error {
+	row, c, err := us.planAgain(id, data)
+	if err != nil {
+		return err
+	}
 	variables := []model.VariableRequest{}
 	for _, v := range wanted.Variables {
 		variables = append(variables, model.VariableRequest{Key: v.Key, Value: v.Value})
 	}
 	l := wanted.Limits
 	after := combine(row.Settings, variables, model.LimitsRequest{Disk: &l.Disk, Memory: &l.Memory, CPU: &l.CPU})
-	c, err := us.planAgain(row, data)
-	if err != nil {
-		return err
-	}
 	if sameSettings(row.Settings, after) && !c.Any() && !row.SettingsPending {
 		return nil
 	}
@@ -330,15 +331,38 @@ func (us *Units) Configure(ctx context.Context, op adapter.OpID, row *model.Depl
 	return us.Inventory.Update(func(tx *inventory.Tx) error { return us.Volumes.Record(tx, c) })
 }
 
-// planAgain plans the volumes that a unit is to have again. Those that lack have rows at once: there is no way back.
-func (us *Units) planAgain(row *model.DeploymentUnit, data []model.VolumeRequest) (c volume.Change, err error) {
+// planAgain plans the volumes that a unit is to have again, and returns its row as it was then. Those that lack have rows at once: there is no way back. All versions of the
+// unit are to be told, also by a process that comes after this one.
+func (us *Units) planAgain(id model.RowID, data []model.VolumeRequest) (row *model.DeploymentUnit, c volume.Change, err error) {
 	err = us.Inventory.Update(func(tx *inventory.Tx) (err error) {
-		if c, err = us.Volumes.Plan(tx, volume.Unit{Env: row.Env, UUID: row.UUID, Row: row.ID}, data, volume.KeepNamed); err != nil {
+		if row = tx.DeploymentUnit(id); row == nil {
+			return fault.Errorf(fault.UnknownDU, "cannot configure deployment unit %d: it does not exist any more", id)
+		}
+		if c, err = us.Volumes.Plan(tx, volume.Unit{Env: row.Env, UUID: row.UUID, Row: id}, data, volume.KeepNamed); err != nil {
 			return err
 		}
-		return us.Volumes.Begin(tx, c)
+		if err := us.Volumes.Begin(tx, c); err != nil || !c.Seen() {
+			return err
+		}
+		return us.untold(tx, row.Env, row.UUID)
 	})
-	return c, err
+	return row, c, err
+}
+
+// untold marks all versions of a unit: their environment is to be told what they see. One that is only to be installed is told by its install.
+func (us *Units) untold(tx *inventory.Tx, env, uuid string) error {
+	for _, du := range slices.Collect(tx.DeploymentUnits()) {
+		if du.Env != env || du.UUID != uuid || du.Status == model.DUInstalling || us.Envs.System(env, du.Key) || us.Envs.Permanent(env, du.Key) {
+			continue
+		}
+		row := *du
+		row.SettingsPending = true
+		if err := tx.PutDeploymentUnit(&row); err != nil {
+			return err
+		}
+	}
+	us.Envs.Untold(tx, env)
+	return nil
 }
 
 // setUnit tells the environment of a row settings of the unit, with these volumes, whose directories are there.

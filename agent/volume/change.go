@@ -74,15 +74,15 @@ type Keep int
 
 const (
 	KeepAll   Keep = iota // those that are named become as they are asked for, with their content; the others stay as they are
-	KeepNamed             // likewise, but the others go
+	KeepNamed             // likewise, but the others go: a Reset, which makes all versions of the unit what they were
 	KeepNone              // all go; those that are named begin empty
 )
 
 // Plan returns what becomes of the volumes of a unit when these are asked for. Those that another version of the unit has, too, are all kept; to make something else of them is
-// invalid-du-state. Other errors are invalid-arguments.
+// invalid-du-state, except with KeepNamed. Other errors are invalid-arguments.
 func (k *Keeper) Plan(tx *inventory.Tx, u Unit, asked []model.VolumeRequest, keep Keep) (Change, error) {
 	c := Change{Before: of(&tx.Snapshot, u.Env, u.UUID)}
-	shared := u.shared(&tx.Snapshot)
+	shared := keep != KeepNamed && u.shared(&tx.Snapshot)
 	switch {
 	case keep == KeepAll || shared:
 		c.After = slices.Clone(c.Before)
