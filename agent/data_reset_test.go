@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"math"
 	"testing"
 
+	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/model"
 	"github.com/smmd-project/smmd/plugins/adapter/fake"
 )
@@ -90,5 +92,25 @@ func TestDataOverResetCutOff(t *testing.T) {
 	release()
 	d.start()
 	d.done(job, nil)
+	d.wantData("it is there again", du, "cfg /data/cfg")
+}
+
+// TestDataOverResetWithoutRoom wants that a Reset leaves nothing of what there is no room for.
+func TestDataOverResetWithoutRoom(t *testing.T) {
+	d := start(t, storing(restorable))
+	du := d.installedData(fake.Spec{Name: "a"}, volume("cfg", model.Forever))
+	d.ok(d.agent.RecordBaseline(t.Context(), "cwmp", "1"))
+	no := false
+	d.done(d.updateData(du, "2", &no))
+	reserve := d.cfg.Packages.Reserve
+	d.kill()
+	d.cfg.Packages.Reserve = math.MaxInt64
+	d.start()
+	d.failed(fault.RequestDenied)(d.resetData())
+	d.wantData("there is nothing", du)
+	d.kill()
+	d.cfg.Packages.Reserve = reserve
+	d.start()
+	d.done(d.resetData())
 	d.wantData("it is there again", du, "cfg /data/cfg")
 }

@@ -298,7 +298,7 @@ func forgetSettings(tx *inventory.Tx, old *model.DeploymentUnit) error {
 // stopped for it, and not started again: its caller restarts the environment. If that is not enough they are pending, which is no error. It may be repeated with the same
 // OpID; its caller has the turn.
 func (us *Units) Configure(ctx context.Context, op adapter.OpID, id model.RowID, wanted model.UnitSettings, data []model.VolumeRequest) error {
-	row, c, err := us.planAgain(id, data)
+	row, c, err := us.planAgain(ctx, id, data)
 	if err != nil {
 		return err
 	}
@@ -310,9 +310,6 @@ func (us *Units) Configure(ctx context.Context, op adapter.OpID, id model.RowID,
 	after := combine(row.Settings, variables, model.LimitsRequest{Disk: &l.Disk, Memory: &l.Memory, CPU: &l.CPU})
 	if sameSettings(row.Settings, after) && !c.Any() && !row.SettingsPending {
 		return nil
-	}
-	if err := us.Volumes.Make(ctx, c); err != nil {
-		return err
 	}
 	err = us.setUnit(ctx, op, row, after, c.After)
 	if adapter.ReasonOf(err) == adapter.InUse {
@@ -331,21 +328,31 @@ func (us *Units) Configure(ctx context.Context, op adapter.OpID, id model.RowID,
 	return us.Inventory.Update(func(tx *inventory.Tx) error { return us.Volumes.Record(tx, c) })
 }
 
-// planAgain plans the volumes that a unit is to have again, and returns its row as it was then. Those that lack have rows at once: there is no way back. All versions of the
-// unit are to be told, also by a process that comes after this one.
-func (us *Units) planAgain(id model.RowID, data []model.VolumeRequest) (row *model.DeploymentUnit, c volume.Change, err error) {
+// planAgain plans the volumes that a unit is to have again, and returns its row as it was then. Those that lack are made at once, as there is no way back from here: when
+// there is room for them the rows, and then the directories. All versions of the unit are to be told, also by a process that comes after this one.
+func (us *Units) planAgain(ctx context.Context, id model.RowID, data []model.VolumeRequest) (row *model.DeploymentUnit, c volume.Change, err error) {
 	err = us.Inventory.Update(func(tx *inventory.Tx) (err error) {
 		if row = tx.DeploymentUnit(id); row == nil {
 			return fault.Errorf(fault.UnknownDU, "cannot configure deployment unit %d: it does not exist any more", id)
 		}
-		if c, err = us.Volumes.Plan(tx, volume.Unit{Env: row.Env, UUID: row.UUID, Row: id}, data, volume.KeepNamed); err != nil {
-			return err
-		}
+		c, err = us.Volumes.Plan(tx, volume.Unit{Env: row.Env, UUID: row.UUID, Row: id}, data, volume.KeepNamed)
+		return err
+	})
+	if err == nil {
+		err = us.Volumes.Room(ctx, c)
+	}
+	if err != nil {
+		return row, c, err
+	}
+	err = us.Inventory.Update(func(tx *inventory.Tx) error {
 		if err := us.Volumes.Begin(tx, c); err != nil || !c.Seen() {
 			return err
 		}
 		return us.untold(tx, row.Env, row.UUID)
 	})
+	if err == nil {
+		err = us.Volumes.Ensure(ctx, row.Env, row.UUID)
+	}
 	return row, c, err
 }
 

@@ -71,9 +71,9 @@ func (k *Keeper) Told(all []model.Volume) []adapter.Volume {
 // Of returns the volumes of a unit.
 func (k *Keeper) Of(env, uuid string) []model.Volume { return of(k.Inventory.Snapshot(), env, uuid) }
 
-// Make makes the directories of what is planned. There must be room for what is new, and what is given another capacity must not hold more than that
-// (system-resources-exceeded). Capacity is not enforced otherwise: a unit that has stored more than was thought is still updated. It may be repeated.
-func (k *Keeper) Make(ctx context.Context, c Change) error {
+// Room wants that there is room for what is new in a plan, and that what is given another capacity does not hold more than that (system-resources-exceeded). Capacity is not
+// enforced otherwise: a unit that has stored more than was thought is still updated.
+func (k *Keeper) Room(ctx context.Context, c Change) error {
 	var needed int64
 	for _, v := range c.After {
 		if c.sized(v) {
@@ -98,6 +98,14 @@ func (k *Keeper) Make(ctx context.Context, c Change) error {
 		if room := max(free-k.Reserve, 0) / mebi; needed > room {
 			return fault.Errorf(fault.SystemResourcesExceeded, "cannot make application data of %d MiB: there is room for %d MiB", needed, room)
 		}
+	}
+	return nil
+}
+
+// Make makes the directories of what is planned, when there is room. It may be repeated.
+func (k *Keeper) Make(ctx context.Context, c Change) error {
+	if err := k.Room(ctx, c); err != nil {
+		return err
 	}
 	for _, v := range c.After {
 		if err := k.ensure(ctx, v); err != nil {
