@@ -48,8 +48,44 @@ func TestRequests(t *testing.T) {
 
 	bad := d.installed(fake.Spec{Name: "b", Modules: []fake.ModuleSpec{{ID: "main", StartFails: "no luck"}}}).ID
 	d.failed(fault.StartFailed)(d.request(d.eu(bad).ID, model.RequestActive))
-	if u := d.eu(bad); u.FaultCode != model.FailureOnStart || u.FaultMessage != "no luck" {
-		t.Errorf("the execution unit is %+v", *u)
+	d.until("the failure of the request is told", func(s *model.Snapshot) error { // the news of the install may come only now
+		for u := range s.ExecutionUnitsOf(bad) {
+			if u.FaultCode != model.FailureOnStart || u.FaultMessage != "no luck" {
+				return fmt.Errorf("the execution unit is %+v", *u)
+			}
+		}
+		return nil
+	})
+}
+
+// TestLateNews lets the news of a failure come when a later request has failed with another one.
+func TestLateNews(t *testing.T) {
+	d := start(t, levels)
+	du := d.installed(fake.Spec{Name: "a"})
+	eu := d.rest(du.ID, model.EUActive).ID
+	d.done(d.request(eu, model.RequestIdle))
+	d.rest(du.ID, model.EUIdle)
+	reasons := []adapter.Reason{adapter.AutoStartFailed, adapter.StartFailed}
+	for _, r := range reasons {
+		d.worlds["fake"].FailCall("Start", 1, &adapter.Error{Reason: r, Message: "cannot start it", Cause: string(r)})
+		d.failed(fault.StartFailed)(d.request(eu, model.RequestActive))
+	}
+	for i, r := range reasons {
+		seen := int64(4711 + i) // what else is news is taken over
+		d.doubles["fake"].o.Handler.AdapterEvent("fake", adapter.Event{Kind: adapter.EventUnit, EnvID: "e", Unit: &adapter.Unit{
+			Env: "e", Key: du.Key, DUID: du.DUID, Manifest: adapter.Manifest{Name: "a", Version: "1"}, Resolved: true, Modules: []adapter.Module{
+				{ID: "main", Name: "main", Version: "1", Status: adapter.Idle, Reason: r, Message: string(r), RunLevel: -1, Memory: -1, Disk: seen},
+			},
+		}})
+		d.until("the news is taken over", func(s *model.Snapshot) error {
+			if u := s.ExecutionUnit(eu); u.Disk != seen {
+				return fmt.Errorf("the execution unit is %+v", *u)
+			}
+			return nil
+		})
+		if u := d.eu(du.ID); u.FaultCode != model.FailureOnStart || u.FaultMessage != string(adapter.StartFailed) {
+			t.Errorf("after the news of %s the execution unit is %+v", r, *u)
+		}
 	}
 }
 

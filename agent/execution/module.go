@@ -55,8 +55,10 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 	if u.Restarting && u.Status == model.EUIdle && m.Reason == "" { // one with a fault has been started and has ended
 		u.Status = model.EURestarting
 	}
-	if !held || m.Reason != "" || m.Version != u.Version {
-		SetFault(u, FaultCode(m.Reason), m.Message)
+	switch code := FaultCode(m.Reason); {
+	case overtaken(u, code):
+	case !held || m.Reason != "" || m.Version != u.Version:
+		SetFault(u, code, m.Message)
 	}
 	u.Name, u.Label, u.Vendor, u.Version, u.Description = m.Name, m.Label, m.Vendor, m.Version, m.Description
 	u.Inert = m.Inert
@@ -71,10 +73,28 @@ func Observe(u *model.ExecutionUnit, m adapter.Module, levels bool) {
 	}
 }
 
+// overtaken reports whether a fault that is told is that of an answer before the last one: its news is late.
+func overtaken(u *model.ExecutionUnit, code model.FaultCode) bool {
+	n := len(u.FaultsUntold) - 1
+	i := slices.Index(u.FaultsUntold, code)
+	if i < 0 || i == n {
+		return false
+	}
+	u.FaultsUntold = u.FaultsUntold[i+1:]
+	return true
+}
+
+// answered sets the fault that the answer to a call has named, whose news is still to come.
+func answered(u *model.ExecutionUnit, code model.FaultCode, message string) {
+	untold := slices.DeleteFunc(slices.Clone(u.FaultsUntold), func(c model.FaultCode) bool { return c == code })
+	SetFault(u, code, message)
+	u.FaultsUntold = append(untold, code)
+}
+
 // SetFault sets code and message together, in place of a fault that was held: a fault without a message gets its name for one, NoFault has
 // none.
 func SetFault(u *model.ExecutionUnit, code model.FaultCode, message string) {
-	u.FaultCode, u.FaultHeld = code, false
+	u.FaultCode, u.FaultHeld, u.FaultsUntold = code, false, nil
 	switch {
 	case code == model.NoFault:
 		u.FaultMessage = ""

@@ -139,6 +139,7 @@ func shows(r adapter.Reason) bool {
 	return false
 }
 
+// setFault sets a fault of a unit: held, or that of an answer of its environment.
 func (us *Units) setFault(id model.RowID, code model.FaultCode, message string, held bool) error {
 	return us.inv.Update(func(tx *inventory.Tx) error {
 		old := tx.ExecutionUnit(id)
@@ -146,8 +147,12 @@ func (us *Units) setFault(id model.RowID, code model.FaultCode, message string, 
 			return nil
 		}
 		row := *old
-		SetFault(&row, code, message)
-		row.FaultHeld = held
+		if held { // nobody will tell it
+			SetFault(&row, code, message)
+			row.FaultHeld = true
+		} else {
+			answered(&row, code, message)
+		}
 		return tx.PutExecutionUnit(&row)
 	})
 }

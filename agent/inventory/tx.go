@@ -130,7 +130,7 @@ func (t *Tx) PutExecutionUnit(u *model.ExecutionUnit) error {
 	t.touch(model.Ref{Kind: model.KindExecutionUnit, Instance: u.ID}, boxed(old))
 	t.Draft.PutExecutionUnit(u)
 	if old != nil && reflect.DeepEqual(durable(*old, func(x *model.ExecutionUnit) {
-		x.Status, x.Restarting, x.FaultCode, x.FaultMessage = u.Status, u.Restarting, u.FaultCode, u.FaultMessage
+		x.Status, x.Restarting, x.FaultCode, x.FaultMessage, x.FaultsUntold = u.Status, u.Restarting, u.FaultCode, u.FaultMessage, u.FaultsUntold
 		x.PIDs, x.Memory, x.Disk, x.ExitCode, x.LogPath = u.PIDs, u.Memory, u.Disk, u.ExitCode, u.LogPath
 		x.Restart.Next = u.Restart.Next
 	}), *u) {

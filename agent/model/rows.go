@@ -129,12 +129,14 @@ type ExecutionUnit struct {
 	FaultMessage string    `json:"-"` // empty exactly when FaultCode is NoFault; at most MaxFaultMessage characters
 	// FaultHeld: the unit ended together with its environment, and FaultCode says how. That holds over the next launch, until the unit is
 	// seen at work again or something else is asked of it.
-	FaultHeld bool     `json:"-"`
-	PIDs      []uint32 `json:"-"`
-	Memory    int64    `json:"-"` // KiB, -1 unknown
-	Disk      int64    `json:"-"` // KiB, -1 unknown
-	ExitCode  int      `json:"-"` // of the last end of its main process, -1 none or unknown
-	LogPath   string   `json:"-"`
+	FaultHeld bool `json:"-"`
+	// FaultsUntold are faults that answers of the environment have named and its news has not yet, the oldest first; the last is FaultCode.
+	FaultsUntold []FaultCode `json:"-"`
+	PIDs         []uint32    `json:"-"`
+	Memory       int64       `json:"-"` // KiB, -1 unknown
+	Disk         int64       `json:"-"` // KiB, -1 unknown
+	ExitCode     int         `json:"-"` // of the last end of its main process, -1 none or unknown
+	LogPath      string      `json:"-"`
 }
 
 // Pending reports whether the environment has not been told yet of something that was set.
