@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,28 @@ import (
 	"github.com/smmd-project/smmd/plugins/adapter"
 	"github.com/smmd-project/smmd/plugins/processors"
 )
+
+// TestAttachedMeanwhile attaches an image for which an earlier process has asked portabled, too, just before.
+func TestAttachedMeanwhile(t *testing.T) {
+	d := newDevice(t, map[string]map[string]any{home: {"stop_timeout": "5s"}})
+	d.install(home, "late", newImage("late", "1").service("late.service", sleeps, "").pkg(t))
+	e := d.s.envs[home]
+	l, err := e.link(t.Context())
+	d.must(err)
+	r, err := e.store.load("late")
+	d.must(err)
+	d.must(e.attachOwn(t.Context(), l, r.Current))
+	if all, _ := attached(r.Current); !all {
+		t.Errorf("it is not attached: %+v", r.Current)
+	}
+	other := r.Current
+	other.Image = "another"
+	d.must(os.CopyFS(e.store.image(other.Image), os.DirFS(e.store.image(r.Current.Image))))
+	if err := e.attachOwn(t.Context(), l, other); adapter.ReasonOf(err) != adapter.Exists {
+		t.Errorf("another image with the same unit: %v", err)
+	}
+	d.must(os.RemoveAll(e.store.image(other.Image)))
+}
 
 // TestKilledAnywhere ends the adapter at some moment of each call that changes something, has another one make the call again, and compares
 // with what an undisturbed call gives. The conformance kit kills at the beginning only.

@@ -97,12 +97,23 @@ func (e *env) ensure(ctx context.Context, l *link, r *record, g generation) (cha
 				return changed, err
 			}
 		}
-		if err := l.attach(ctx, e.store.image(g.Image), g.Prefixes, e.set.profile); err != nil {
+		if err := e.attachOwn(ctx, l, g); err != nil {
 			return changed, err
 		}
 	}
 	did, err := e.writeDropIns(r, g)
 	return changed || did, err
+}
+
+// attachOwn attaches a generation. Portabled may still be at work on that for a process before this one, which was ended meanwhile: then the units are in the way that are wanted.
+func (e *env) attachOwn(ctx context.Context, l *link, g generation) error {
+	err := l.attach(ctx, e.store.image(g.Image), g.Prefixes, e.set.profile)
+	if adapter.ReasonOf(err) == adapter.Exists {
+		if all, _ := attached(g); all {
+			return nil
+		}
+	}
+	return err
 }
 
 // writeDropIns writes the drop-ins of a generation, and reports whether the manager has to be reloaded.
