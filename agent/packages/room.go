@@ -103,8 +103,8 @@ func (s *Store) drop(key string) {
 	}
 }
 
-// available returns the bytes that an unprivileged writer has left on the file system of dir.
-func available(dir string) (int64, error) {
+// Available returns the bytes that an unprivileged writer has left on the file system of dir.
+func Available(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err

@@ -78,7 +78,7 @@ func OpenStore(dir string, limits Limits) (*Store, error) {
 	s := &Store{
 		dir: dir, limits: limits,
 		packages: map[string]int64{}, parts: map[string]*claim{}, fresh: map[string]bool{},
-		available: available,
+		available: Available,
 		write:     func(f *os.File, p []byte) (int, error) { return f.Write(p) },
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "spool"), 0o700); err != nil {

@@ -124,9 +124,9 @@ func (k *Keeper) PlanAgain(tx *inventory.Tx, c Change, u Unit, asked []model.Vol
 
 // Begin makes rows of what is new in a plan that cannot fail any more.
 func (k *Keeper) Begin(tx *inventory.Tx, c Change) error {
-	added := Change{Before: c.Before, After: slices.Clone(c.Before)}
+	added, fresh := Change{Before: c.Before, After: slices.Clone(c.Before)}, c.New()
 	for _, v := range c.After {
-		if slices.Contains(c.New(), v.ID) {
+		if slices.Contains(fresh, v.ID) {
 			added.After = append(added.After, v)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/smmd-project/smmd/agent/fault"
 	"github.com/smmd-project/smmd/agent/inventory"
 	"github.com/smmd-project/smmd/agent/model"
+	"github.com/smmd-project/smmd/agent/packages"
 	"github.com/smmd-project/smmd/agent/store"
 	"github.com/smmd-project/smmd/plugins/adapter"
 )
@@ -91,7 +92,7 @@ func (k *Keeper) Room(ctx context.Context, c Change) error {
 		}
 	}
 	if needed > 0 {
-		free, err := available(k.Dir)
+		free, err := packages.Available(k.Dir)
 		if err != nil {
 			return fmt.Errorf("cannot tell the free space for application data: %w", err)
 		}
@@ -271,13 +272,4 @@ func subdirectories(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// available returns the bytes that are left on the file system of a directory.
-func available(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // Bsize has other types on other processors
 }
