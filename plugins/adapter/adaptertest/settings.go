@@ -28,22 +28,27 @@ func (r *rig) setter() (adapter.UnitSetter, bool) {
 	return s, ok && r.desc.Has(adapter.CapUnitSettings)
 }
 
-// settable brings the environment up, of an adapter that gives settings to units.
-func (r *rig) settable() {
+// settable brings the environment up, of an adapter that gives settings to units and can also do these.
+func (r *rig) settable(also ...adapter.Capability) {
 	r.t.Helper()
 	r.open()
 	if _, ok := r.setter(); !ok {
 		r.t.Skipf("the adapter does not announce %s", adapter.CapUnitSettings)
+	}
+	for _, c := range also {
+		if !r.desc.Has(c) {
+			r.t.Skipf("the adapter does not announce %s", c)
+		}
 	}
 	r.configure()
 	r.launch(r.env)
 }
 
 // settableUnit is settable with V1 installed.
-func (r *rig) settableUnit() (adapter.Unit, adapter.ModuleRef) {
+func (r *rig) settableUnit(also ...adapter.Capability) (adapter.Unit, adapter.ModuleRef) {
 	r.t.Helper()
 	v1 := r.h.Packages.V1.load(r, "V1")
-	r.settable()
+	r.settable(also...)
 	u := r.install(v1)
 	return u, r.first(u)
 }

@@ -31,26 +31,6 @@ const (
 	fileOut = "out"
 )
 
-// volumable brings the environment up, of an adapter that gives volumes to units.
-func (r *rig) volumable() {
-	r.t.Helper()
-	r.open()
-	if _, ok := r.setter(); !ok || !r.desc.Has(adapter.CapVolumes) {
-		r.t.Skipf("the adapter does not announce %s", adapter.CapVolumes)
-	}
-	r.configure()
-	r.launch(r.env)
-}
-
-// volumableUnit is volumable with V1 installed.
-func (r *rig) volumableUnit() (adapter.Unit, adapter.ModuleRef) {
-	r.t.Helper()
-	v1 := r.h.Packages.V1.load(r, "V1")
-	r.volumable()
-	u := r.install(v1)
-	return u, r.first(u)
-}
-
 // volume makes a directory as the agent does, and a file in it.
 func (r *rig) volume(path string) adapter.Volume {
 	r.t.Helper()
@@ -244,7 +224,7 @@ func (r *rig) noVolumes(u adapter.Unit) {
 
 var volumeCases = []Case{
 	{"SetUnit/volumes are in the file systems of modules from the next start on", func(r *rig) {
-		u, m := r.volumableUnit()
+		u, m := r.settableUnit(adapter.CapVolumes)
 		a, b, odd := r.volume(pathA), r.volume(pathB), r.volume(oddPath)
 		r.run(m)
 		r.wantVolumes("before SetUnit", m)
@@ -262,7 +242,7 @@ var volumeCases = []Case{
 		r.wantVolumes("in another unit", other)
 	}},
 	{"SetUnit/volumes are replaced as a whole, none takes them away", func(r *rig) {
-		u, m := r.volumableUnit()
+		u, m := r.settableUnit(adapter.CapVolumes)
 		a, b, c := r.volume(pathA), r.volume(pathB), r.volume(pathB)
 		r.give(ref(u), a, b)
 		r.run(m)
@@ -285,7 +265,7 @@ var volumeCases = []Case{
 			before, after = r.h.Packages.V1, r.h.Packages.V2
 		}
 		old, next := before.load(r, "V1"), after.load(r, "V2")
-		r.volumable()
+		r.settable(adapter.CapVolumes)
 		u := r.install(old)
 		a := r.volume(pathA)
 		r.give(ref(u), a)
@@ -313,7 +293,7 @@ var volumeCases = []Case{
 		check("after Revert", u)
 	}},
 	{"SetUnit/volumes hold over restarts of adapter and environment", func(r *rig) {
-		u, m := r.volumableUnit()
+		u, m := r.settableUnit(adapter.CapVolumes)
 		a := r.volume(pathA)
 		r.give(ref(u), a)
 		r.restart()
@@ -331,7 +311,7 @@ var volumeCases = []Case{
 	}},
 	{"SetUnit/volumes go with Uninstall, their directories stay as they are", func(r *rig) {
 		v1 := r.h.Packages.V1.load(r, "V1")
-		r.volumable()
+		r.settable(adapter.CapVolumes)
 		var before []string
 		if r.h.Left != nil {
 			before = r.leavings()
@@ -355,7 +335,7 @@ var volumeCases = []Case{
 		r.wantVolumes("in a new unit at the same key", r.first(again))
 	}},
 	{"SetUnit/malformed volumes are InvalidArgument and change nothing", func(r *rig) {
-		u, m := r.volumableUnit()
+		u, m := r.settableUnit(adapter.CapVolumes)
 		a, b := r.volume(pathA), r.volume(pathB)
 		r.give(ref(u), a)
 		at := func(path string) adapter.Volume { return adapter.Volume{Source: b.Source, Path: path} }
